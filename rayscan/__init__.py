@@ -1,0 +1,31 @@
+"""rayscan: unlabelled images in, clusters out. SCAN (arXiv 2005.12320) from end to end on Ray.
+
+The river, stage by stage: docs/story.md. The command: `rayscan --help`. A run in Python: `rayscan.open(out)`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rayscan.run import Run
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "open"]
+
+
+def open(run: str) -> Run:
+    """Open a run for reading.
+
+    Args:
+        run: Its `--out`: a local path, or s3://, gs:// and the like.
+
+    Returns:
+        The run; `.assignments` is an Arrow table with one row per image.
+
+    Raises:
+        ArtifactError: there is no run.
+    """
+    from rayscan.run import open_run  # here, so that `import rayscan` stays instant
+
+    return open_run(run)

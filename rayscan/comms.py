@@ -1,0 +1,133 @@
+"""What workers say to each other. Every function is the identity at world size 1.
+
+Sums and gathers exist with gradient: the loss of the whole batch is the sum of the workers' losses, so the
+gradient of a summed (gathered) tensor is the sum over workers of their gradients of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def is_distributed() -> bool:
+    """Whether a process group of more than one worker is up."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Number of this worker, from 0."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Number of workers (W)."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def barrier() -> None:
+    """Wait for every worker."""
+    if is_distributed():
+        dist.barrier()
+
+
+def all_reduce(tensor: Tensor) -> Tensor:
+    """Sum over workers, in place, without gradient."""
+    if is_distributed():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def broadcast_object(value: Any) -> Any:  # noqa: ANN401 - any small JSON-like value
+    """The value worker 0 holds, on every worker. For small plain values, rarely."""
+    if not is_distributed():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def data_parallel(net: nn.Module) -> nn.Module:
+    """`net` whose backward averages gradients over the workers.
+
+    Buffers are not broadcast: synchronised normalisation keeps them equal, and a broadcast would hide it
+    if it did not.
+    """
+    if not is_distributed() or not any(p.requires_grad for p in net.parameters()):
+        return net
+    device = next(net.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def unwrap(net: nn.Module) -> nn.Module:
+    """The module inside `data_parallel`."""
+    inner = net.module if isinstance(net, DistributedDataParallel) else net
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
+def all_reduce_with_grad(tensor: Tensor) -> Tensor:
+    """Sum over workers; its gradient is the sum over workers of their gradients. Shape unchanged."""
+    if not is_distributed():
+        return tensor
+    reduced: Tensor = _AllReduce.apply(tensor)
+    return reduced
+
+
+def all_gather_with_grad(tensor: Tensor) -> Tensor:
+    """Rows of every worker in rank order: [n_r, ...] -> [sum n_r, ...]; row counts may differ.
+
+    The gradient of a worker's own rows is the sum over workers of their gradients of them.
+    """
+    if not is_distributed():
+        return tensor
+    gathered: Tensor = _AllGather.apply(tensor)
+    return gathered
+
+
+def row_counts(num_rows: int, device: torch.device | str = "cpu") -> list[int]:
+    """`num_rows` of every worker, in rank order."""
+    if not is_distributed():
+        return [num_rows]
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
+    counts[rank()] = num_rows
+    dist.all_reduce(counts)
+    return [int(n) for n in counts.tolist()]
+
+
+class _AllReduce(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:  # type: ignore[override]
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.counts = row_counts(tensor.shape[0], tensor.device)
+        longest = max(ctx.counts)
+        padded = tensor.new_zeros((longest, *tensor.shape[1:]))
+        padded[: tensor.shape[0]] = tensor
+        slots = [torch.empty_like(padded) for _ in ctx.counts]
+        dist.all_gather(slots, padded)
+        return torch.cat([slot[:n] for slot, n in zip(slots, ctx.counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # type: ignore[override]
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        first = sum(ctx.counts[: rank()])
+        return total[first : first + ctx.counts[rank()]]

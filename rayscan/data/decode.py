@@ -1,0 +1,173 @@
+"""Bytes of one image file -> uint8 pixels [h, w, 3]. For `inspection` at index time and `reader` afterwards.
+
+Whatever is stored, RGB comes out: EXIF orientation applied, transparency laid on white, 16 bits scaled to 8
+(not clipped), palettes, grey and CMYK converted, the first frame of an animation. JPEG, nearly all there is,
+goes through libjpeg-turbo, the rest through Pillow, which is told the formats it may try. The first line of a
+DataError is the reason: empty, format, too-many-pixels, damaged, pixel-type.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from rayscan.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_EXIF, _SCAN = b"Exif\0\0", b"\xda"
+# Some cameras leave surplus bytes before the end mark; the picture above them is whole.
+_SURPLUS = re.compile(r"extraneous bytes before marker 0xd9")
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
+
+_TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: a.transpose(1, 0, 2)[::-1],
+}
+"""How to show an array [h, w, 3] upright by its EXIF orientation (Exif 2.32, tag 0x0112)."""
+
+
+def decode(data: bytes, *, max_pixels: int) -> Pixels:
+    """Decode one image.
+
+    Args:
+        data: A whole file: JPEG, PNG, WebP, BMP, GIF or TIFF, whatever its name says.
+        max_pixels: Refuse pictures with more pixels than this, by their header.
+
+    Returns:
+        uint8 [h, w, 3], RGB, contiguous.
+
+    Raises:
+        DataError: whose first line is the reason: empty, format, too-many-pixels, damaged, pixel-type.
+    """
+    if not data:
+        raise DataError("empty", expected="an image", got="0 bytes")
+    pixels = _jpeg(data, max_pixels) if data[:3] == b"\xff\xd8\xff" else None
+    return np.ascontiguousarray(_any_format(data, max_pixels) if pixels is None else pixels)
+
+
+def resize_canvas(image: Pixels, px: int) -> Pixels:
+    """The central square, antialiased to `px` x `px`: the short side fits, the long one is cropped.
+
+    Args:
+        image: uint8 [h, w, 3].
+        px: Side of the result.
+
+    Returns:
+        uint8 [px, px, 3].
+    """
+    height, width, _ = image.shape
+    side = min(height, width)
+    if height == width == px:
+        return image
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR, box=box))
+
+
+def _jpeg(data: bytes, max_pixels: int) -> Pixels | None:
+    """RGB or grey JPEG by libjpeg-turbo, strictly; None where Pillow has to decide."""
+    try:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    _check_size(width, height, max_pixels)
+    if colors not in ("YCbCr", "RGB", "Gray"):
+        return None
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        if _SURPLUS.search(str(error)):
+            return None
+        raise DataError("damaged", expected="a whole JPEG", got=error) from error
+    return _upright(pixels, _jpeg_orientation(data))
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    """Orientation from the EXIF segment, found by walking the segments before the scan."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (_SCAN, b""):
+        if data[at + 1] == 0xFF:  # fill
+            at += 1
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == _EXIF:
+            return _orientation(partial(_exif, data[at + 4 : at + 2 + length]))
+        at += 2 + length
+    return 1
+
+
+def _exif(segment: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(segment)
+    return exif
+
+
+def _orientation(read: Callable[[], Image.Exif]) -> int:
+    try:
+        value = read().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return 1  # a broken note about the picture; the picture itself is whole
+    return value if isinstance(value, int) else 1
+
+
+def _upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else turn(pixels)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=f"{width} x {height}")
+
+
+def _any_format(data: bytes, max_pixels: int) -> Pixels:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.width, image.height, max_pixels)
+            image.load()
+            return _upright(_rgb(image), _orientation(image.getexif))
+    except (DataError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError("format", expected=", ".join(FORMATS), got=data[:8]) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=error) from error
+    except Exception as error:  # a hostile file can make a parser raise anything
+        raise DataError("damaged", expected="a whole image", got=repr(error)) from error
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """Pixels of a loaded picture of any mode, uint8 [h, w, 3]."""
+    if image.mode in _SIXTEEN_BITS or image.mode == "I":
+        return _from_sixteen_bits(np.asarray(image))
+    if image.mode not in _EIGHT_BITS:
+        raise DataError("pixel-type", expected="8 or 16 bits per channel", got=image.mode)
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image.convert("RGBA"))
+        image = canvas
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_sixteen_bits(grey: npt.NDArray[Any]) -> Pixels:
+    """0..65535 [h, w] -> 0..255 [h, w, 3], rounded: 65535 = 255 * 257."""
+    if grey.min() < 0 or grey.max() > 0xFFFF:
+        raise DataError("pixel-type", expected="8 or 16 bits per channel", got="32-bit integers")
+    scaled = ((grey.astype(np.int64) + 128) // 257).astype(np.uint8)
+    return np.repeat(scaled[:, :, None], 3, axis=2)

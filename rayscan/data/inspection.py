@@ -1,0 +1,35 @@
+"""One image looked at once, at index time: does it decode, and how large is it then?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rayscan.data.decode import decode
+from rayscan.errors import DataError
+
+OK = "ok"
+
+
+class Inspection(NamedTuple):
+    """What the index keeps of it."""
+
+    width: int
+    """px, as decoded; 0 if it does not decode."""
+    height: int
+    """px, as decoded; 0 if it does not decode."""
+    status: str
+    """`ok`, or the reason of `decode`."""
+
+
+def inspect(data: bytes, *, max_pixels: int) -> Inspection:
+    """Decode an image whole: a header that reads well says nothing about the rest.
+
+    Args:
+        data: The bytes of the file.
+        max_pixels: Larger pictures are refused before they are decoded.
+    """
+    try:
+        height, width, _ = decode(data, max_pixels=max_pixels).shape
+    except DataError as error:
+        return Inspection(0, 0, error.text.partition("\n")[0])
+    return Inspection(width, height, OK)

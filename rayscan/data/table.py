@@ -1,0 +1,88 @@
+"""The index in memory: where the bytes of every image lie. From the index stage to `reader` and `loader`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayscan.artifacts import Artifact
+
+Split = Literal["train", "eval"]
+IMAGES = "images.parquet"
+SHARDS = "shards.parquet"
+
+IMAGE_SCHEMA = pa.schema(
+    {
+        "gid": pa.int64(),
+        "split": pa.string(),
+        "shard": pa.int32(),
+        "key": pa.string(),
+        "offset": pa.int64(),
+        "length": pa.int64(),
+        "crc32": pa.uint32(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "status": pa.string(),
+        "source": pa.string(),
+        "id": pa.string(),
+    }
+)
+"""Columns of `images.parquet`: bytes for offset and length, px for width and height as decoded."""
+
+_COLUMNS = ["split", "shard", "offset", "length", "crc32", "width", "height", "status"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """One row per image; the row number is the gid. Train rows come first."""
+
+    shard: npt.NDArray[np.int32]
+    """Row of `shard_uris` [N]."""
+    offset: npt.NDArray[np.int64]
+    """First byte in the shard [N]."""
+    length: npt.NDArray[np.int64]
+    """Bytes [N]."""
+    crc32: npt.NDArray[np.uint32]
+    """Checksum of those bytes [N]."""
+    width: npt.NDArray[np.int32]
+    """Decoded width, px [N]."""
+    height: npt.NDArray[np.int32]
+    """Decoded height, px [N]."""
+    is_ok: npt.NDArray[np.bool_]
+    """Whether it decodes [N]; the others are in quarantine."""
+    is_eval: npt.NDArray[np.bool_]
+    """Whether it belongs to the eval split [N]."""
+    shard_uris: tuple[str, ...]
+    """Addresses of the shards, or of the images where each is a file."""
+
+    @classmethod
+    def from_artifact(cls, index: Artifact) -> Self:
+        """Load the columns that reading needs.
+
+        Raises:
+            ArtifactError: the files of the index are missing or altered.
+        """
+        rows = index.read_table(IMAGES, columns=_COLUMNS)
+        plain = {
+            name: rows[name].to_numpy() for name in ("shard", "offset", "length", "crc32", "width", "height")
+        }
+        return cls(
+            **plain,
+            is_ok=pc.equal(rows["status"], "ok").to_numpy(),
+            is_eval=pc.equal(rows["split"], "eval").to_numpy(),
+            shard_uris=tuple(index.read_table(SHARDS, columns=["uri"])["uri"].to_pylist()),
+        )
+
+    def gids(self, split: Split | None = None) -> npt.NDArray[np.int64]:
+        """Row numbers of the usable images of a split, or of both, rising; int64 [n]."""
+        chosen = self.is_ok if split is None else self.is_ok & (self.is_eval == (split == "eval"))
+        return np.flatnonzero(chosen).astype(np.int64)
+
+    def __len__(self) -> int:
+        """Rows, with those in quarantine."""
+        return len(self.shard)

@@ -1,0 +1,1 @@
+"""One worker's life: optimizer, loop, checkpoints, forward passes. No Ray."""

@@ -1,0 +1,189 @@
+"""The training loop: one for every objective, the same for one worker and for many.
+
+A step is a pure function of the weights and of (seed, epoch, step): the feed gives the same global batch and
+the same views whoever asks, so a training that was cut anywhere goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rayscan import comms
+from rayscan.config import OptimizerConfig
+from rayscan.engine.checkpoint import Checkpoints
+from rayscan.engine.optimizer import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
+from rayscan.engine.tensors import under
+from rayscan.errors import DataError
+from rayscan.objectives.base import Batch, LossTerms, Objective
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class Feed(Protocol):
+    """Where batches come from."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch."""
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """This worker's slice of a global batch, a pure function of (epoch, step)."""
+
+    def start(self, epoch: int, step: int, epochs: int) -> None:
+        """Told where the training begins, so that batches can be made ahead."""
+
+    def close(self) -> None:
+        """The training is over."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How to train."""
+
+    epochs: int
+    optimizer: OptimizerConfig
+    precision: str = "auto"
+    checkpoint_every_seconds: float = 30.0
+    log_every_steps: int = 10
+    device: str = "cpu"
+
+
+@dataclass
+class History:
+    """Metrics so far, in long form; part of every checkpoint."""
+
+    rows: list[list[Any]] = field(default_factory=list)
+    """[epoch, step, name, value]."""
+
+    def add(self, epoch: float, step: int, values: Mapping[str, float]) -> None:
+        """Append one row a value."""
+        self.rows += [[epoch, step, name, value] for name, value in values.items()]
+
+
+class Training:
+    """A training that can be cut and taken up at any step."""
+
+    def __init__(
+        self, objective: Objective, feed: Feed, settings: LoopSettings, checkpoints: Checkpoints, report: Report
+    ) -> None:
+        """Prepare; takes up the newest checkpoint if there is one."""
+        self.objective = objective
+        self.feed = feed
+        self.settings = settings
+        self.checkpoints = checkpoints
+        self.report = report
+        self.optimizer = build_optimizer(objective.module, settings.optimizer)
+        self.step = 0
+        self.has_stopped = False
+        self.history = History()
+        self.last_saved = time.monotonic()
+        self._resume()
+
+    def run(self) -> History:
+        """Train to the end, or until the objective asks to stop.
+
+        Raises:
+            DataError: the loss is not finite; the weights of before that step are in the last checkpoint.
+        """
+        per_epoch = self.feed.num_steps
+        total = per_epoch * self.settings.epochs
+        self.feed.start(self.step // per_epoch, self.step % per_epoch, self.settings.epochs)
+        try:
+            while self.step < total and not self.has_stopped:
+                epoch, step = divmod(self.step, per_epoch)
+                terms = self._train_step(self.feed.batch(epoch, step))
+                self.step += 1
+                self._log(terms, per_epoch, total)
+                if self.step % per_epoch == 0:
+                    self._end_epoch(epoch, is_last=self.step == total)
+                self._save_if_due()
+        finally:
+            self.feed.close()
+        self.checkpoints.close()
+        return self.history
+
+    def _train_step(self, batch: Batch) -> LossTerms:
+        settings = self.settings
+        rate = learning_rate(settings.optimizer, self.step, self.feed.num_steps, settings.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        is_half = settings.precision == "bf16" or (settings.precision == "auto" and settings.device != "cpu")
+        device_type = torch.device(settings.device).type
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=is_half):
+            terms = self.objective.loss(batch)
+        # Data-parallel backward averages over workers; shares of a sum want the sum.
+        (terms.total * comms.world_size()).backward()  # type: ignore[no-untyped-call]
+        self._stop_if_not_finite(terms.total)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.objective.after_step()
+        return terms
+
+    def _stop_if_not_finite(self, loss: Tensor) -> None:
+        if loss.is_cuda:  # checked on the device: the host does not wait for it
+            torch._assert_async(torch.isfinite(loss))
+        elif not bool(torch.isfinite(loss)):
+            raise DataError(
+                "the loss is not finite; stopped before the weights were changed",
+                expected="a finite number",
+                got=float(loss),
+                where=f"step {self.step}, worker {comms.rank()} of {comms.world_size()}",
+                fix="lower the learning rate, or use precision fp32; the same command resumes from the last checkpoint",
+            )
+
+    def _log(self, terms: LossTerms, per_epoch: int, total: int) -> None:
+        if self.step % self.settings.log_every_steps and self.step % per_epoch:
+            return
+        names = sorted(terms.parts)
+        values = comms.all_reduce(torch.stack([terms.parts[n].double() for n in names])).tolist()
+        facts = dict(zip(names, values, strict=True))
+        facts["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        self.history.add(self.step / per_epoch, self.step, facts)
+        self.report({"step": self.step, "total": total, **facts})
+
+    def _end_epoch(self, epoch: int, *, is_last: bool) -> None:
+        end = self.objective.end_epoch(epoch, is_last=is_last)
+        self.has_stopped = end.should_stop
+        self.history.add(epoch + 1.0, self.step, end.metrics)
+
+    def _save_if_due(self) -> None:
+        if comms.rank() or time.monotonic() - self.last_saved < self.settings.checkpoint_every_seconds:
+            return
+        self.last_saved = time.monotonic()
+        tensors = {
+            **{f"net.{k}": v for k, v in self.objective.module.state_dict().items()},
+            **{f"objective.{k}": v for k, v in self.objective.tensors().items()},
+            **{f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()},
+        }
+        notes = {
+            "objective": self.objective.notes(),
+            "rows": self.history.rows,
+            "has_stopped": self.has_stopped,
+        }
+        self.checkpoints.save(self.step, tensors, notes)
+
+    def _resume(self) -> None:
+        """All workers take up the checkpoint worker 0 finds newest."""
+        found = self.checkpoints.newest(self.settings.device)
+        newest = comms.broadcast_object(None if found is None else found.step)
+        if newest is None:
+            return
+        if found is None or found.step != newest:
+            raise DataError(
+                "workers see different checkpoints",
+                expected=f"step {newest}, as worker 0 sees",
+                got="none" if found is None else f"step {found.step}",
+                where=f"worker {comms.rank()}, {self.checkpoints.place.uri}",
+                fix="put --out on storage that every node reaches",
+            )
+        self.objective.module.load_state_dict(under(found.tensors, "net"))
+        self.objective.restore(under(found.tensors, "objective"), found.notes["objective"])
+        restore_optimizer(self.optimizer, under(found.tensors, "optimizer"))
+        self.history.rows = list(found.notes["rows"])
+        self.step, self.has_stopped = found.step, bool(found.notes["has_stopped"])

@@ -1,0 +1,1 @@
+"""Machines and workers: the only room that knows Ray."""

@@ -1,0 +1,188 @@
+"""The flat index on the fleet: one actor per shard, one task per block of queries.
+
+The task that owns a block asks all shards, merges and writes its part; the driver sees file names only. A
+shard is a pure function of its rows: an actor that dies is started again, reloads them and answers the same.
+A block is whole when its part is noted, so a killed run goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.artifacts import Draft, FileEntry
+from rayscan.fleet.connect import unwrapped
+from rayscan.vectors.merge import Block, Proposal, Searched, cut, neighbors_of
+from rayscan.vectors.parts import EmbeddingRows
+from rayscan.vectors.shard_search import ShardSearch
+
+SLIVER = 0.01
+"""CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
+shards and their owners find a place on any fleet. Owners wait for shards nearly all the time."""
+
+BLOCKS_PER_SHARD = 2
+"""Blocks under way per shard: one searched, one read, merged or written."""
+
+
+@dataclass(frozen=True)
+class Mining:
+    """How to search; nothing here changes the result but `num_neighbors`."""
+
+    num_neighbors: int
+    """K."""
+    num_shards: int
+    """Index shards."""
+    threads: int = 1
+    """Search threads per shard."""
+    gpus_per_shard: float = 0.0
+    """GPUs each shard reserves; with any, it searches there."""
+
+
+class ShardActor:
+    """Holds the rows of one shard, in a process of its own."""
+
+    def __init__(self, rows: EmbeddingRows, numbers: NDArray[np.int64], threads: int, use_gpu: bool) -> None:
+        """Load the rows: at the start, and again after every death.
+
+        Args:
+            rows: The matrix.
+            numbers: Rows of this shard.
+            threads: Search threads.
+            use_gpu: Search on the GPU that Ray has assigned.
+        """
+        where = f"rows {numbers[0]}..{numbers[-1]} of {rows.artifact.place.uri}"
+        self._search = ShardSearch(rows.take(numbers), threads=threads, use_gpu=use_gpu, where=where)
+
+    def propose(self, queries: NDArray[np.float32], width: int) -> Proposal:
+        """See `ShardSearch.search`."""
+        return self._search.search(queries, width)
+
+    def score(
+        self, queries: NDArray[np.float32], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        """See `ShardSearch.score`."""
+        return self._search.score(queries, *pairs)
+
+
+class ActorShards:
+    """The shards as the owner of a block sees them (`merge.Shards`)."""
+
+    def __init__(self, actors: Sequence[Any], sizes: Sequence[int]) -> None:
+        """Keep the handles, in shard order."""
+        self.actors = actors
+        self.sizes = sizes
+
+    def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
+        """Ask all at once; the queries are stored once and pulled once per node."""
+        import ray
+
+        shared = ray.put(queries)
+        answers: list[Proposal] = ray.get([actor.propose.remote(shared, width) for actor in self.actors])
+        return answers
+
+    def score(
+        self, queries: NDArray[np.float32], pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> list[NDArray[np.float32]]:
+        """Have each score its own pairs."""
+        import ray
+
+        shared = ray.put(queries)
+        asked = [actor.score.remote(shared, pair) for actor, pair in zip(self.actors, pairs, strict=True)]
+        answers: list[NDArray[np.float32]] = ray.get(asked)
+        return answers
+
+
+def own(block: Block, searched: Searched, shards: ActorShards, num_neighbors: int, draft: Draft) -> None:
+    """Find the neighbors of a block, write its part and note it as finished; runs as a task."""
+    scores, ids = neighbors_of(block, searched, shards, num_neighbors)
+    entries = {
+        "ids": draft.write_array(f"{block.name}-ids.npy", ids),
+        "scores": draft.write_array(f"{block.name}-scores.npy", scores),
+    }
+    draft.finish_part(block.name, entries)
+
+
+def mine_blocks(
+    blocks: Sequence[Block],
+    searched: Searched,
+    draft: Draft,
+    mining: Mining,
+    on_done: Callable[[Block, bool], None],
+) -> list[dict[str, FileEntry]]:
+    """Find the neighbors of all blocks; Ray must have been joined.
+
+    Args:
+        blocks: Of the rows whose neighbors are wanted.
+        searched: The rows to search among.
+        draft: Where each block leaves its part: `ids` int64 (row numbers) and `scores` float32, [m, K] each.
+        mining: K, and the size of the fleet.
+        on_done: Told (block, whether it was there already) as each one is whole.
+
+    Returns:
+        The files of every block, in order.
+
+    Raises:
+        RayscanError: what a shard or an owner met.
+        FleetError: Ray lost what it cannot bring back.
+    """
+    missing: list[Block] = []
+    for block in blocks:
+        if draft.finished_part(block.name) is None:
+            missing.append(block)
+        else:
+            on_done(block, True)
+    if missing:
+        _search(missing, searched, draft, mining, on_done)
+    return [_files(draft, block) for block in blocks]
+
+
+def _search(
+    blocks: Sequence[Block],
+    searched: Searched,
+    draft: Draft,
+    mining: Mining,
+    on_done: Callable[[Block, bool], None],
+) -> None:
+    import ray
+
+    anywhere = {"num_cpus": SLIVER, "scheduling_strategy": "SPREAD"}
+    start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=mining.gpus_per_shard, **anywhere)(
+        ShardActor
+    )
+    task = ray.remote(max_retries=-1, **anywhere)(own)
+    numbers = cut(searched.uniques, mining.num_shards)
+    use_gpu = mining.gpus_per_shard > 0
+    shares = [ray.put(share) for share in numbers]  # held until the end: a restart needs them again
+    actors = [start.remote(searched.rows, share, mining.threads, use_gpu) for share in shares]
+    shards = ActorShards(actors, [len(share) for share in numbers])
+    known = ray.put(searched)
+    running: dict[Any, Block] = {}
+    waiting = iter(blocks)
+    try:
+        while True:
+            while (
+                len(running) < BLOCKS_PER_SHARD * len(actors) and (block := next(waiting, None)) is not None
+            ):
+                running[task.remote(block, known, shards, mining.num_neighbors, draft)] = block
+            if not running:
+                return
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            ray.get(ready)
+            on_done(running.pop(ready), False)
+    except ray.exceptions.RayError as error:
+        raise unwrapped(error, "mining neighbors") from error
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        for actor in actors:
+            ray.kill(actor, no_restart=True)
+
+
+def _files(draft: Draft, block: Block) -> dict[str, FileEntry]:
+    part = draft.finished_part(block.name)
+    assert part is not None, block.name  # it was there, or its task noted it and did not raise
+    return part[0]

@@ -1,0 +1,106 @@
+"""A training on several workers: `ray.train.torch.TorchTrainer` around a plain function.
+
+The function knows its rank, its device and where to report; it does not know Ray. What it needs after a
+restart it finds on storage (engine.checkpoint), so Ray keeps no state of ours.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from rayscan.fleet.board import Board
+from rayscan.fleet.connect import Fleet, unwrapped
+from rayscan.storage import resolve
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a training function may know of the fleet."""
+
+    rank: int
+    world_size: int
+    device: str
+    report: Callable[[Mapping[str, Any]], None]
+
+
+TrainFunction = Callable[[Any, Worker], dict[str, Any]]
+
+
+def train(
+    fleet: Fleet, fn: TrainFunction, settings: object, *, name: str, on_facts: Callable[[Mapping[str, Any]], None]
+) -> dict[str, Any]:
+    """Run `fn(settings, worker)` on every worker; restarted as a group when one dies.
+
+    Args:
+        fleet: Where.
+        fn: A function of a module; it resumes from storage by itself.
+        settings: Anything picklable and small.
+        name: Of the stage, for Ray's records.
+        on_facts: Told what worker 0 reports, about once a second.
+
+    Returns:
+        What worker 0 returned.
+
+    Raises:
+        RayscanError: what a worker raised, after `fleet.max_failures` restarts.
+    """
+    gpus = fleet.gpus_per_worker
+    filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
+    board = Board(on_facts)
+    loop_config = {"fn": fn, "settings": settings, "board": board.handle, "threads": fleet.threads_per_worker}
+    resources = {"CPU": fleet.config.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config=loop_config,
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=fleet.num_workers,
+            use_gpu=bool(gpus),
+            resources_per_worker=resources,
+            placement_strategy="PACK" if gpus else "SPREAD",
+        ),
+        run_config=RunConfig(
+            name=f"{name}-{secrets.token_hex(4)}",  # never resumed by Ray: a torn record of its own cannot stop us
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=fleet.config.max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        failures = getattr(error, "worker_failures", {})
+        raise unwrapped(next(iter(failures.values()), error), f"training {name}") from error
+    finally:
+        board.close()
+        fleet.out.delete(".work/ray")
+    value = result.return_value
+    assert isinstance(value, dict)
+    return value
+
+
+def _worker(config: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    torch.set_num_threads(config["threads"])
+    torch.backends.cuda.matmul.allow_tf32 = True
+    context = ray.train.get_context()
+    board = config["board"]
+    rank = context.get_world_rank()
+    if rank == 0:
+        board.count_start.remote()
+
+    def report(facts: Mapping[str, Any]) -> None:
+        if rank == 0:
+            board.pin.remote(dict(facts))
+
+    worker = Worker(rank, context.get_world_size(), str(get_device()), report)
+    returned: dict[str, Any] = config["fn"](config["settings"], worker)
+    return returned if rank == 0 else {}

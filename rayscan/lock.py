@@ -1,0 +1,111 @@
+"""One run at a time in one `--out`.
+
+On a local path the operating system holds the lock, so it ends with the process, however that ends. On an
+object store it is an object with a heartbeat: an old one may be taken.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from io import TextIOWrapper
+from pathlib import Path
+
+from rayscan.errors import ArtifactError
+from rayscan.storage import Place, is_local, resolve
+
+NAME = ".lock"
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 60.0
+
+
+class RunLock:
+    """Context manager that keeps other runs out of a place."""
+
+    def __init__(self, place: Place) -> None:
+        """Nothing is taken before entering."""
+        self.place = place
+        self._file: TextIOWrapper | None = None
+        self._over = threading.Event()
+        self._token = secrets.token_hex(8)
+
+    def __enter__(self) -> RunLock:
+        """Take the lock.
+
+        Raises:
+            ArtifactError: another run holds it.
+        """
+        if is_local(self.place.uri):
+            self._take_local()
+        else:
+            self._take_remote()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        if self._file is not None:
+            self._file.close()
+            return
+        self._over.set()
+        self.place.delete(NAME)
+
+    def _take_local(self) -> None:
+        path = Path(resolve(self.place.uri)[1]) / NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise self._held(holder) from error
+        file.truncate(0)
+        file.write(self._note())
+        file.flush()
+        self._file = file
+
+    def _take_remote(self) -> None:
+        first = self._remote_note()
+        if first is not None:  # alive if it beats while we watch
+            time.sleep(2 * BEAT_SECONDS)
+            if self._remote_note() not in (None, first):
+                raise self._held(first)
+        self._beat()
+        time.sleep(0.5)
+        now = self._remote_note()
+        if now is None or json.loads(now)["token"] != self._token:  # two came at once: the last writer has it
+            raise self._held(now or "unknown")
+        threading.Thread(target=self._keep_beating, daemon=True, name="lock").start()
+
+    def _keep_beating(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            self._beat()
+
+    def _beat(self) -> None:
+        self.place.write(NAME, self._note().encode())
+
+    def _remote_note(self) -> str | None:
+        try:
+            return self.place.read(NAME).decode()
+        except FileNotFoundError:
+            return None
+
+    def _note(self) -> str:
+        return json.dumps(
+            {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token, "beat": time.time_ns()}
+        )
+
+    def _held(self, holder: str) -> ArtifactError:
+        return ArtifactError(
+            "another run is using this --out",
+            expected="one run at a time",
+            got=holder or "a lock",
+            where=self.place.uri,
+            fix="wait for it to end, or choose another --out",
+        )

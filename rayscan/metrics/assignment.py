@@ -1,0 +1,76 @@
+"""Which class a cluster stands for: one-to-one (Hungarian), many-to-one (majority), or one after the other.
+
+Comes from a contingency table, goes to `scores`. A mapping is int64 [C]: the class of each cluster, -1
+for none. The mapping is fitted on the images it then scores, as in the SCAN paper (arXiv 2005.12320, Sec.
+3.1): it names the clusters, it does not train them.
+
+Letters: C clusters, L classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from rayscan.metrics.contingency import Contingency, IntArray
+
+NO_CLASS = -1
+
+
+def hungarian(table: Contingency) -> IntArray:
+    """The one-to-one mapping with the most right images (Kuhn 1955; "ACC" of the clustering literature).
+
+    With C > L the clusters left over have no class and count as wrong; with C < L the classes left over do.
+
+    Returns:
+        int64 [C].
+    """
+    mapping = np.full(table.num_clusters, NO_CLASS, np.int64)
+    clusters, classes = linear_sum_assignment(table.dense(), maximize=True)
+    mapping[clusters] = classes
+    return mapping
+
+
+def majority(table: Contingency) -> IntArray:
+    """Each cluster's most frequent class, several clusters to one class allowed; ties go to the lowest class.
+
+    Returns:
+        int64 [C], -1 for empty clusters.
+    """
+    mapping = np.full(table.num_clusters, NO_CLASS, np.int64)
+    order = np.lexsort((table.classes, -table.counts, table.clusters))
+    clusters, first = np.unique(table.clusters[order], return_index=True)
+    mapping[clusters] = table.classes[order[first]]
+    return mapping
+
+
+def hungarian_then_majority(table: Contingency) -> IntArray:
+    """One-to-one first, so that every class keeps a cluster; then the majority for those left over.
+
+    Returns:
+        int64 [C]; equal to `hungarian` when C <= L.
+    """
+    mapping = hungarian(table)
+    return np.where(mapping == NO_CLASS, majority(table), mapping)
+
+
+def accuracy(table: Contingency, mapping: IntArray) -> float:
+    """Share of the images whose cluster maps to their class, 0..1."""
+    right = mapping[table.clusters] == table.classes
+    return float(table.counts[right].sum() / table.total)
+
+
+def top_accuracy(best_clusters: NDArray[Any], labels: NDArray[Any], mapping: IntArray) -> float:
+    """Share of the images for which one of their best clusters maps to their class, 0..1 ("top-5").
+
+    Args:
+        best_clusters: The most probable clusters of each image, integers [N, T]; T is 5, or C if that is
+            less.
+        labels: Class of each image, integers [N], none negative.
+        mapping: Class of each cluster, int64 [C].
+    """
+    hits: NDArray[np.bool_] = (mapping[best_clusters] == np.asarray(labels)[:, None]).any(axis=1)
+    return float(hits.mean())

@@ -1,0 +1,59 @@
+"""What can be said of a grouping without a single label: whether it collapsed, and whether neighbors agree.
+
+Comes from the assignments and the mined neighbors, goes to `stages.evaluate`, the report and the search.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.metrics.contingency import Contingency, IntArray, entropy, mutual_information
+
+GRAPH_NEIGHBORS = 5
+"""Neighbors per image of the fixed graph that every run and trial is judged on."""
+
+
+def collapse(clusters: NDArray[Any], num_clusters: int) -> dict[str, float]:
+    """Facts that show a degenerate grouping.
+
+    Args:
+        clusters: Cluster of each image, integers [n].
+        num_clusters: C, at least 2.
+
+    Returns:
+        used_clusters: how many hold an image. balance: entropy of the sizes / log C, 1 when all are
+            equal. largest_share: of the images, in the largest cluster. A long tail is legitimate;
+            balance near 0 is not.
+    """
+    sizes = np.bincount(np.asarray(clusters, np.int64), minlength=num_clusters)
+    return {
+        "used_clusters": int(np.count_nonzero(sizes)),
+        "balance": entropy(sizes) / math.log(num_clusters),
+        "largest_share": float(sizes.max() / sizes.sum()),
+    }
+
+
+def nmi_nn(cluster_of: NDArray[Any], anchors: IntArray, ids: NDArray[np.int64], num_clusters: int) -> float:
+    """I(c_i; c_j) / log C over neighbor pairs (i, j): consistency and balance in one number.
+
+    The joint distribution of the two clusters of a pair is counted in both directions, as in IIC (arXiv
+    1807.06653, Eq. 2 with hard assignments), so it is symmetric. Confidence does not enter. 1 when
+    neighbors always agree and all clusters are equally large; 0 when all images are in one cluster or
+    neighbors say nothing of each other.
+
+    Args:
+        cluster_of: Cluster by gid, integers [N].
+        anchors: gid of each row, int64 [n].
+        ids: gids of its neighbors, nearest first, int64 [n, K] with K >= 5; the first 5 are used.
+        num_clusters: C, at least 2.
+    """
+    neighbor = np.asarray(cluster_of)[ids[:, :GRAPH_NEIGHBORS]].ravel()
+    anchor = np.repeat(np.asarray(cluster_of)[anchors], neighbor.size // len(anchors))
+    pairs = Contingency.count(
+        np.concatenate([anchor, neighbor]), np.concatenate([neighbor, anchor]), num_clusters, num_clusters
+    )
+    return mutual_information(pairs) / math.log(num_clusters)

@@ -1,0 +1,1 @@
+"""Networks: pixels -> features -> outputs."""

@@ -1,0 +1,67 @@
+"""Heads: features [B, D] -> projections [B, P] or cluster logits [H, B, C]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Sequential):
+    """Linear, ReLU, Linear: the projection of SimCLR (arXiv 2002.05709, Sec. 3)."""
+
+    def __init__(self, dim: int, hidden_dim: int, out_dim: int) -> None:
+        """[B, dim] -> [B, out_dim]."""
+        super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim))
+
+
+class ClusterHeads(nn.Module):
+    """H linear classifiers side by side (SCAN Sec. 2.2): [B, D] -> [H, B, C]."""
+
+    def __init__(self, num_heads: int, dim: int, num_clusters: int) -> None:
+        """Initialise each head as `nn.Linear` does: uniform in +-1 / sqrt(D)."""
+        super().__init__()
+        bound = dim**-0.5
+        self.weight = nn.Parameter(torch.empty(num_heads, num_clusters, dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(num_heads, num_clusters).uniform_(-bound, bound))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] -> [H, B, C]."""
+        return torch.baddbmm(
+            self.bias.unsqueeze(1), features.expand(len(self.weight), -1, -1), self.weight.transpose(1, 2)
+        )
+
+    def only(self, head: int) -> ClusterHeads:
+        """A copy with that head alone."""
+        _, num_clusters, dim = self.weight.shape
+        one = ClusterHeads(1, dim, num_clusters)
+        with torch.no_grad():
+            one.weight.copy_(self.weight[head : head + 1])
+            one.bias.copy_(self.bias[head : head + 1])
+        return one
+
+
+class ClusterNet(nn.Module):
+    """Backbone and cluster heads: [B, 3, S, S] -> [H, B, C]."""
+
+    def __init__(self, backbone: nn.Module, heads: ClusterHeads, *, is_normalized: bool) -> None:
+        """Join them.
+
+        Args:
+            backbone: Pixels to features.
+            heads: Features to logits.
+            is_normalized: Scale features to unit length first, as heads trained on stored embeddings expect.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.heads = heads
+        self.is_normalized = is_normalized
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, D], as the heads take them."""
+        features: Tensor = self.backbone(pixels)
+        return nn.functional.normalize(features, dim=1) if self.is_normalized else features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [H, B, C]."""
+        logits: Tensor = self.heads(self.features(pixels))
+        return logits

@@ -1,0 +1,1 @@
+"""Objectives: a net, its loss, and the state that belongs to them."""

@@ -1,0 +1,147 @@
+"""The river: stages in order, each handed the results before it, none run twice.
+
+index -> pretext -> embed -> mine -> scan -> selflabel -> assign -> labels -> evaluate -> report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from rayscan.artifacts import Artifact, Step, find, load
+from rayscan.config import Recipe
+from rayscan.errors import ArtifactError
+from rayscan.fleet.connect import Fleet
+from rayscan.lock import RunLock
+from rayscan.run import record, require_clusters
+from rayscan.stages import assign, embed, evaluate, index, labels, mine, pretext, report, scan, selflabel
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.progress import Progress
+from rayscan.storage import Place
+
+RIVER: tuple[ModuleType, ...] = (
+    index,
+    pretext,
+    embed,
+    mine,
+    scan,
+    selflabel,
+    assign,
+    labels,
+    evaluate,
+    report,
+)
+NEEDS_LABELS = (labels.NAME, evaluate.NAME)
+
+
+def run(
+    recipe: Recipe,
+    sources: Sources,
+    out: Place,
+    *,
+    river: tuple[ModuleType, ...] = RIVER,
+    progress: Progress | None = None,
+    rehash: bool = False,
+) -> dict[str, Artifact]:
+    """Do what is not done yet.
+
+    Args:
+        recipe: All settings.
+        sources: Images, and labels if there are any.
+        out: Where results go.
+        river: Stages to run, in order.
+        progress: Where to show it.
+        rehash: Check the contents of results that are taken over, not only their sizes.
+
+    Returns:
+        The result of every stage.
+    """
+    require_clusters(recipe)
+    shown = progress or Progress()
+    done: dict[str, Artifact] = {}
+    stages: dict[str, Any] = {}
+    with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
+        context = Context(out, sources, fleet, shown)
+        for stage in river:
+            if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
+                continue
+            done[stage.NAME], stages[stage.NAME] = do(stage, recipe, done, context, rehash=rehash)
+            record(out, recipe, vars(sources), stages)
+    return done
+
+
+def do(
+    stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], context: Context, *, rehash: bool = False
+) -> tuple[Artifact, dict[str, Any]]:
+    """Do one stage, or take over what is done.
+
+    Returns:
+        Its result, and what the run's record says of it.
+    """
+    began = time.monotonic()
+    step = stage.plan(recipe, done, context.sources)
+    found = find(context.out.child(step.directory), step, rehash=rehash)
+    artifact: Artifact = found or stage.run(recipe, done, step, context)
+    if found:
+        context.progress.say(f"  {stage.NAME}: done before, taken over ({step.directory})")
+    seconds = round(time.monotonic() - began, 3)
+    return artifact, {"directory": step.directory, "seconds": seconds, "reused": found is not None}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run would do with one stage, and why."""
+
+    stage: str
+    is_reused: bool
+    why: str
+
+
+def plan(recipe: Recipe, sources: Sources, out: Place, *, river: tuple[ModuleType, ...] = RIVER) -> Iterator[Planned]:
+    """What `run` would do, without doing it."""
+    require_clusters(recipe)
+    done: dict[str, Artifact] = {}
+    unknown = ""
+    for stage in river:
+        if unknown:
+            if stage.NAME not in NEEDS_LABELS:
+                yield Planned(stage.NAME, is_reused=False, why=f"{unknown} runs before it")
+            continue
+        if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
+            continue
+        step = stage.plan(recipe, done, sources)
+        found = find(out.child(step.directory), step)
+        if found is None:
+            unknown = stage.NAME
+            yield Planned(stage.NAME, is_reused=False, why=_difference(out, step))
+        else:
+            done[stage.NAME] = found
+            yield Planned(stage.NAME, is_reused=True, why=step.directory)
+
+
+def _difference(out: Place, step: Step) -> str:
+    """Why a step is not done: nothing of its stage is there, or what differs from the nearest that is."""
+    others = [name for name in out.names() if name.startswith(f"{step.stage}-")]
+    nearest: list[str] | None = None
+    for name in others:
+        try:
+            manifest = load(out.child(name)).manifest
+        except ArtifactError:
+            continue
+        mine = {**_flat(step.config), **{f"input {k}": v[:12] for k, v in step.inputs.items()}}
+        theirs = {**_flat(manifest["config"]), **{f"input {k}": v[:12] for k, v in manifest["inputs"].items()}}
+        changed = [f"{k}: {theirs.get(k)} -> {mine.get(k)}" for k in sorted(mine | theirs) if mine.get(k) != theirs.get(k)]
+        if nearest is None or len(changed) < len(nearest):
+            nearest = changed
+    if nearest is None:
+        return "no result yet"
+    return "; ".join(nearest[:4]) + ("; ..." if len(nearest) > 4 else "")
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - a JSON tree
+    if isinstance(tree, Mapping):
+        return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): tree}

@@ -1,0 +1,43 @@
+"""New images through the model of a finished run: index, embed and assign, the same stages as in the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rayscan import pipeline
+from rayscan.artifacts import Artifact
+from rayscan.fleet.connect import Fleet
+from rayscan.lock import RunLock
+from rayscan.run import Run, record
+from rayscan.stages import assign, embed, index
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.progress import Progress
+from rayscan.storage import Place
+
+
+def predict(run_uri: str, data: str, out_uri: str) -> Place:
+    """Cluster new images by the model of a run.
+
+    Args:
+        run_uri: `--out` of the run.
+        data: New images: shards, a folder, or a list.
+        out_uri: Where `assignments.parquet` and `clusters.json` go.
+
+    Returns:
+        The place of the results.
+
+    Raises:
+        ArtifactError: the run has no trained model.
+        DataError: the new images cannot be read.
+    """
+    trained = Run(run_uri)
+    recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
+    out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
+    done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", "selflabel")}
+    stages: dict[str, object] = {}
+    with RunLock(out), Fleet(recipe.fleet, out, progress.say) as fleet:
+        context = Context(out, sources, fleet, progress)
+        for stage in (index, embed, assign):
+            done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
+            record(out, recipe, vars(sources), stages)
+    return out

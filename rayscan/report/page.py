@@ -1,0 +1,226 @@
+"""One self-contained HTML page from `Content`: nothing is requested, no foreign text becomes markup.
+
+Comes from `stages.report`, goes to `index.html`. Three walls: Jinja2 escapes everything; file names and
+cluster names reach the page only inside an inert JSON block, from where page.js sets them as text; and
+the Content-Security-Policy admits exactly our style sheet and our script, by their sha256, and pictures
+in `data:` URLs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from rayscan.report import figures
+from rayscan.report.content import Content
+
+METRICS = {
+    "acc": "ACC, one to one",
+    "hungarian_then_majority": "ACC, one to one, rest by majority",
+    "many_to_one": "ACC, many to one",
+    "top5": "Top-5",
+    "nmi": "NMI",
+    "ami": "AMI",
+    "ari": "ARI",
+}
+METHODS = {"scan": "SCAN", "scan_before_selflabel": "SCAN before self-labelling", "kmeans": "k-means"}
+SPLITS = ("eval", "train")
+MAX_CONFUSIONS = 12
+
+
+def render(content: Content) -> str:
+    """The page.
+
+    Returns:
+        A whole HTML document, ASCII only outside of names.
+    """
+    style, script = _part("page.css"), _part("page.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "short": figures.short}
+    return environment.from_string(_part("template.html")).render(
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        data=inert_json(_data(content)),
+        c=content,
+        num_images=sum(content.images.values()),
+        method=_method(content.recipe),
+        splits=list(_splits(content.scores)),
+        headline=_headline(content),
+        figures=_figures(content),
+        settings=list(_settings(content.recipe)),
+    )
+
+
+def inert_json(value: object) -> Markup:
+    """JSON that cannot end the script element it stands in, nor start a comment there."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def percent(value: float) -> str:
+    """A share as percent with two digits."""
+    return f"{100 * value:.2f}"
+
+
+@cache
+def _part(name: str) -> str:
+    return resources.files("rayscan.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+def _method(recipe: Mapping[str, Any]) -> str:
+    return "SCAN with self-labelling" if recipe["selflabel"]["epochs"] else "SCAN"
+
+
+def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Scores of the split the page leads with: eval, or train where there is no eval."""
+    return next((scores["splits"][s] for s in SPLITS if s in scores["splits"]), None) if scores else None
+
+
+def _headline(content: Content) -> tuple[tuple[str, str], ...]:
+    """Metrics to lead with; with more clusters than classes, one-to-one accuracy says little."""
+    split = _headline_split(content.scores)
+    if split and len(content.clusters) > len(split["confusion"]["classes"]):
+        return ("many_to_one", "Accuracy, many to one"), ("nmi", "NMI"), ("ami", "AMI")
+    return ("acc", "Accuracy (ACC)"), ("nmi", "NMI"), ("ari", "ARI")
+
+
+def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """One score table per split: metrics down, methods across."""
+    for name in SPLITS:
+        if not scores or name not in scores["splits"]:
+            continue
+        split = scores["splits"][name]
+        methods = [m for m in METHODS if m in split["methods"]]
+        rows = [
+            (title, [split["methods"][m].get(metric) for m in methods])
+            for metric, title in METRICS.items()
+            if any(metric in split["methods"][m] for m in methods)
+        ]
+        yield {
+            "name": name,
+            "images": split["images"],
+            "labelled": split["labelled"],
+            "methods": [METHODS[m] for m in methods],
+            "rows": rows,
+            "best": {title: max(v for v in values if v is not None) for title, values in rows},
+            "scan": split["methods"]["scan"],
+            "kmeans": split["methods"].get("kmeans"),
+        }
+
+
+def _figures(content: Content) -> dict[str, Any]:
+    """Charts by name; those without data are left out by the template."""
+    scores, split = content.scores, _headline_split(content.scores)
+    purity = {int(k): v for k, v in (scores or {}).get("neighbor_purity", {}).items()}
+    confusion = _confusion(split["confusion"], split["per_cluster"]) if split else None
+    return {
+        "sizes": figures.sizes(np.array([c.size for c in content.clusters])),
+        "confidence": figures.histogram(content.confidences, 0.0, 1.0, "confidence"),
+        "curves": [
+            (c.stage, c.name, figures.curve(c.epochs, c.values, "epoch", f"{c.stage}, {c.name}"))
+            for c in content.curves
+        ],
+        "heads": [
+            (
+                h.stage,
+                figures.dots(h.losses, h.chosen, "head", f"Held-out loss of {len(h.losses)} {h.stage} heads"),
+            )
+            for h in content.heads
+        ],
+        "purity": sorted(purity.items()),
+        "confusion": confusion[0] if confusion else None,
+        "confused": confusion[1] if confusion else [],
+    }
+
+
+def _confusion(
+    confusion: Mapping[str, Any], per_cluster: list[Mapping[str, Any]]
+) -> tuple[Markup, list[Any]]:
+    """The matrix with clusters in the order of their class, and the largest entries off their class."""
+    names = [str(name) for name in confusion["classes"]]
+    counts = np.array(confusion["counts"], np.int64).reshape(len(confusion["clusters"]), len(names))
+    stands_for = np.array([_stands_for(per_cluster[cluster]) for cluster in confusion["clusters"]])
+    order = np.lexsort((-counts.sum(axis=1), stands_for))
+    rows = [str(confusion["clusters"][i]) for i in order]
+    says = f"{len(rows)} clusters against {len(names)} classes"
+    off = counts.copy()
+    off[np.arange(len(off)), stands_for] = 0
+    worst = np.argsort(-off, axis=None, kind="stable")[:MAX_CONFUSIONS]
+    pairs = [divmod(int(flat), len(names)) for flat in worst]
+    confused = [
+        (confusion["clusters"][i], names[stands_for[i]], names[j], int(off[i, j]))
+        for i, j in pairs
+        if off[i, j]
+    ]
+    return figures.heatmap(counts[order], rows, names, says), confused
+
+
+def _stands_for(row: Mapping[str, Any]) -> int:
+    """Class of a cluster: its own by one-to-one mapping, else its majority; it has labelled images."""
+    return int(row["majority"] if row["matched"] is None else row["matched"])
+
+
+def _data(content: Content) -> dict[str, Any]:
+    """What page.js draws from: rows of values, not objects, since there are thousands of them."""
+    split = _headline_split(content.scores)
+    known = {row["cluster"]: row for row in split["per_cluster"]} if split else {}
+    classes = split["confusion"]["classes"] if split else []
+    clusters = []
+    for c in content.clusters:
+        row = known.get(c.number, {})
+        majority, purity = row.get("majority"), row.get("purity")
+        class_name = None if majority is None else str(classes[majority])
+        clusters.append(
+            [
+                c.number,
+                c.name,
+                c.size,
+                _rounded(c.mean_confidence),
+                _rounded(purity),
+                class_name,
+                list(c.prototypes),
+                list(c.uncertain),
+            ]
+        )
+    return {
+        "clusters": clusters,
+        "pictures": {
+            str(gid): [p.name, p.cluster, _rounded(p.confidence), _rounded(p.margin), p.url]
+            for gid, p in content.pictures.items()
+        },
+        "neighbors": [[n.anchor, list(n.ids), [_rounded(s) for s in n.scores]] for n in content.neighbors],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def _settings(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{path}{key}.")
+        else:
+            yield path + key, json.dumps(value)

@@ -1,0 +1,162 @@
+"""A run on storage: what it was asked, which results it has, and its tables.
+
+    <out>/
+      run.json recipe.json                 what was asked, and the directory of each stage's result
+      assignments.parquet clusters.json    copies of the final results, for people and other programs
+      scores.json report/index.html
+      <stage>-<hash12>/                    the results themselves (artifacts.py)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from rayscan.artifacts import Artifact, load
+from rayscan.config import Recipe, require
+from rayscan.errors import ArtifactError, ConfigError
+from rayscan.storage import Place
+
+RECORD = "run.json"
+PUBLISHED = {
+    "assignments.parquet": ("assign", "assignments.parquet"),
+    "clusters.json": ("assign", "clusters.json"),
+    "scores.json": ("evaluate", "scores.json"),
+    "report/index.html": ("report", "index.html"),
+}
+"""Path under --out -> stage and file it is a copy of."""
+
+
+class Run:
+    """A finished or unfinished run, opened for reading."""
+
+    def __init__(self, uri: str) -> None:
+        """Open by its `--out`.
+
+        Raises:
+            ArtifactError: there is no run.
+        """
+        self.place = Place(uri)
+        try:
+            self.record: dict[str, Any] = json.loads(self.place.read(RECORD))
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                "there is no run here", expected=RECORD, where=self.place.uri, fix="pass the --out of a run"
+            ) from error
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved settings."""
+        return recipe_from_json(self.place.read("recipe.json"), self.place.uri_of("recipe.json"))
+
+    def artifact(self, stage: str) -> Artifact:
+        """The result of a stage.
+
+        Raises:
+            ArtifactError: the run has none.
+        """
+        try:
+            directory = self.record["stages"][stage]["directory"]
+        except KeyError as error:
+            raise ArtifactError(
+                f"the run has no result of stage {stage}",
+                expected=", ".join(self.record["stages"]) or "none yet",
+                got=stage,
+                where=self.place.uri,
+                fix="run the same command again; evaluate needs labels",
+            ) from error
+        return load(self.place.child(directory))
+
+    @property
+    def assignments(self) -> pa.Table:
+        """One row per image: gid, source, cluster, confidence, ... (see docs/story.md)."""
+        return self.artifact("assign").read_table("assignments.parquet")
+
+    @property
+    def neighbors(self) -> pa.Table:
+        """Mined neighbors of the train images: gid, ids, scores."""
+        return self.artifact("mine").read_table("neighbors.parquet")
+
+    @property
+    def clusters(self) -> list[dict[str, Any]]:
+        """Clusters with the names a user may have given them in clusters.json."""
+        named: list[dict[str, Any]] = json.loads(self.place.read("clusters.json"))
+        return named
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores against labels."""
+        scores: dict[str, Any] = self.artifact("evaluate").read_json("scores.json")
+        return scores
+
+    @property
+    def report(self) -> str:
+        """Address of the report page."""
+        return self.place.uri_of("report/index.html")
+
+
+def open_run(uri: str) -> Run:
+    """Open a run by its `--out`."""
+    return Run(uri)
+
+
+def record(place: Place, recipe: Recipe, sources: Mapping[str, str | None], stages: Mapping[str, Any]) -> None:
+    """Write what a run has so far, and copy its final results to where people look.
+
+    A copy is only made when the result behind it is new, so that edited cluster names stay.
+    """
+    from rayscan import __version__
+
+    try:
+        before = json.loads(place.read(RECORD))["stages"]
+    except FileNotFoundError:
+        before = {}
+    for path, (stage, name) in PUBLISHED.items():
+        if stage not in stages:
+            continue
+        directory = stages[stage]["directory"]
+        if before.get(stage, {}).get("directory") != directory or place.size(path) is None:
+            place.write(path, load(place.child(directory)).read(name))
+    place.write("recipe.json", recipe_to_json(recipe))
+    value = {"rayscan": __version__, "recipe": recipe.name, "sources": dict(sources), "stages": dict(stages)}
+    place.write(RECORD, json.dumps(value, indent=2).encode())
+
+
+def recipe_to_json(recipe: Recipe) -> bytes:
+    """The whole recipe."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Recipe).dump_json(recipe, indent=2)
+
+
+def recipe_from_json(data: bytes, where: str) -> Recipe:
+    """A recipe again.
+
+    Raises:
+        ConfigError: a key is unknown or a value does not fit, naming it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Recipe).validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            "the recipe file cannot be used",
+            expected=first["msg"],
+            got=first.get("input"),
+            where=f"{where}: {'.'.join(str(p) for p in first['loc'])}",
+            fix="correct the key, or start from a recipe by name",
+        ) from error
+
+
+def require_clusters(recipe: Recipe) -> None:
+    """Refuse a recipe that does not say how many clusters to form.
+
+    Raises:
+        ConfigError: num_clusters is missing.
+    """
+    require(recipe.num_clusters is not None, "num_clusters", "a number: how many clusters to form", None)

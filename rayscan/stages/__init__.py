@@ -1,0 +1,1 @@
+"""Stages: (settings, results so far) -> one result on storage. One file per stage."""

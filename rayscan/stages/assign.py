@@ -1,0 +1,156 @@
+"""Stage assign: every usable image -> its cluster, with a confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.config import Recipe, semantic
+from rayscan.data.loader import ViewLoader
+from rayscan.data.table import ImageTable
+from rayscan.engine.forward import forward
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.models import load_cluster_net, load_heads
+from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
+from rayscan.stages.training import Gids
+
+NAME = "assign"
+SCHEMA = 1
+TOP = 5
+ROWS_PER_PART = 65_536
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows [first, stop) to be assigned by one task."""
+
+    recipe: Recipe
+    index: Artifact
+    pretext: Artifact
+    embed: Artifact
+    model: Artifact
+    draft: Draft
+    number: int
+    first: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """File name of the part."""
+        return f"probs-{self.number:05d}.npy"
+
+
+def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
+    """What this stage would do."""
+    config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
+    return Step(NAME, SCHEMA, config, {n: done[n].identity for n in ("index", "pretext", "embed", "selflabel")})
+
+
+def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Assign all parts on the fleet, then mark prototypes and write the tables."""
+    draft = context.draft(step)
+    gids: Gids = done["embed"].read_array("gids.npy")
+    parts = [
+        Part(
+            recipe,
+            done["index"],
+            done["pretext"],
+            done["embed"],
+            done["selflabel"],
+            draft,
+            number,
+            first,
+            min(first + ROWS_PER_PART, len(gids)),
+        )
+        for number, first in enumerate(range(0, len(gids), ROWS_PER_PART))
+    ]
+    todo = [part for part in parts if draft.finished_part(part.name) is None]
+    context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
+    context.fleet.map(
+        assign_part, todo, uses_gpu=True, on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first)
+    )
+    tops = np.concatenate([_finished(draft, part) for part in parts])
+    prototypes = find_prototypes(tops, done["embed"], recipe.assign.num_prototypes)
+    table = assignments_table(done["index"], gids, tops, prototypes)
+    assert recipe.num_clusters is not None
+    clusters = cluster_list(tops, gids, prototypes, recipe.num_clusters)
+    files = {
+        "assignments.parquet": draft.write_table("assignments.parquet", table),
+        "clusters.json": draft.write_json("clusters.json", clusters),
+    }
+    used = sum(c["size"] > 0 for c in clusters)
+    artifact = draft.commit(files, facts={"rows": len(gids), "num_clusters": recipe.num_clusters, "used": used})
+    context.progress.finish(f"{len(gids):,} images in {used} of {recipe.num_clusters} clusters")
+    return artifact
+
+
+def _finished(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+    finished = draft.finished_part(part.name)
+    assert finished is not None
+    return np.frombuffer(draft.place.read(finished[0][part.name].path), dtype=top_dtype())
+
+
+def top_dtype() -> np.dtype[Any]:
+    """One row of a part: the five most probable clusters and their probabilities."""
+    return np.dtype([("ids", np.int32, TOP), ("probs", np.float32, TOP)])
+
+
+def assign_part(part: Part) -> None:
+    """Probabilities of one part; only the five best are kept."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    probs = _probabilities(part, device)
+    count = min(TOP, probs.shape[1])
+    # A stable sort, so that equal probabilities give the lower cluster number.
+    order = torch.argsort(probs, dim=1, descending=True, stable=True)[:, :count]
+    rows = np.zeros(len(probs), dtype=top_dtype())
+    rows["ids"][:, count:] = -1
+    rows["ids"][:, :count] = order.numpy()
+    rows["probs"][:, :count] = probs.gather(1, order).numpy()
+    entry = part.draft.write(part.name, rows.tobytes())
+    part.draft.finish_part(part.name, {part.name: entry})
+
+
+def _probabilities(part: Part, device: str) -> Tensor:
+    """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
+    if part.model.facts["reads"] == "embeddings":
+        from rayscan.vectors.parts import EmbeddingRows
+
+        rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
+        heads = load_heads(part.model).eval()
+        with torch.inference_mode():
+            return heads(rows)[0].softmax(-1)
+    net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, _Box(part))
+    mine = gids[part.first : part.stop]
+    batch_size = part.recipe.assign.batch_size
+    logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
+    return logits.softmax(-1)
+
+
+class _Box:
+    """Carries a part past `lru_cache`: all boxes are equal, so the addresses alone are the key."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Box)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=1)
+def _loaded(_index: str, _model: str, device: str, box: _Box) -> tuple[nn.Module, ViewLoader, Gids]:
+    """Net and loader of this process, made once for all its parts."""
+    part = box.part
+    table = ImageTable.from_artifact(part.index)
+    net = load_cluster_net(part.recipe, part.pretext, part.model).eval().to(device)
+    loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
+    return net, loader, table.gids(None)

@@ -1,0 +1,44 @@
+"""What every stage is handed beside its settings and inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rayscan.artifacts import Draft, Step
+from rayscan.fleet.connect import Fleet
+from rayscan.stages.progress import Progress
+from rayscan.storage import Place
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the user's images and labels are."""
+
+    data: str | None
+    """Train split: shards, a folder, or a list."""
+    eval_data: str | None = None
+    """Eval split."""
+    labels: str | None = None
+    """Labels file; read by the labels stage alone."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Storage, machines and the terminal of one run."""
+
+    out: Place
+    sources: Sources
+    fleet: Fleet
+    progress: Progress
+
+    def draft(self, step: Step) -> Draft:
+        """A new attempt at a step."""
+        return Draft(self.out, step)
+
+    def work(self, step: Step) -> Place:
+        """Scratch of a step: checkpoints. Removed once the step is done."""
+        return self.out.child(".work", step.directory)
+
+    def clear(self, step: Step) -> None:
+        """Remove the scratch of a step."""
+        self.out.delete(f".work/{step.directory}")

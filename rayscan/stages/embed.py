@@ -1,0 +1,142 @@
+"""Stage embed: every usable image -> one unit-length feature row, in gid order, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.config import Recipe, semantic
+from rayscan.data.loader import ViewLoader
+from rayscan.data.table import ImageTable
+from rayscan.engine.forward import forward
+from rayscan.errors import DataError
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.models import feature_net
+from rayscan.stages.training import Gids
+
+NAME = "embed"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows [first, stop) of one view, to be embedded by one task."""
+
+    recipe: Recipe
+    index: Artifact
+    pretext: Artifact
+    draft: Draft
+    view: int
+    number: int
+    first: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """File name of the part; view 0 is the plain image."""
+        return f"part-{self.number:05d}.npy" if self.view == 0 else f"view{self.view}-part-{self.number:05d}.npy"
+
+
+def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
+    """What this stage would do."""
+    config = {"embed": semantic(recipe.embed), "images": semantic(recipe.images)}
+    if recipe.embed.num_views > 1:
+        config |= {"views": recipe.scan.views, "seed": recipe.seed}
+    return Step(NAME, SCHEMA, config, {"index": done["index"].identity, "pretext": done["pretext"].identity})
+
+
+def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Embed all parts on the fleet; parts that an earlier attempt finished are taken over."""
+    draft = context.draft(step)
+    table = ImageTable.from_artifact(done["index"])
+    gids = table.gids(None)
+    num_train = len(table.gids("train"))
+    parts = [
+        Part(recipe, done["index"], done["pretext"], draft, view, number, first, min(first + size, rows))
+        for view in range(recipe.embed.num_views)
+        for rows in [len(gids) if view == 0 else num_train]
+        for size in [recipe.embed.rows_per_part]
+        for number, first in enumerate(range(0, rows, size))
+    ]
+    todo = [part for part in parts if draft.finished_part(part.name) is None]
+    context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
+    context.fleet.map(
+        embed_part, todo, uses_gpu=True, on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first)
+    )
+    files, dim = {}, 0
+    for part in parts:
+        finished = draft.finished_part(part.name)
+        assert finished is not None
+        files |= finished[0]
+        dim = finished[1]["dim"]
+    plain = [p for p in parts if p.view == 0]
+    shards = {
+        "part": pa.array([p.number for p in plain], pa.int32()),
+        "name": [p.name for p in plain],
+        "first_row": pa.array([p.first for p in plain], pa.int64()),
+        "rows": pa.array([p.stop - p.first for p in plain], pa.int64()),
+    }
+    files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(shards))
+    files["gids.npy"] = draft.write_array("gids.npy", gids)
+    facts = {"rows": len(gids), "train_rows": num_train, "dim": dim, "num_views": recipe.embed.num_views}
+    artifact = draft.commit(files, facts=facts)
+    context.progress.finish(f"{len(gids):,} images x {dim}")
+    return artifact
+
+
+def embed_part(part: Part) -> None:
+    """Embed one part and note it as finished."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net, loader, gids = _loaded(part.index.place.uri, part.pretext.place.uri, device, _Box(part))
+    mine = gids[part.first : part.stop]
+
+    def fetch(some: Gids) -> torch.Tensor:
+        if part.view == 0:
+            return loader.plain(some)
+        return loader.views(some, part.recipe.scan.views, 0, views=(part.view,))[0]
+
+    settings = part.recipe.embed
+    rows = forward(net, fetch, mine, batch_size=settings.batch_size, device=device)
+    if not bool(torch.isfinite(rows).all()):
+        bad = int(mine[int((~torch.isfinite(rows).all(1)).nonzero()[0])])
+        raise DataError(
+            "an image has features that are not finite",
+            expected="finite numbers",
+            got="nan or inf",
+            where=f"gid {bad}",
+            fix="look at the pretext loss; train with precision fp32",
+        )
+    unit = nn.functional.normalize(rows, dim=1).numpy().astype(np.dtype(settings.dtype))
+    entry = part.draft.write_array(part.name, unit)
+    part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1]})
+
+
+class _Box:
+    """Carries a part past `lru_cache`: all boxes are equal, so the addresses alone are the key."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Box)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=1)
+def _loaded(_index: str, _pretext: str, device: str, box: _Box) -> tuple[nn.Module, ViewLoader, Gids]:
+    """Net and loader of this process, made once for all its parts."""
+    part = box.part
+    table = ImageTable.from_artifact(part.index)
+    net, _ = feature_net(part.recipe, part.pretext)
+    loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
+    # Gids of all usable images: view v > 0 covers the train split, which comes first in them.
+    return net.eval().to(device), loader, table.gids(None)

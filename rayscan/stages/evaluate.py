@@ -1,0 +1,226 @@
+"""Stage evaluate: assignments and labels -> scores, beside k-means on the same embeddings.
+
+    scores.json
+      splits: eval, train -> images, labelled
+                             methods: scan, kmeans -> acc, many_to_one, nmi, ami, ari, purity, top5
+                             per_cluster: rows of metrics.scores.per_cluster
+                             confusion: clusters, classes, counts [C', L], empty clusters left out
+      neighbor_purity: K -> share      label_free: used_clusters, balance, largest_share, nmi_nn (train split)
+
+The mapping from clusters to classes is fitted on the split it scores, as the SCAN paper does (Sec. 3.1);
+the k-means centroids are fitted on train rows and applied to both splits. Runs only where labels are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rayscan.artifacts import Artifact, Step
+from rayscan.config import Recipe, semantic
+from rayscan.errors import DataError
+from rayscan.metrics import label_free
+from rayscan.metrics.assignment import hungarian, top_accuracy
+from rayscan.metrics.contingency import Contingency
+from rayscan.metrics.purity import neighbor_purity
+from rayscan.metrics.scores import partition_scores, per_cluster
+from rayscan.stages.context import Context, Sources
+from rayscan.vectors.kmeans import kmeans
+from rayscan.vectors.parts import EmbeddingRows
+
+NAME = "evaluate"
+SCHEMA = 1
+TOP = 5
+SPLITS = ("eval", "train")
+ROWS_AT_ONCE = 16_384
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """The assignments, one row per usable image."""
+
+    gids: Ints
+    """int64 [n]."""
+    split: NDArray[np.object_]
+    """eval or train, [n]."""
+    best: Ints
+    """The most probable clusters, best first, int64 [n, T] with T <= 5."""
+
+    @property
+    def clusters(self) -> Ints:
+        """Cluster of each row, int64 [n]."""
+        return self.best[:, 0]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The labels."""
+
+    of: Ints
+    """Class by gid, -1 where unlabelled, int64 [N]."""
+    names: list[str]
+    """Name of each class [L]."""
+
+
+def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
+    """What this stage would do."""
+    config = {"evaluate": semantic(recipe.evaluate), "num_clusters": recipe.num_clusters, "seed": recipe.seed}
+    return Step(
+        NAME, SCHEMA, config, {name: done[name].identity for name in ("assign", "labels", "mine", "embed")}
+    )
+
+
+def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Score every split that has a label.
+
+    Raises:
+        DataError: no labelled image is among the assigned ones.
+    """
+    assert recipe.num_clusters is not None
+    context.progress.start(NAME, 3, "steps")
+    assigned = read_assigned(done["assign"])
+    classes = read_classes(done["labels"], num_images=int(assigned.gids.max()) + 1)
+    rival = _kmeans_clusters(recipe, done["embed"])
+    context.progress.advance()
+    splits = {
+        name: scored
+        for name in SPLITS
+        if (scored := _score_split(name, assigned, rival, classes, recipe.num_clusters)) is not None
+    }
+    if not splits:
+        raise DataError(
+            "no assigned image has a label",
+            expected="labels of images in this run",
+            got=f"{int((classes.of >= 0).sum())} labels, none of an image that could be used",
+            where=done["labels"].place.uri,
+            fix="check that the labels name these images by id, source or key",
+        )
+    context.progress.advance()
+    anchors, ids = read_neighbors(done["mine"])
+    purity = neighbor_purity(
+        anchors, ids, _reaching(classes.of, anchors, ids), recipe.evaluate.purity_neighbors
+    )
+    scores = {
+        "splits": splits,
+        "neighbor_purity": {str(k): v for k, v in purity.items()},
+        "label_free": label_free_facts(assigned, anchors, ids, recipe.num_clusters),
+    }
+    draft = context.draft(step)
+    first = next(iter(splits.values()))["methods"]
+    facts = {"acc": first["scan"]["acc"], "kmeans_acc": first["kmeans"]["acc"]}
+    artifact = draft.commit({"scores.json": draft.write_json("scores.json", scores)}, facts=facts)
+    context.progress.finish(
+        f"ACC {facts['acc']:.4f}, k-means {facts['kmeans_acc']:.4f} ({next(iter(splits))})"
+    )
+    return artifact
+
+
+def read_assigned(assign: Artifact) -> Assigned:
+    """What the assign stage wrote."""
+    table = assign.read_table("assignments.parquet", columns=["gid", "split", "top5"])
+    best = _lists(table.column("top5"))
+    return Assigned(table.column("gid").to_numpy(), table.column("split").to_numpy(), best.astype(np.int64))
+
+
+def read_classes(labels: Artifact, num_images: int) -> Classes:
+    """The labels by gid.
+
+    Args:
+        labels: Result of the labels stage.
+        num_images: The least length of the answer.
+    """
+    table = labels.read_table("labels.parquet", columns=["gid", "label"])
+    gids, values = table.column("gid").to_numpy(), table.column("label").to_numpy()
+    of = np.full(max(num_images, int(gids.max(initial=-1)) + 1), -1, np.int64)
+    of[gids] = values
+    return Classes(of, [str(name) for name in labels.read_json("classes.json")])
+
+
+def read_neighbors(mine: Artifact) -> tuple[Ints, Ints]:
+    """Mined neighbors: gids int64 [n] and the gids of their neighbors int64 [n, K]."""
+    table = mine.read_table("neighbors.parquet", columns=["gid", "ids"])
+    return table.column("gid").to_numpy(), _lists(table.column("ids"))
+
+
+def label_free_facts(assigned: Assigned, anchors: Ints, ids: Ints, num_clusters: int) -> dict[str, float]:
+    """Collapse facts of the train split, and the neighbor information of `metrics.label_free`."""
+    cluster_of = np.full(max(int(assigned.gids.max()), int(ids.max())) + 1, -1, np.int64)
+    cluster_of[assigned.gids] = assigned.clusters
+    facts = label_free.collapse(cluster_of[anchors], num_clusters)
+    return {**facts, "nmi_nn": label_free.nmi_nn(cluster_of, anchors, ids, num_clusters)}
+
+
+def _score_split(
+    split: str, assigned: Assigned, rival: Ints, classes: Classes, num_clusters: int
+) -> dict[str, Any] | None:
+    """Scores of one split; None if it has no labelled image."""
+    inside = assigned.split == split
+    labelled = inside & (classes.of[assigned.gids] >= 0)
+    if not labelled.any():
+        return None
+    labels, num_classes = classes.of[assigned.gids[labelled]], len(classes.names)
+    methods = {}
+    for method, best in (("scan", assigned.best), ("kmeans", rival)):
+        table = Contingency.count(best[labelled, 0], labels, num_clusters, num_classes)
+        methods[method] = {
+            **partition_scores(table),
+            "top5": top_accuracy(best[labelled], labels, hungarian(table)),
+        }
+    table = Contingency.count(assigned.clusters[labelled], labels, num_clusters, num_classes)
+    held = np.flatnonzero(table.cluster_sizes)
+    return {
+        "images": int(inside.sum()),
+        "labelled": int(labelled.sum()),
+        "methods": methods,
+        "per_cluster": per_cluster(table, np.bincount(assigned.clusters[inside], minlength=num_clusters)),
+        "confusion": {
+            "clusters": held.tolist(),
+            "classes": classes.names,
+            "counts": table.dense()[held].tolist(),
+        },
+    }
+
+
+def _kmeans_clusters(recipe: Recipe, embed: Artifact) -> Ints:
+    """By k-means on the train rows: the clusters nearest to each row, nearest first, int64 [n, T]."""
+    assert recipe.num_clusters is not None
+    rows, settings = EmbeddingRows(embed), recipe.evaluate
+    centroids, _ = kmeans(
+        rows.read(0, rows.train_rows),
+        recipe.num_clusters,
+        seed=recipe.seed,
+        restarts=settings.kmeans_restarts,
+        iterations=settings.kmeans_iterations,
+    )
+    total = int(embed.facts["rows"])
+    blocks = [(first, min(first + ROWS_AT_ONCE, total)) for first in range(0, total, ROWS_AT_ONCE)]
+    return np.concatenate([nearest(rows.read(*block), centroids, TOP) for block in blocks])
+
+
+def nearest(x: NDArray[np.float32], centroids: NDArray[np.float32], count: int) -> Ints:
+    """Nearest centroids, nearest first, the lowest number at a tie: [n, D] and [C, D] -> int64 [n, T].
+
+    T is `count`, or C if that is less.
+    """
+    distances = np.square(centroids).sum(axis=1) - 2 * (x @ centroids.T)  # less |x|^2, which orders nothing
+    order: Ints = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    return order
+
+
+def _lists(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A list column whose lists are equally long, as [n, T]."""
+    flat: NDArray[Any] = column.combine_chunks().flatten().to_numpy()
+    return flat.reshape(len(column), -1)
+
+
+def _reaching(of: Ints, *gids: Ints) -> Ints:
+    """`of` made long enough to be asked for every one of the gids."""
+    longest = max(int(g.max()) for g in gids) + 1
+    return np.concatenate([of, np.full(max(0, longest - len(of)), -1, np.int64)])

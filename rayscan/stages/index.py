@@ -1,0 +1,292 @@
+"""Stage index: what the user named -> one row per image, every one of them read, checksummed, decoded once.
+
+Parallel over shards, or over chunks of single files. Rows keep the order of the listing, train before eval,
+so that a gid depends on nothing but the data. What does not decode goes into quarantine with its reason; too
+much of it, a damaged shard or a key that is used twice stops the run. Labels are not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.config import Recipe
+from rayscan.data import addresses
+from rayscan.data.inspection import inspect
+from rayscan.data.listing import Listing, SourceFile, list_sources
+from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.data.tar_index import ROWS, index_shard
+from rayscan.errors import DataError
+from rayscan.stages.context import Context, Sources
+
+NAME = "index"
+SCHEMA = 1
+FILES_PER_TASK = 512
+ALWAYS_TOLERATED = 1
+"""Bad images that never stop a run, however few images there are."""
+
+_SHARD_SCHEMA = pa.schema(
+    {"shard": pa.int32(), "uri": pa.string(), "bytes": pa.int64(), "count": pa.int64(), "sha256": pa.string()}
+)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One tar shard, or up to 512 image files, to be looked at by one task."""
+
+    draft: Draft
+    number: int
+    split: str
+    kind: str
+    first_shard: int
+    entries: tuple[SourceFile, ...]
+    max_pixels: int
+
+    @property
+    def name(self) -> str:
+        """Name of the finished part."""
+        return f"{self.number:06d}"
+
+
+def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Step:
+    """What this stage would do; lists the storage.
+
+    Raises:
+        DataError: the data cannot be found or understood.
+    """
+    return Step(NAME, SCHEMA, _config(recipe, _listings(sources)))
+
+
+def _listings(sources: Sources) -> dict[str, Listing]:
+    named = {"train": sources.data, "eval": sources.eval_data}
+    listings = {split: list_sources(data) for split, data in named.items() if data is not None}
+    if not listings:
+        raise DataError("there is no data", expected="--data or --eval-data", got="neither")
+    return listings
+
+
+def _config(recipe: Recipe, listings: Mapping[str, Listing]) -> dict[str, Any]:
+    """Settings that decide the rows. How many bad ones are tolerated only decides whether the run goes on."""
+    data = {
+        split: {"kind": x.kind, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
+        for split, x in listings.items()
+    }
+    return {"max_pixels": recipe.images.max_pixels, **data}
+
+
+def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Look at everything on the fleet; chunks that an earlier attempt finished are taken over.
+
+    Raises:
+        DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
+    """
+    listings = _listings(context.sources)
+    if _config(recipe, listings) != step.config:
+        raise DataError(
+            "the data changes while it is indexed", fix="run again when nothing writes to it any more"
+        )
+    draft = context.draft(step)
+    chunks = _chunks(draft, listings, recipe.images.max_pixels)
+    _look(chunks, context)
+    parts = [_finished(chunk) for chunk in chunks]
+    rows = pa.concat_tables([part.rows for part in parts])
+    rows = (
+        rows.append_column("gid", pa.array(np.arange(len(rows))))
+        .select(IMAGE_SCHEMA.names)
+        .cast(IMAGE_SCHEMA)
+    )
+    _check_keys(rows, listings, parts)
+    _check_bad(rows, listings, recipe.images.max_bad_fraction)
+    bad = rows.filter(pc.not_equal(rows["status"], "ok"))
+    files = {
+        IMAGES: draft.write_table(IMAGES, rows),
+        SHARDS: draft.write_table(SHARDS, pa.concat_tables([part.shards for part in parts])),
+        "quarantine.parquet": draft.write_table(
+            "quarantine.parquet", bad.select(["gid", "key", "source", "status"]).rename_columns(_QUARANTINE)
+        ),
+    }
+    counts = {split: _count_ok(rows, split) for split in ("train", "eval")}
+    members = sum((Counter(part.members) for part in parts), Counter())
+    facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
+    artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
+    for part in parts:
+        for path in part.paths:
+            draft.place.delete(path)
+    context.progress.finish(f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine")
+    return artifact
+
+
+_QUARANTINE = ["gid", "key", "source", "reason"]
+
+
+def _chunks(draft: Draft, listings: Mapping[str, Listing], max_pixels: int) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    first_shard = 0
+    for split, listing in listings.items():
+        size = 1 if listing.kind == "shards" else FILES_PER_TASK
+        for start in range(0, len(listing.entries), size):
+            entries = listing.entries[start : start + size]
+            chunks.append(Chunk(draft, len(chunks), split, listing.kind, first_shard, entries, max_pixels))
+            first_shard += len(entries)
+    return chunks
+
+
+def _look(chunks: Sequence[Chunk], context: Context) -> None:
+    """Have every chunk looked at that is not finished yet."""
+    todo = [chunk for chunk in chunks if chunk.draft.finished_part(chunk.name) is None]
+    seen: Counter[str] = Counter()
+
+    def note(number: int, result: Mapping[str, int]) -> None:
+        seen.update(result)
+        context.progress.advance(len(todo[number].entries), images=seen["images"], bad=seen["bad"])
+
+    unit = "shards" if all(chunk.kind == "shards" for chunk in chunks) else "files"
+    context.progress.start(NAME, sum(len(chunk.entries) for chunk in todo), unit)
+    context.fleet.map(look, todo, on_done=note)
+
+
+def look(chunk: Chunk) -> dict[str, int]:
+    """Look at one chunk and store what was seen; runs on a worker.
+
+    Returns:
+        How many images there are, and how many of them are bad.
+    """
+    if chunk.kind == "shards":
+        (entry,) = chunk.entries
+        scan = index_shard(entry.uri, max_pixels=chunk.max_pixels)
+        rows, members = scan.rows, dict(scan.members)
+        shards = [{"uri": entry.uri, "bytes": scan.size, "count": len(rows), "sha256": scan.sha256}]
+        number = np.zeros(len(rows), np.int32)
+    else:
+        rows, members = _look_at_files(chunk), {}
+        number = np.arange(len(rows), dtype=np.int32)
+        lengths = rows["length"].to_pylist()
+        pairs = zip(chunk.entries, lengths, strict=True)
+        shards = [{"uri": entry.uri, "bytes": length, "count": 1, "sha256": ""} for entry, length in pairs]
+    rows = rows.append_column("shard", pa.array(number + chunk.first_shard, pa.int32()))
+    rows = rows.append_column("split", pa.array([chunk.split] * len(rows), pa.string()))
+    table = pa.Table.from_pylist(
+        [{"shard": chunk.first_shard + i, **s} for i, s in enumerate(shards)], _SHARD_SCHEMA
+    )
+    entries = {
+        "rows": chunk.draft.write_table(f"part-{chunk.name}.parquet", rows),
+        "shards": chunk.draft.write_table(f"part-{chunk.name}-shards.parquet", table),
+    }
+    chunk.draft.finish_part(chunk.name, entries, members)
+    return {"images": len(rows), "bad": pc.sum(pc.not_equal(rows["status"], "ok")).as_py() or 0}
+
+
+def _look_at_files(chunk: Chunk) -> pa.Table:
+    rows = []
+    for entry in chunk.entries:
+        data, status = _read(entry)
+        seen = inspect(data, max_pixels=chunk.max_pixels)._asdict()
+        if status:
+            seen["status"] = status
+        place = {"offset": 0, "length": len(data), "crc32": zlib.crc32(data)}
+        rows.append({"key": entry.key, "source": entry.uri, "id": entry.id, **place, **seen})
+    return pa.Table.from_pylist(rows, ROWS)
+
+
+def _read(entry: SourceFile) -> tuple[bytes, str]:
+    """Bytes of an image file; or none, and why it goes into quarantine."""
+    try:
+        return addresses.read(entry.uri), ""
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return b"", "missing"
+        if isinstance(error.__cause__, PermissionError):
+            return b"", "unreadable"
+        raise
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a worker stored of a chunk."""
+
+    rows: pa.Table
+    shards: pa.Table
+    members: Mapping[str, int]
+    paths: tuple[str, ...]
+
+
+def _finished(chunk: Chunk) -> _Part:
+    finished = chunk.draft.finished_part(chunk.name)
+    assert finished is not None, chunk.name
+    entries, members = finished
+    tables = [
+        pq.read_table(pa.BufferReader(chunk.draft.place.read(entries[n].path))) for n in ("rows", "shards")
+    ]
+    return _Part(tables[0], tables[1], members, tuple(entry.path for entry in entries.values()))
+
+
+def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence[_Part]) -> None:
+    """Keys are unique within a split. Those of single files are their paths, unique by nature."""
+    for split, listing in listings.items():
+        own = rows.filter(pc.equal(rows["split"], split))
+        if listing.kind != "shards" or pc.count_distinct(own["key"]).as_py() == len(own):
+            continue
+        counts = own["key"].value_counts()
+        twice = next(item for item in counts.to_pylist() if item["counts"] > 1)["values"]
+        uris = [uri for part in parts for uri in part.shards["uri"].to_pylist()]
+        where = own.filter(pc.equal(own["key"], twice))["shard"].to_pylist()
+        raise DataError(
+            f"two images of the {split} split have the same key",
+            expected="keys that are unique over all shards",
+            got=repr(twice),
+            where=" and ".join(uris[shard] for shard in where[:2]),
+            fix="write the shards again with unique keys, or leave one of them out",
+        )
+
+
+def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], max_fraction: float) -> None:
+    bad = rows.filter(pc.not_equal(rows["status"], "ok"))
+    reasons = Counter(bad["status"].to_pylist()).most_common()
+    worst = [f"{count:,} {reason}" for reason, count in reasons]
+    for split in listings:
+        if _count_ok(rows, split) == 0:
+            raise DataError(
+                f"the {split} split has no usable image", expected="images", got=", ".join(worst) or "none"
+            )
+    if len(bad) > max(ALWAYS_TOLERATED, max_fraction * len(rows)):
+        firsts = [bad["source"][pc.index(bad["status"], reason).as_py()].as_py() for reason, _ in reasons]
+        raise DataError(
+            "too many images cannot be used",
+            expected=f"at most {max_fraction:.4%} of {len(rows):,}",
+            got=f"{len(bad):,}: {', '.join(worst)}",
+            where="; ".join(f"{reason}: {first}" for (reason, _), first in zip(reasons, firsts, strict=True)),
+            fix="repair or remove them, or allow more with --images.max-bad-fraction",
+        )
+
+
+def _count_ok(rows: pa.Table, split: str) -> int:
+    return int(pc.sum(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["status"], "ok"))).as_py() or 0)
+
+
+def content_identity(rows: pa.Table) -> str:
+    """Sha256 over split, key, length, crc32 and status of every row: what the images are, not where they lie.
+
+    Lengths and bytes of strings are hashed apart, so that no two different columns give the same stream.
+    """
+    total = hashlib.sha256()
+    for name in ("split", "key", "length", "crc32", "status"):
+        column = rows[name]
+        if pa.types.is_string(column.type):
+            sizes, text = hashlib.sha256(), hashlib.sha256()
+            for values in column.chunks:
+                sizes.update(pc.binary_length(values).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+                text.update("".join(values.to_pylist()).encode())
+            total.update(sizes.digest() + text.digest())
+        else:
+            total.update(hashlib.sha256(column.to_numpy().astype("<i8").tobytes()).digest())
+    return total.hexdigest()

@@ -1,0 +1,102 @@
+"""Stage labels: what the images are, for evaluate and report alone. Runs when all is learnt, if at all.
+
+Labels come from `--labels FILE`, else from `.cls` members of the shards, else from "label" in their `.json`.
+Nothing before this stage depends on them, and they may come later: `rayscan evaluate RUN --labels FILE`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from rayscan.artifacts import Artifact, Step, digest
+from rayscan.config import Recipe
+from rayscan.data import addresses
+from rayscan.data.labels import Labels, first_note_has_label, from_file, from_members, read_members
+from rayscan.data.table import IMAGES, SHARDS
+from rayscan.errors import DataError
+from rayscan.stages.context import Context, Sources
+
+NAME = "labels"
+SCHEMA = 1
+_COLUMNS = ["gid", "split", "shard", "key", "source", "id", "status"]
+
+
+def available(index: Artifact, sources: Sources) -> bool:
+    """Whether there are labels: a file that the user named, or members of the shards.
+
+    Whether `.json` members carry a label is told from the first of them.
+    """
+    if sources.labels is not None or index.facts["cls"]:
+        return True
+    return bool(index.facts["json"]) and first_note_has_label(_tars(index)[0][1])
+
+
+def _tars(index: Artifact) -> list[tuple[int, str]]:
+    """Number and address of every tar shard that has images."""
+    rows = index.read_table(SHARDS, columns=["shard", "uri", "count", "sha256"]).to_pylist()
+    return [(row["shard"], row["uri"]) for row in rows if row["sha256"] and row["count"]]
+
+
+def plan(_recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Step:
+    """What this stage would do.
+
+    The index enters with its addresses, not its content alone: labels are joined by source and id.
+    """
+    index = done["index"]
+    config: dict[str, Any] = {"index": index.manifest["fingerprint"]}
+    if sources.labels is not None:
+        config["file"] = hashlib.sha256(addresses.read(addresses.absolute(sources.labels))).hexdigest()
+    else:
+        config["shards"] = digest(index.read_table(SHARDS, columns=["sha256"])["sha256"].to_pylist())
+    return Step(NAME, SCHEMA, config, {"index": index.identity})
+
+
+def run(_recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Join the labels to the images.
+
+    Raises:
+        DataError: they cannot be read or joined, or not one image gets a label.
+    """
+    index = done["index"]
+    images = index.read_table(IMAGES, columns=_COLUMNS)
+    found = _find(index, images, context)
+    if not len(found.gids):
+        raise DataError(
+            "no usable image has a label", expected="some", got=f"{found.unmatched:,} rows without image"
+        )
+    draft = context.draft(step)
+    table = pa.table({"gid": pa.array(found.gids, pa.int64()), "label": pa.array(found.labels, pa.int64())})
+    files = {
+        "labels.parquet": draft.write_table("labels.parquet", table),
+        "classes.json": draft.write_json("classes.json", list(found.classes)),
+    }
+    facts = {
+        "labelled": len(found.gids),
+        "images": index.facts["train"] + index.facts["eval"],
+        "classes": len(found.classes),
+        "unmatched": found.unmatched,
+    }
+    content = [found.gids.tolist(), found.labels.tolist(), list(found.classes)]
+    artifact = draft.commit(files, facts=facts, identity=digest(content))
+    lost = f", {found.unmatched:,} rows fit no image" if found.unmatched else ""
+    counts = f"{facts['labelled']:,} of {facts['images']:,} images, {facts['classes']:,} classes"
+    context.progress.say(f"  {NAME}: {counts}{lost}")
+    return artifact
+
+
+def _find(index: Artifact, images: pa.Table, context: Context) -> Labels:
+    if context.sources.labels is not None:
+        return from_file(addresses.absolute(context.sources.labels), images)
+    tars = _tars(index)
+    context.progress.start(NAME, len(tars), "shards")
+    tables = context.fleet.map(_read, tars, on_done=lambda _number, _table: context.progress.advance())
+    return from_members(tables, images)
+
+
+def _read(tar: tuple[int, str]) -> pa.Table:
+    shard, uri = tar
+    return read_members(uri, shard)

@@ -1,0 +1,107 @@
+"""Networks from artifacts: what pretext, scan and selflabel wrote becomes a net again."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from rayscan.artifacts import Artifact
+from rayscan.config import PretextConfig, Recipe
+from rayscan.engine.tensors import under, unpack
+from rayscan.errors import ArtifactError
+from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectionHead
+from rayscan.nets.resnet import build_backbone
+from rayscan.objectives.simclr import SimCLRNet
+
+
+def seeded(seed: int, *purpose: object) -> torch.Generator:
+    """A generator for weights, from the run's seed and what they are for."""
+    words = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(words[:8], "big") >> 1)
+
+
+def with_seed(seed: int, *purpose: object) -> None:
+    """Seed torch's own generator, which initialises weights, from the run's seed and a purpose."""
+    torch.manual_seed(int(torch.randint(2**62, (1,), generator=seeded(seed, *purpose))))
+
+
+def build_pretext_net(settings: PretextConfig) -> SimCLRNet:
+    """Backbone and projection head, freshly initialised."""
+    backbone = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
+    hidden = settings.projection_hidden_dim or backbone.dim
+    return SimCLRNet(backbone, ProjectionHead(backbone.dim, hidden, settings.projection_dim))
+
+
+def load_pretext_net(settings: PretextConfig, pretext: Artifact) -> SimCLRNet:
+    """Backbone and projection head with the trained weights."""
+    net = build_pretext_net(settings)
+    load_into(net, unpack(pretext.read("backbone.safetensors")), pretext.uri_of("backbone.safetensors"))
+    return net
+
+
+def feature_net(recipe: Recipe, pretext: Artifact) -> tuple[nn.Module, int]:
+    """What embed computes, before scaling to unit length, and its width: backbone, or backbone and projection."""
+    net = load_pretext_net(recipe.pretext, pretext)
+    if recipe.embed.space == "projection":
+        return net, recipe.pretext.projection_dim
+    return net.backbone, net.backbone.dim  # type: ignore[return-value]
+
+
+def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:
+    """Trained features and fresh heads.
+
+    Heads for cached embeddings read the embedding space; heads that only ever see images sit on the backbone.
+    """
+    is_from_embeddings = recipe.scan.inputs != "images"
+    if is_from_embeddings:
+        features, dim = feature_net(recipe, pretext)
+    else:
+        backbone = load_pretext_net(recipe.pretext, pretext).backbone
+        features, dim = backbone, backbone.dim  # type: ignore[assignment]
+    assert recipe.num_clusters is not None
+    with_seed(recipe.seed, "heads")
+    return ClusterNet(features, ClusterHeads(num_heads, dim, recipe.num_clusters), is_normalized=is_from_embeddings)
+
+
+def load_cluster_net(recipe: Recipe, pretext: Artifact, model: Artifact) -> ClusterNet:
+    """The net of a scan or selflabel artifact, one head."""
+    net = build_cluster_net(recipe, pretext, num_heads=1)
+    load_into(net, unpack(model.read("model.safetensors")), model.uri_of("model.safetensors"))
+    return net
+
+
+def load_heads(model: Artifact) -> ClusterHeads:
+    """The head alone."""
+    state = under(unpack(model.read("model.safetensors")), "heads")
+    num_heads, num_clusters, dim = state["weight"].shape
+    heads = ClusterHeads(num_heads, dim, num_clusters)
+    heads.load_state_dict(state)
+    return heads
+
+
+def load_into(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Load all weights, and only them.
+
+    Raises:
+        ArtifactError: naming the missing and the unexpected keys.
+    """
+    wanted = net.state_dict()
+    missing = sorted(wanted.keys() - tensors.keys())
+    surplus = sorted(tensors.keys() - wanted.keys())
+    reshaped = [
+        f"{k} {tuple(tensors[k].shape)} for {tuple(v.shape)}"
+        for k, v in wanted.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if missing or surplus or reshaped:
+        raise ArtifactError(
+            "stored weights do not fit the network",
+            expected=f"{len(wanted)} tensors" + (f"; missing {', '.join(missing[:8])}" if missing else ""),
+            got=f"{len(tensors)} tensors; unexpected {', '.join(surplus[:8]) or 'none'}; "
+            f"other shape {', '.join(reshaped[:4]) or 'none'}",
+            where=where,
+            fix="use the recipe the weights were trained with",
+        )
+    net.load_state_dict(tensors)

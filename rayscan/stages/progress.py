@@ -1,0 +1,93 @@
+"""How far a stage is: a bar on a terminal, one plain line every 30 s elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TextIO
+
+LINE_SECONDS = 30.0
+BAR_SECONDS = 0.2
+BAR_WIDTH = 24
+
+
+class Progress:
+    """Progress of one stage after the other, written to a stream."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Write to `stream`, standard error if not given."""
+        self.stream = stream if stream is not None else sys.stderr
+        self.is_terminal = self.stream.isatty()
+        self._lock = threading.Lock()
+        self._label, self._unit = "", "items"
+        self._total = self._done = self._base = 0
+        self._began = self._shown = time.monotonic()
+        self._facts: dict[str, object] = {}
+
+    def say(self, text: str) -> None:
+        """One line."""
+        with self._lock:
+            self._wipe()
+            self.stream.write(text + "\n")
+            self.stream.flush()
+
+    def start(self, label: str, total: int, unit: str = "items") -> None:
+        """Begin a stage of `total` units."""
+        self._label, self._total, self._unit = label, total, unit
+        self._done = self._base = 0
+        self._began = time.monotonic()
+        self._shown = self._began if not self.is_terminal else 0.0
+        self._facts = {}
+
+    def advance(self, n: int = 1, **facts: object) -> None:
+        """`n` more units are done."""
+        self.at(self._done + n, **facts)
+
+    def at(self, done: int, **facts: object) -> None:
+        """`done` units are done; facts are shown beside."""
+        if self._done == 0:
+            self._base = done  # what a resumed training finds done says nothing about its speed
+            self._began = time.monotonic() if done > 1 else self._began
+        self._done = done
+        self._facts.update(facts)
+        now = time.monotonic()
+        if now - self._shown >= (BAR_SECONDS if self.is_terminal else LINE_SECONDS):
+            self._shown = now
+            self._show(now)
+
+    def finish(self, summary: str = "") -> None:
+        """The stage is over: one line with what it took."""
+        seconds = time.monotonic() - self._began
+        text = summary or f"{self._done:,} {self._unit}"
+        self.say(f"  {self._label}: {text} in {duration(seconds)}")
+
+    def _show(self, now: float) -> None:
+        since = max(1, self._done - self._base) / max(now - self._began, 1e-6)
+        left = duration((self._total - self._done) / since) if self._total else "?"
+        facts = "".join(f", {k} {v:.4g}" if isinstance(v, float) else f", {k} {v}" for k, v in self._facts.items())
+        text = f"{self._done:,}/{self._total:,} {self._unit}, {since:,.4g}/s, {left} left{facts}"
+        with self._lock:
+            if self.is_terminal:
+                full = round(BAR_WIDTH * min(1.0, self._done / max(1, self._total)))
+                bar = "#" * full + "." * (BAR_WIDTH - full)
+                self.stream.write(f"\r\x1b[K  {self._label} [{bar}] {text}"[:200])
+            else:
+                self.stream.write(f"  {self._label}: {text}\n")
+            self.stream.flush()
+
+    def _wipe(self) -> None:
+        if self.is_terminal:
+            self.stream.write("\r\x1b[K")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,208 @@
+"""Stage report: everything a run has -> one self-contained page, `index.html`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rayscan.artifacts import Artifact, Step
+from rayscan.config import Recipe, semantic
+from rayscan.data.reader import Reader
+from rayscan.data.table import ImageTable
+from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
+from rayscan.report.page import render
+from rayscan.report.thumbnails import fill, in_rounds
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.evaluate import label_free_facts, read_assigned, read_neighbors
+
+NAME = "report"
+SCHEMA = 1
+CONFIDENCE_BINS = 20
+NUM_ANCHORS = 8
+NEIGHBORS_PER_ANCHOR = 8
+MAX_QUARANTINED = 200
+TRAININGS = ("pretext", "scan", "selflabel")
+PACKAGES = ("ray", "torch", "faiss-gpu", "faiss-cpu", "numpy", "pyarrow")
+
+Ints = NDArray[np.int64]
+
+
+def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
+    """What this stage would do."""
+    inputs = {name: artifact.identity for name, artifact in done.items() if name != NAME}
+    return Step(NAME, SCHEMA, semantic(recipe.report), inputs)
+
+
+def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Gather, fill the page with as many pictures as its cap allows, and write it."""
+    assigned = done["assign"].read_table("assignments.parquet")
+    clusters = _clusters(done["assign"], assigned, recipe.report.images_per_cluster // 2)
+    neighbors = _neighbors(done["mine"], recipe.seed)
+    wanted = in_rounds([*([n.anchor, *n.ids] for n in neighbors), *_turns(clusters)])
+    content = _content(recipe, done, context, assigned, clusters)
+    content = replace(content, neighbors=neighbors, pictures=_pictures(assigned, wanted))
+    context.progress.start(NAME, len(wanted), "pictures")
+    html = render(_with_thumbnails(content, wanted, done["index"], recipe, context))
+    draft = context.draft(step)
+    entry = draft.write("index.html", html.encode())
+    context.progress.finish(f"{entry.size / 1e6:.1f} MB")
+    return draft.commit({"index.html": entry}, facts={"bytes": entry.size})
+
+
+def _with_thumbnails(
+    content: Content, wanted: Sequence[int], index: Artifact, recipe: Recipe, context: Context
+) -> Content:
+    """The content with pictures in it; what does not fit, or is not asked for, is left out and said."""
+    settings = recipe.report
+    if settings.images == "none":
+        note = "Pictures were left out on request; names stand for them."
+        return replace(content, notes=(*content.notes, note))
+    reader = Reader(ImageTable.from_artifact(index))
+
+    def read(gids: Ints) -> Sequence[NDArray[np.uint8]]:
+        images: Sequence[NDArray[np.uint8]] = reader.images(gids, recipe.images.decode_threads)
+        context.progress.advance(len(gids))
+        return images
+
+    names = {gid: len(json.dumps(picture.name)) for gid, picture in content.pictures.items()}
+    room = settings.max_megabytes * 1e6 - len(render(replace(content, pictures={})).encode())
+    made = fill(wanted, read, settings.thumbnail_px, room, names.__getitem__)
+    pictures = {gid: replace(content.pictures[gid], url=url) for gid, url in made.items()}
+    if len(made) == len(wanted):
+        return replace(content, pictures=pictures)
+    note = (
+        f"{len(made):,} of {len(wanted):,} pictures fit into report.max_megabytes = "
+        f"{settings.max_megabytes:g}; every cluster shows its first ones."
+    )
+    return replace(content, pictures=pictures, notes=(*content.notes, note))
+
+
+def _content(
+    recipe: Recipe,
+    done: Mapping[str, Artifact],
+    context: Context,
+    assigned: pa.Table,
+    clusters: Sequence[Cluster],
+) -> Content:
+    """All but pictures and neighbors."""
+    scores = done["evaluate"].read_json("scores.json") if "evaluate" in done else None
+    confidence = assigned.column("confidence").to_numpy()
+    splits = assigned.column("split").to_numpy()
+    quarantine = done["index"].read_table("quarantine.parquet", columns=["key", "source", "reason"])
+    return Content(
+        recipe=asdict(recipe),
+        images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
+        clusters=clusters,
+        label_free=scores["label_free"] if scores else _label_free(done, len(clusters)),
+        confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
+        scores=scores,
+        curves=[curve for stage in TRAININGS for curve in _curves(stage, done[stage])],
+        heads=[heads for stage in TRAININGS for heads in _heads(stage, done[stage])],
+        quarantined=[
+            Quarantined(row["source"] or row["key"], row["reason"])
+            for row in quarantine.slice(0, MAX_QUARANTINED).to_pylist()
+        ],
+        num_quarantined=len(quarantine),
+        facts=[*_versions(done["assign"]), *_times(context)],
+    )
+
+
+def _label_free(done: Mapping[str, Artifact], num_clusters: int) -> Mapping[str, float]:
+    return label_free_facts(read_assigned(done["assign"]), *read_neighbors(done["mine"]), num_clusters)
+
+
+def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:
+    """Every cluster with its prototypes and its least confident other images."""
+    number, gids = assigned.column("cluster").to_numpy(), assigned.column("gid").to_numpy()
+    order = np.lexsort((gids, assigned.column("confidence").to_numpy(), number))
+    rows = assign.read_json("clusters.json")
+    bounds = np.searchsorted(number[order], [(row["cluster"], row["cluster"] + 1) for row in rows])
+    clusters = []
+    for row, (first, stop) in zip(rows, bounds.tolist(), strict=True):
+        typical = row["prototypes"][:num_uncertain]
+        doubtful = gids[order[first : min(stop, first + num_uncertain + len(typical))]].tolist()
+        clusters.append(
+            Cluster(
+                number=row["cluster"],
+                name="" if row["name"] == f"cluster {row['cluster']}" else row["name"],
+                size=row["size"],
+                mean_confidence=row["mean_confidence"],
+                prototypes=typical,
+                uncertain=[gid for gid in doubtful if gid not in typical][:num_uncertain],
+            )
+        )
+    return clusters
+
+
+def _turns(clusters: Sequence[Cluster]) -> Iterator[Sequence[int]]:
+    """Per cluster: typical, doubtful, typical, doubtful, ..."""
+    for cluster in clusters:
+        yield in_rounds([cluster.prototypes, cluster.uncertain])
+
+
+def _neighbors(mine: Artifact, seed: int) -> list[Neighbors]:
+    """Seeded anchors with their nearest neighbors."""
+    table = mine.read_table("neighbors.parquet")
+    chosen = np.random.default_rng(seed).permutation(len(table))[:NUM_ANCHORS]
+    return [
+        Neighbors(row["gid"], row["ids"][:NEIGHBORS_PER_ANCHOR], row["scores"][:NEIGHBORS_PER_ANCHOR])
+        for row in table.take(pa.array(np.sort(chosen))).to_pylist()
+    ]
+
+
+def _pictures(assigned: pa.Table, gids: Sequence[int]) -> dict[int, Picture]:
+    """Name and confidence of the images the page names."""
+    wanted = assigned.filter(pc.is_in(assigned.column("gid"), pa.array(gids, pa.int64())))
+    columns = wanted.select(["gid", "source", "key", "cluster", "confidence", "margin"])
+    return {
+        row["gid"]: Picture(row["source"] or row["key"], row["cluster"], row["confidence"], row["margin"])
+        for row in columns.to_pylist()
+    }
+
+
+def _curves(stage: str, artifact: Artifact) -> Iterator[Curve]:
+    if "metrics.parquet" not in artifact.files:
+        return
+    table = artifact.read_table("metrics.parquet")
+    for name in dict.fromkeys(table.column("name").to_pylist()):
+        rows = table.filter(pc.equal(table.column("name"), name)).sort_by("step")
+        yield Curve(stage, name, rows.column("epoch").to_numpy(), rows.column("value").to_numpy())
+
+
+def _heads(stage: str, artifact: Artifact) -> Iterator[Heads]:
+    """Held-out losses, where more than one head was trained."""
+    if "heads.json" not in artifact.files:
+        return
+    heads = artifact.read_json("heads.json")
+    if len(heads["losses"]) > 1:
+        yield Heads(stage, heads["losses"], heads["best_head"])
+
+
+def _versions(assign: Artifact) -> Iterator[tuple[str, str]]:
+    yield "rayscan", str(assign.manifest["rayscan"])
+    yield "Python", platform.python_version()
+    for package in PACKAGES:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # one of the two faiss builds is installed
+
+
+def _times(context: Context) -> Iterator[tuple[str, str]]:
+    """Seconds of the stages that this run did itself."""
+    try:
+        stages: Mapping[str, Mapping[str, Any]] = json.loads(context.out.read("run.json"))["stages"]
+    except FileNotFoundError:
+        return
+    for name, stage in stages.items():
+        if not stage["reused"] and name != NAME:
+            yield f"{name} took", f"{stage['seconds']:.1f} s"

@@ -1,0 +1,119 @@
+"""Stage selflabel: what the classifier is sure of teaches it the rest (SCAN Sec. 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rayscan.artifacts import Artifact, Step
+from rayscan.config import Recipe, semantic
+from rayscan.data.order import Order
+from rayscan.engine.feed import OrderedFeed
+from rayscan.engine.loop import History
+from rayscan.engine.tensors import pack, unpack
+from rayscan.fleet.train import Worker, train
+from rayscan.objectives.selflabel import SelfLabel
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.features import CachedFeatures
+from rayscan.stages.models import load_cluster_net, load_heads
+from rayscan.stages.training import (
+    Gids,
+    TrainJob,
+    check_batch,
+    entries_from_json,
+    entries_to_json,
+    loop_settings,
+    metrics_table,
+    show_training,
+)
+
+NAME = "selflabel"
+SCHEMA = 1
+MODEL = "model.safetensors"
+
+
+def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
+    """What this stage would do."""
+    config = {"selflabel": semantic(recipe.selflabel), "seed": recipe.seed, "images": semantic(recipe.images)}
+    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in _inputs(recipe)})
+
+
+def _inputs(recipe: Recipe) -> tuple[str, ...]:
+    is_cached = recipe.selflabel.inputs == "embeddings"
+    return ("index", "pretext", "embed", "scan") if is_cached else ("index", "pretext", "scan")
+
+
+def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Fine-tune on the fleet; with 0 epochs the model of scan is taken as it is."""
+    draft = context.draft(step)
+    job = TrainJob(recipe, {name: done[name] for name in _inputs(recipe)}, draft, context.work(step))
+    reads = done["scan"].facts["reads"] if recipe.selflabel.inputs == "embeddings" else "images"
+    if recipe.selflabel.epochs == 0:
+        files = {
+            MODEL: draft.write(MODEL, done["scan"].read(MODEL)),
+            "metrics.parquet": draft.write_table("metrics.parquet", metrics_table(History())),
+        }
+        facts: dict[str, Any] = {"epochs": 0, "confident": [], "reads": done["scan"].facts["reads"]}
+        return draft.commit(files, facts=facts)
+    if recipe.selflabel.inputs == "embeddings":
+        context.progress.start(NAME, 1, "heads")
+        (returned,) = context.fleet.map(train_head, [job], uses_gpu=True)
+    else:
+        returned = train(context.fleet, train_worker, job, name=NAME, on_facts=show_training(context, NAME))
+    artifact = draft.commit(entries_from_json(returned["files"]), facts={**returned["facts"], "reads": reads})
+    context.clear(step)
+    confident = returned["facts"]["confident"]
+    context.progress.finish(f"{len(confident)} epochs, {confident[-1]:,} images confident")
+    return artifact
+
+
+def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
+    """One worker's part of the training on images; worker 0 writes the result."""
+    recipe, settings = job.recipe, job.recipe.selflabel
+    gids = job.train_gids()
+    check_batch(settings.batch_size, len(gids), "selflabel.batch_size", worker)
+    net = load_cluster_net(recipe, job.inputs["pretext"], job.inputs["scan"]).to(worker.device)
+    if settings.update == "head":
+        net.backbone.requires_grad_(requires_grad=False)
+    loader = job.view_loader(worker.device)
+
+    def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
+        return {"weak": loader.plain(mine), "strong": loader.views(mine, settings.views, epoch, views=(0,))[0]}
+
+    objective = SelfLabel(net, settings, len(gids))
+    if settings.update == "head":
+        net.backbone.eval()
+    feed = OrderedFeed(Order(gids, settings.batch_size, recipe.seed), make, device=worker.device)
+    loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
+    history = job.fit(objective, feed, loop, worker.report)
+    return {} if worker.rank else _result(job, objective, objective.average.state_dict(), history)
+
+
+def train_head(job: TrainJob) -> dict[str, Any]:
+    """The head alone, on cached embeddings, in one process."""
+    recipe, settings = job.recipe, job.recipe.selflabel
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    features = CachedFeatures(job.inputs["embed"], recipe.seed)
+    objective = SelfLabel(load_heads(job.inputs["scan"]).to(device), settings, features.num_train)
+
+    def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
+        return {"weak": features.plain(mine), "strong": features.strong(mine, epoch)}
+
+    feed = OrderedFeed(Order(features.gids, settings.batch_size, recipe.seed), make, device=device, ahead=False)
+    loop = loop_settings(recipe, settings.epochs, settings.optimizer, device)
+    history = job.fit(objective, feed, loop, lambda _: None)
+    whole = unpack(job.inputs["scan"].read(MODEL))
+    whole |= {f"heads.{k}": v for k, v in objective.average.state_dict().items()}
+    return _result(job, objective, whole, history)
+
+
+def _result(job: TrainJob, objective: SelfLabel, weights: Mapping[str, Tensor], history: History) -> dict[str, Any]:
+    files = {
+        MODEL: job.draft.write(MODEL, pack(weights)),
+        "metrics.parquet": job.draft.write_table("metrics.parquet", metrics_table(history)),
+    }
+    facts = {"epochs": len(objective.history), "confident": objective.history}
+    return {"files": entries_to_json(files), "facts": facts}

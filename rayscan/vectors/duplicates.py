@@ -1,0 +1,192 @@
+"""Exact copies among embedding rows: searched once, given back to every image afterwards.
+
+A thousand copies of a picture would fill every candidate list with themselves. So the search sees the lowest
+row of each set of equal rows (its representative), and the copies are put back by number. `expand` and
+`without_self` make the neighbors of a row equal brute force over all rows, ties by row number: the K best
+rows other than i are the K + 1 best rows of i's representative, less i (or less the last, if i is not among
+them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.errors import ArtifactError
+from rayscan.vectors.parts import EmbeddingRows, Span
+
+EXPANDED_AT_ONCE = 1 << 22
+"""Rows laid out at a time while copies are put back; bounds memory to about 100 MB."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Sets of two and more equal rows, each cut to the lowest `keep` row numbers: nobody can need more."""
+
+    heads: NDArray[np.int64]
+    """Representative of each set, ascending: [G]."""
+    starts: NDArray[np.int64]
+    """Where each set begins in `members`, and the end: [G + 1]."""
+    members: NDArray[np.int64]
+    """Row numbers, ascending within a set, the head first."""
+
+
+def digest_span(span: Span) -> NDArray[np.uint64]:
+    """128-bit hash of the bytes of every row of a span: uint64 [m, 2]; checks the rows on the way.
+
+    Raises:
+        DataError: a row is not finite or longer than one.
+    """
+    x = span.read()
+    hashed = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in x)
+    return np.frombuffer(hashed, "<u8").reshape(-1, 2).astype(np.uint64)
+
+
+def collapse(digests: NDArray[np.uint64], keep: int) -> tuple[NDArray[np.int64], Copies]:
+    """Group rows by hash.
+
+    Args:
+        digests: [N, 2].
+        keep: Copies of a set to remember; K + 1 for K neighbors.
+
+    Returns:
+        The representative of every row, the lowest of its equals: int64 [N]; and the sets of copies.
+    """
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable, so rows ascend within a set
+    ordered = digests[order]
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    begins = np.flatnonzero(is_first)
+    sizes = np.diff(np.append(begins, len(order)))
+    representatives = np.empty(len(order), np.int64)
+    representatives[order] = np.repeat(order[begins], sizes)
+
+    plural = sizes > 1
+    by_head = np.argsort(order[begins[plural]])
+    begins, sizes = begins[plural][by_head], np.minimum(sizes[plural][by_head], keep)
+    starts = np.append(0, np.cumsum(sizes))
+    members = order[_ragged(begins, sizes)]
+    return representatives, Copies(order[begins], starts, members)
+
+
+@dataclass(frozen=True)
+class CopyPairs:
+    """Rows said to be equal: one piece of checking for a worker."""
+
+    rows: EmbeddingRows
+    copies: NDArray[np.int64]
+    representatives: NDArray[np.int64]
+
+
+def copy_pairs(rows: EmbeddingRows, representatives: NDArray[np.int64], size: int) -> list[CopyPairs]:
+    """Every row that another one stands for, in pieces of `size` rows."""
+    copies = np.flatnonzero(representatives != np.arange(len(representatives)))
+    cuts = [copies[at : at + size] for at in range(0, len(copies), size)]
+    return [CopyPairs(rows, cut, representatives[cut]) for cut in cuts]
+
+
+def verify_copies(pairs: CopyPairs) -> int:
+    """Compare the bytes of rows whose hashes are equal; returns how many there were.
+
+    Raises:
+        ArtifactError: two rows differ. 128-bit hashes do not collide by chance, so the file has changed.
+    """
+    one, other = pairs.rows.take(pairs.copies), pairs.rows.take(pairs.representatives)
+    differ = np.flatnonzero((one.view(np.uint32) != other.view(np.uint32)).any(axis=1))
+    if len(differ):
+        at = differ[0]
+        raise ArtifactError(
+            "embeddings changed while they were read",
+            expected=f"row {pairs.copies[at]} equal to row {pairs.representatives[at]}, as their hashes were",
+            got="other bytes",
+            where=pairs.rows.artifact.place.uri,
+            fix="remove this directory and run the same command again",
+        )
+    return len(pairs.copies)
+
+
+def expand(
+    scores: NDArray[np.float32], ids: NDArray[np.int64], copies: Copies, keep: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Put the copies back.
+
+    The first `keep` representatives are enough: each brings at least its own row, and those precede every row
+    of a later set.
+
+    Args:
+        scores: Of the best representatives, in the order (-score, id): [q, min(keep, representatives)].
+        ids: Their row numbers, likewise.
+        copies: Sets of equal rows.
+        keep: Rows wanted per query; there must be as many.
+
+    Returns:
+        Scores and row numbers of the `keep` best of all rows, in the order (-score, id): [q, keep] each.
+    """
+    if not len(copies.heads):
+        return scores[:, :keep], ids[:, :keep]
+    at = np.minimum(np.searchsorted(copies.heads, ids), len(copies.heads) - 1)
+    is_plural = copies.heads[at] == ids
+    counts = np.where(is_plural, copies.starts[at + 1] - copies.starts[at], 1)
+    out_scores = np.empty((len(ids), keep), np.float32)
+    out_ids = np.empty((len(ids), keep), np.int64)
+    for some in _pieces(counts.sum(axis=1)):
+        count = counts[some].ravel()
+        begins = np.where(is_plural[some], copies.starts[at[some]], 0).ravel()
+        rows = np.repeat(ids[some].ravel(), count)
+        from_copies = np.repeat(is_plural[some].ravel(), count)
+        rows[from_copies] = copies.members[_ragged(begins, count)[from_copies]]
+        query = np.repeat(np.arange(len(counts[some])), counts[some].sum(axis=1))
+        best = first_per_query(query, np.repeat(scores[some].ravel(), count), rows, keep)
+        out_scores[some] = np.repeat(scores[some].ravel(), count)[best]
+        out_ids[some] = rows[best]
+    return out_scores, out_ids
+
+
+def without_self(
+    scores: NDArray[np.float32], ids: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Drop from each list [m, K + 1] the row it belongs to, or the last if it is not there -> [m, K] each."""
+    drop = ids == rows[:, None]
+    drop[~drop.any(axis=1), -1] = True
+    shape = (ids.shape[0], ids.shape[1] - 1)
+    return scores[~drop].reshape(shape), ids[~drop].reshape(shape)
+
+
+def first_per_query(
+    query: NDArray[np.int64], scores: NDArray[np.float32], ids: NDArray[np.int64], keep: int
+) -> NDArray[np.int64]:
+    """Where the first `keep` of every query stand, in the order (-score, id).
+
+    Args:
+        query: Query of each entry, 0..q-1; each has at least `keep` entries: [n].
+        scores: [n].
+        ids: [n].
+        keep: Entries wanted per query.
+
+    Returns:
+        Positions in the arguments: int64 [q, keep].
+    """
+    order = np.lexsort((ids, -scores, query))
+    counts = np.bincount(query)
+    begins = np.cumsum(counts) - counts
+    first: NDArray[np.int64] = order[begins[:, None] + np.arange(keep)]
+    return first
+
+
+def _ragged(begins: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """begins[0] .. begins[0] + counts[0] - 1, begins[1] .., one after the other."""
+    ends = np.cumsum(counts)
+    ragged: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
+    return ragged
+
+
+def _pieces(sizes: NDArray[np.int64]) -> Iterator[slice]:
+    """Consecutive slices whose sizes add up to about EXPANDED_AT_ONCE each, at least one item long."""
+    bucket = np.cumsum(sizes) // EXPANDED_AT_ONCE
+    cuts = [0, *(np.flatnonzero(np.diff(bucket)) + 1).tolist(), len(sizes)]
+    yield from (slice(low, high) for low, high in pairwise(cuts) if low < high)

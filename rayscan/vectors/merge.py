@@ -1,0 +1,182 @@
+"""Owner-merge: from what the shards propose to neighbors that do not depend on the sharding.
+
+Every shard proposes its K' best by float32 arithmetic, whose error depends on tiles and threads. The owner of
+the queries keeps all proposals within MARGIN of the last place wanted, has just these scored exactly where
+they lie, and sorts by (-score, row). A shard whose worst proposal is itself within MARGIN of that place may
+be hiding a neighbor: those queries are asked again with K' doubled, until every shard is below it or has told
+all its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.vectors.duplicates import Copies, expand, first_per_query, without_self
+from rayscan.vectors.parts import EmbeddingRows
+
+MARGIN = 1e-5
+"""Above twice the error of a float32 inner product of unit rows: roundings of up to 2^-24 each add up like a
+random walk, to sqrt(D) 2^-24 = 2.7e-6 at D = 2048, were every partial sum 1."""
+
+PROPOSALS_AT_ONCE = 1 << 23
+"""Proposals the owner holds at a time; bounds its memory to about 200 MB."""
+
+Proposal: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Scores and local rows, [q, width] each."""
+
+
+class Shards(Protocol):
+    """The shards as their client sees them: all are asked at once and answer in shard order."""
+
+    sizes: Sequence[int]
+    """Rows of each shard."""
+
+    def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
+        """Scores and local rows of the `width` best of every shard: [q, min(width, n_s)] each."""
+        ...
+
+    def score(
+        self, queries: NDArray[np.float32], pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> list[NDArray[np.float32]]:
+        """Exact scores of (query, local row) pairs, one pair of arrays per shard."""
+        ...
+
+
+def nearest(
+    queries: NDArray[np.float32], shards: Shards, keep: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The `keep` best rows of all shards for every query.
+
+    Args:
+        queries: [q, D].
+        shards: Contiguous ranges of the searched rows, in order.
+        keep: Wanted per query; all rows are given when there are fewer.
+
+    Returns:
+        Exact scores float32 and positions over all shards int64, in the order (-score, position):
+        [q, min(keep, rows)] each.
+    """
+    begins = np.cumsum(shards.sizes) - shards.sizes
+    keep = min(keep, sum(shards.sizes))
+    out_scores = np.empty((len(queries), keep), np.float32)
+    out_positions = np.empty((len(queries), keep), np.int64)
+    work = [(np.arange(len(queries)), 2 * keep + 14)]  # 2 K + 16 for keep = K + 1
+    while work:
+        asked, width = work.pop()
+        for some in _pieces(asked, PROPOSALS_AT_ONCE // sum(min(width, size) for size in shards.sizes)):
+            proposals = shards.propose(queries[some], width)
+            last = _last_place(proposals, keep) - MARGIN
+            hiding = _may_hide(proposals, shards.sizes, last)
+            if hiding.any():
+                work.append((some[hiding], 2 * width))
+            if (settled := np.flatnonzero(~hiding)).size:
+                pairs = [_contenders(proposal, last, settled) for proposal in proposals]
+                score = np.concatenate(shards.score(queries[some[settled]], pairs))
+                query = np.concatenate([at for at, _ in pairs])
+                position = np.concatenate(
+                    [local + begin for (_, local), begin in zip(pairs, begins, strict=True)]
+                )
+                best = first_per_query(query, score, position, keep)
+                out_scores[some[settled]], out_positions[some[settled]] = score[best], position[best]
+    return out_scores, out_positions
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows whose neighbors are found together: the unit of work and of recovery."""
+
+    first: int
+    """Number of the first row."""
+    representatives: NDArray[np.int64]
+    """Representative of every row of the block: [m]."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Row numbers: [m]."""
+        return np.arange(self.first, self.first + len(self.representatives))
+
+    @property
+    def name(self) -> str:
+        """Name of its part: the range, so that parts of another block size are not mistaken for it."""
+        return f"rows-{self.first:012d}-{self.first + len(self.representatives):012d}"
+
+
+def blocks(representatives: NDArray[np.int64], size: int) -> list[Block]:
+    """All rows [N], cut into blocks of `size`."""
+    return [
+        Block(first, representatives[first : first + size]) for first in range(0, len(representatives), size)
+    ]
+
+
+def cut(uniques: NDArray[np.int64], num_shards: int) -> list[NDArray[np.int64]]:
+    """The searched rows [U] in at most `num_shards` contiguous shards of about equal size, none empty."""
+    return np.array_split(uniques, max(1, min(num_shards, len(uniques))))
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the owner of a block must know of the searched matrix."""
+
+    rows: EmbeddingRows
+    uniques: NDArray[np.int64]
+    """Row number of every searched row, ascending: [U]."""
+    copies: Copies
+    """Sets of equal rows, for at least K + 1 copies each."""
+
+
+def neighbors_of(
+    block: Block, searched: Searched, shards: Shards, num_neighbors: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The K nearest of all rows for every row of a block, itself excluded by number.
+
+    Args:
+        block: m rows.
+        searched: The matrix the shards hold.
+        shards: `searched.uniques`, in contiguous ranges.
+        num_neighbors: K, below the number of rows.
+
+    Returns:
+        Scores float32 and row numbers int64, in the order (-score, row): [m, K] each.
+    """
+    heads, query_of_row = np.unique(block.representatives, return_inverse=True)
+    scores, positions = nearest(searched.rows.take(heads), shards, num_neighbors + 1)
+    scores, ids = expand(scores, searched.uniques[positions], searched.copies, num_neighbors + 1)
+    return without_self(scores[query_of_row], ids[query_of_row], block.rows)
+
+
+def _pieces(items: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    size = max(1, size)
+    yield from (items[at : at + size] for at in range(0, len(items), size))
+
+
+def _last_place(proposals: Sequence[Proposal], keep: int) -> NDArray[np.float32]:
+    """The `keep`-th best proposed score of each query: [q]."""
+    scores = np.concatenate([scores for scores, _ in proposals], axis=1)
+    at = scores.shape[1] - keep
+    last: NDArray[np.float32] = np.partition(scores, at, axis=1)[:, at]
+    return last
+
+
+def _may_hide(
+    proposals: Sequence[Proposal], sizes: Sequence[int], last: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Queries for which some shard has rows left that could still come in: bool [q]."""
+    hiding = np.zeros(len(last), bool)
+    for (scores, _), size in zip(proposals, sizes, strict=True):
+        if scores.shape[1] < size:
+            hiding |= scores[:, -1] >= last
+    return hiding
+
+
+def _contenders(
+    proposal: Proposal, last: NDArray[np.float32], settled: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (number within `settled`, local row) of one shard that can come in."""
+    scores, local = proposal
+    query, column = np.nonzero(scores[settled] >= last[settled, None])
+    return query, local[settled[query], column]

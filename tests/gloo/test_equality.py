@@ -1,0 +1,103 @@
+"""Two and three workers with uneven slices do what one worker does with the whole batch, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rayscan import comms
+from rayscan.config import SelfLabelConfig
+from rayscan.nets.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d
+from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectionHead
+from rayscan.objectives.base import Objective
+from rayscan.objectives.scan import Scan
+from rayscan.objectives.selflabel import SelfLabel
+from rayscan.objectives.simclr import SimCLR, SimCLRNet
+from tests.gloo.world import run_in_world
+
+pytestmark = pytest.mark.gloo
+STEPS = 20
+B, C = 11, 4
+
+
+def backbone() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        GlobalBatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, 16),
+        GlobalBatchNorm1d(16),
+        nn.ReLU(),
+    )
+
+
+def simclr() -> Objective:
+    return SimCLR(SimCLRNet(backbone(), ProjectionHead(16, 16, 8)).double(), temperature=0.3)
+
+
+def cluster_net(heads: int) -> ClusterNet:
+    torch.manual_seed(5)
+    return ClusterNet(backbone(), ClusterHeads(heads, 16, C), is_normalized=False).double()
+
+
+def scan() -> Objective:
+    return Scan(cluster_net(3), 2.0, lambda net: torch.zeros(3), 1, is_head_only=False)
+
+
+def selflabel() -> Objective:
+    return SelfLabel(cluster_net(1), SelfLabelConfig(threshold=0.27, ema_decay=0.9), num_images=B)
+
+
+def pixels(step: int, name: str) -> torch.Tensor:
+    """The global batch of a step, the same on every rank."""
+    seed = int.from_bytes(f"{step}{name}".encode(), "big") % 2**31
+    shape = (2, B, 3, 6, 6) if name == "views" else (B, 3, 6, 6)
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def batch_of(step: int, mine: slice) -> dict[str, Any]:
+    batch: dict[str, Any] = {"views": pixels(step, "views")[:, mine], "count": B}
+    return batch | {name: pixels(step, name)[mine] for name in ("anchors", "neighbors", "weak", "strong")}
+
+
+def train(rank: int, build: Callable[[], Objective], edges: list[int]) -> dict[str, Any]:
+    """20 SGD steps on this rank's slice; losses, first gradients and final weights."""
+    objective = build()
+    optimizer = torch.optim.SGD(objective.module.parameters(), lr=0.05, momentum=0.9)
+    losses, gradients = [], {}
+    for step in range(STEPS):
+        terms = objective.loss(batch_of(step, slice(edges[rank], edges[rank + 1])))
+        (terms.total * comms.world_size()).backward()
+        if step == 0:
+            gradients = {k: p.grad.clone().numpy() for k, p in objective.module.named_parameters()}
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step()
+        losses.append(float(comms.all_reduce(terms.total.detach().clone())))
+    end = objective.end_epoch(0, is_last=True).metrics if isinstance(objective, SelfLabel) else {}
+    state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
+    return {"losses": losses, "gradients": gradients, "state": state, "end": dict(end)}
+
+
+@pytest.mark.parametrize("build", [simclr, scan, selflabel])
+@pytest.mark.parametrize("edges", [[0, 4, B], [0, 2, 7, B]])
+def test_workers_equal_one(build: Callable[[], Objective], edges: list[int]) -> None:
+    """Losses, gradients, weights and normalisation statistics over 20 steps (rtol 1e-9)."""
+    alone = train(0, build, [0, B])
+    together = run_in_world(len(edges) - 1, train, build, edges)
+    for worker in together:
+        np.testing.assert_allclose(worker["losses"], alone["losses"], rtol=1e-9)
+        for part in ("gradients", "state"):
+            assert worker[part].keys() == alone[part].keys()
+            for key, value in alone[part].items():
+                np.testing.assert_allclose(worker[part][key], value, rtol=1e-9, atol=1e-12, err_msg=f"{part} {key}")
+        assert worker["end"] == alone["end"]
+    assert alone["losses"][0] != alone["losses"][-1]

@@ -1,0 +1,49 @@
+"""The driver dies in every stage; the same command again ends with the same assignments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ray.tiny import command, run
+
+STAGES = ["index", "pretext", "embed", "mine", "scan", "selflabel", "assign", "evaluate", "report"]
+
+
+def is_inside(out: Path, stage: str) -> bool:
+    """Whether a stage has begun to write and has not finished."""
+    trained = list(out.glob(f".work/{stage}-*/**/meta.json"))
+    written = [d for d in out.glob(f"{stage}-*") if not (d / "manifest.json").exists()]
+    return bool(trained) if stage in ("pretext", "selflabel") else bool(written)
+
+
+def kill_inside(out: Path, stage: str, log: Path) -> bool:
+    """Start the run and SIGKILL its driver inside a stage; whether it was still running then."""
+    with log.open("ab") as said:
+        driver = subprocess.Popen(command(out), stdout=said, stderr=said)
+    deadline = time.monotonic() + 200
+    while driver.poll() is None and not is_inside(out, stage):
+        assert time.monotonic() < deadline, f"{stage} never began\n{log.read_text()[-3000:]}"
+        time.sleep(0.001)
+    if driver.poll() is not None:
+        return False
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_driver_killed_in_every_stage(finished: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    killed = [stage for stage in STAGES if kill_inside(out, stage, log)]
+    assert {"pretext", "scan", "selflabel"} <= set(killed)
+    assert len(killed) >= 6, killed
+    run(command(out))
+    ours, theirs = out / "assignments.parquet", finished / "assignments.parquet"
+    assert ours.read_bytes() == theirs.read_bytes()

@@ -1,0 +1,213 @@
+"""Mining on a real local Ray: equal to brute force, whatever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.errors import DataError, FleetError
+from rayscan.fleet.connect import Fleet
+from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.stages import mine
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.progress import Progress
+from rayscan.storage import Place
+from rayscan.vectors.merge import Block, blocks
+from rayscan.vectors.parts import EmbeddingRows
+from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+
+pytestmark = pytest.mark.ray
+
+K = 20
+STEP = Step("mine", 1, {"of": "test"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def run_stage(out: Place, embed: Artifact, **settings: int) -> Artifact:
+    config = MineConfig(num_neighbors=K, **settings)
+    recipe = Recipe(name="test", mine=config, scan=ScanConfig(num_neighbors=K))
+    done = {"embed": embed}
+    context = Context(out, Sources(data=None), Fleet(FleetConfig(num_workers=2), out), Progress(StringIO()))
+    return mine.run(recipe, done, mine.plan(recipe, done), context)
+
+
+def found(draft: Draft, files: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    def whole(name: str) -> np.ndarray:
+        return np.concatenate([np.load(BytesIO(draft.place.read(part[name].path))) for part in files])
+
+    return whole("scores"), whole("ids")
+
+
+def actor_pids() -> list[int]:
+    """Processes of shard actors below this one; no other Ray of this machine is looked at."""
+    parents, titles = {}, {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid = int(status.parent.name)
+            parents[pid] = int(status.read_text().rpartition(")")[2].split()[1])
+            titles[pid] = (status.parent / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it has just ended
+            continue
+
+    def is_ours(pid: int) -> bool:
+        while pid > 1 and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    return sorted(
+        pid for pid, title in titles.items() if title.startswith("ray::ShardActor") and is_ours(pid)
+    )
+
+
+def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
+    x, gids = planted(), np.arange(640) * 2 + 1
+    x = np.concatenate([x, planted(1)[:23]])
+    embed = embedded(Place(str(tmp_path / "in")), x, num_eval=23, gids=gids)
+    want_scores, want_ids = brute_force(x[:617], K)
+    hashes = set()
+    for shards, block in [(1, 1000), (3, 64)]:
+        out = Place(str(tmp_path / f"out-{shards}"))
+        artifact = run_stage(out, embed, num_shards=shards, query_block=block)
+        table = artifact.read_table("neighbors.parquet")
+        assert table["gid"].to_pylist() == gids[:617].tolist()
+        assert table["ids"].to_pylist() == gids[want_ids].tolist()
+        np.testing.assert_array_equal(np.array(table["scores"].to_pylist(), np.float32), want_scores)
+        unique = len({row.tobytes() for row in x[:617]})
+        assert artifact.facts == {"rows": 617, "unique_rows": unique, "num_neighbors": K, "recall": 1.0}
+        hashes.add(artifact.files["neighbors.parquet"].sha256)
+        left = [path for path in (tmp_path / f"out-{shards}").rglob("*") if path.is_file()]
+        assert sorted(path.name for path in left) == ["manifest.json", "neighbors.parquet"]
+    assert len(hashes) == 1
+    assert not actor_pids()
+
+
+def test_killed_actors_change_nothing(tmp_path):
+    x = planted()
+    rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
+    representatives, searched = collapsed(rows, K)
+    draft = Draft(Place(str(tmp_path)), STEP)
+    killed: list[int] = []
+    ended: list[str] = []
+
+    def kill_one(block: Block, was_there: bool) -> None:
+        ended.append(block.name)
+        assert not was_there
+        if len(ended) in (2, 9, 16) and (pids := actor_pids()):
+            killed.append(pids[len(killed) % len(pids)])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    work = blocks(representatives, 25)
+    files = mine_blocks(work, searched, draft, Mining(K, num_shards=3), kill_one)
+    assert len(set(killed)) == 3
+    assert sorted(ended) == [block.name for block in work]
+    scores, ids = found(draft, files)
+    want_scores, want_ids = brute_force(x, K)
+    np.testing.assert_array_equal(ids, want_ids)
+    np.testing.assert_array_equal(scores, want_scores)
+
+
+DRIVER = """
+import os, signal, sys
+import ray
+from rayscan.artifacts import Draft
+from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.storage import Place
+from rayscan.vectors.merge import blocks
+from rayscan.vectors.parts import EmbeddingRows
+from tests.ray.test_mine_actors import K, STEP
+from tests.unit.vectors.matrices import collapsed, embedded, planted
+
+ended = []
+def die_after_five(block, was_there):
+    ended.append(block)
+    if len(ended) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+root = Place(sys.argv[1])
+representatives, searched = collapsed(EmbeddingRows(embedded(root, planted())), K)
+mine_blocks(blocks(representatives, 25), searched, Draft(root, STEP), Mining(K, num_shards=3), die_after_five)
+"""
+
+
+def test_a_killed_driver_resumes_from_its_finished_blocks(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    x = planted()
+    rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
+    representatives, searched = collapsed(rows, K)
+    work = blocks(representatives, 25)
+    draft = Draft(Place(str(tmp_path)), STEP)
+    time.sleep(1.0)  # an owner of the killed driver may be writing its last part still
+    before = {block.name: part for block in work if (part := draft.finished_part(block.name))}
+    assert 5 <= len(before) < len(work) == 25
+    damaged = min(before)
+    (tmp_path / STEP.directory / before[damaged][0]["ids"].path).unlink()
+
+    redone: list[str] = []
+    taken: list[str] = []
+    files = mine_blocks(
+        work,
+        searched,
+        draft,
+        Mining(K, num_shards=2),
+        lambda b, was_there: (taken if was_there else redone).append(b.name),
+    )
+    assert set(taken) >= set(before) - {damaged}
+    assert damaged in redone and len(redone) + len(taken) == 25
+    after = {block.name: part for block, part in zip(work, files, strict=True)}
+    for name in set(before) - {damaged}:
+        assert after[name] == before[name][0]  # the very files of the first driver
+    scores, ids = found(draft, files)
+    want_scores, want_ids = brute_force(x, K)
+    np.testing.assert_array_equal(ids, want_ids)
+    np.testing.assert_array_equal(scores, want_scores)
+
+
+def test_a_run_that_fails_publishes_nothing_and_leaves_no_actor(tmp_path):
+    x = planted()
+    x[300] = np.nan
+    with pytest.raises(DataError, match="not finite rows of unit length"):
+        run_stage(Place(str(tmp_path)), embedded(Place(str(tmp_path / "in")), x), num_shards=3)
+    assert not list(tmp_path.glob("mine-*/manifest.json"))
+
+    rows = EmbeddingRows(embedded(Place(str(tmp_path)), planted()))
+    representatives, searched = collapsed(rows, K)
+    broken = replace(searched, uniques=searched.uniques + 1000)  # rows that do not exist: a shard cannot load
+    with pytest.raises((DataError, FleetError), match="rows are outside the embeddings"):
+        mine_blocks(
+            blocks(representatives, 100),
+            broken,
+            Draft(Place(str(tmp_path)), STEP),
+            Mining(K, 3),
+            lambda *_: None,
+        )
+    deadline = time.monotonic() + 20
+    while actor_pids() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not actor_pids()

@@ -1,0 +1,115 @@
+"""The whole river on a local Ray: it ends, it says what it found, and it is not done twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import rayscan
+from rayscan.errors import ArtifactError
+from tests.ray.tiny import command, run
+
+STAGES = ["index", "pretext", "embed", "mine", "scan", "selflabel", "assign", "labels", "evaluate", "report"]
+
+
+def test_every_image_has_a_row(finished: Path) -> None:
+    table = rayscan.open(str(finished)).assignments
+    assert table.num_rows == 1797
+    assert sorted(table["key"].to_pylist()) == [f"digit-{i:04d}" for i in range(1797)]
+    assert set(table["split"].to_pylist()) == {"train", "eval"}
+    clusters, probs = table["cluster"].to_numpy(), np.array(table["top5_probs"].to_pylist())
+    assert clusters.min() >= 0
+    assert clusters.max() < 10
+    assert np.array_equal(np.array(table["top5"].to_pylist())[:, 0], clusters)
+    assert (np.diff(probs, axis=1) <= 0).all()
+    assert (probs.sum(1) <= 1 + 1e-5).all()
+    assert np.allclose(table["margin"].to_numpy(), probs[:, 0] - probs[:, 1])
+
+
+def test_clusters_and_prototypes_agree_with_the_rows(finished: Path) -> None:
+    run = rayscan.open(str(finished))
+    table = run.assignments.to_pandas().set_index("gid")
+    for cluster in run.clusters:
+        mine = table[table.cluster == cluster["cluster"]]
+        assert cluster["size"] == len(mine)
+        assert sorted(cluster["prototypes"]) == sorted(mine.index[mine.is_prototype])
+        assert len(cluster["prototypes"]) == min(10, len(mine))
+        if len(mine):
+            assert cluster["mean_confidence"] == pytest.approx(mine.confidence.mean(), abs=1e-5)
+
+
+def test_published_files_are_copies_of_the_results(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    assert list(record["stages"]) == STAGES
+    page = (finished / "report" / "index.html").read_text()
+    assert "<title>" in page
+    assert pq.read_table(finished / "assignments.parquet").equals(rayscan.open(str(finished)).assignments)
+
+
+def test_second_run_does_nothing(finished: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name not in RECORDS}
+    said = run(command(finished)).stderr
+    assert said.count("done before, taken over") == len(STAGES)
+    assert "local Ray" not in said, "nothing to do starts nothing"
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name not in RECORDS}
+
+
+RECORDS = {"run.json", "recipe.json", ".lock"}
+
+
+def test_plan_says_what_one_changed_setting_costs(finished: Path) -> None:
+    arguments = [*command(finished)[:3], "run", str(finished / "recipe.json"), "--plan", "--out", str(finished)]
+    data = finished / "data"
+    shards = ["--data", f"{data}/digits-train-*.tar", "--eval-data", f"{data}/digits-eval-*.tar"]
+    labels = ["--labels", f"{data}/digits-labels.csv"]
+    lines = run([*arguments, *shards, *labels]).stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [[stage, "reused"] for stage in STAGES]
+    lines = run([*arguments, *shards, *labels, "--scan.entropy-weight", "3"]).stdout.splitlines()
+    assert [line.split()[1] for line in lines[:5]] == ["reused"] * 4 + ["run"]
+    assert "scan.entropy_weight: 5.0 -> 3.0" in lines[4]
+
+
+def test_labels_that_come_later(finished: Path, tmp_path: Path) -> None:
+    """A run without labels, then `rayscan evaluate`: only labels, evaluate and report run."""
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    for directory in [*out.glob("labels-*"), *out.glob("evaluate-*"), *out.glob("report*")]:
+        shutil.rmtree(directory)
+    record = json.loads((out / "run.json").read_text())
+    record["sources"]["labels"] = None
+    for stage in ("labels", "evaluate", "report"):
+        del record["stages"][stage]
+    (out / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match="no result of stage evaluate"):
+        _ = rayscan.open(str(out)).scores
+    labels = tmp_path / "labels.csv"
+    with (out / "data" / "digits-labels.csv").open() as rows, labels.open("w") as some:
+        some.writelines(list(rows)[:1001])
+    executable = command(out)[:3]
+    said = run([*executable, "evaluate", str(out), "--labels", str(labels)]).stderr
+    assert said.count("done before, taken over") == 7
+    splits = rayscan.open(str(out)).scores["splits"]
+    with labels.open() as rows:
+        assert splits["eval"]["labelled"] + splits["train"]["labelled"] == len(list(csv.DictReader(rows)))
+    assert {"scan", "kmeans"} <= set(splits["eval"]["methods"])
+    table = run([*executable, "compare", str(out)]).stdout
+    assert "kmeans" in table
+
+
+def test_predict_gives_the_same_images_the_same_clusters(finished: Path, tmp_path: Path) -> None:
+    """New shards that hold the eval images of the run: same cluster, same confidence."""
+    executable = command(finished)[:3]
+    shards = f"{finished}/data/digits-eval-*.tar"
+    run([*executable, "predict", str(finished), "--data", shards, "--out", str(tmp_path / "new")])
+    known = rayscan.open(str(finished)).assignments.to_pandas().set_index("key")
+    predicted = pq.read_table(tmp_path / "new" / "assignments.parquet").to_pandas().set_index("key")
+    assert len(predicted) == 299
+    same = known.loc[predicted.index]
+    assert (predicted.cluster == same.cluster).all()
+    assert np.allclose(predicted.confidence, same.confidence, atol=1e-6)

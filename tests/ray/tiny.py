@@ -1,0 +1,36 @@
+"""The demo's river at a size that has a pulse: real digits, real Ray, a few steps of everything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = [
+    "--pretext.epochs", "2",
+    "--pretext.batch-size", "256",
+    "--mine.num-neighbors", "10",
+    "--mine.query-block", "400",
+    "--scan.inputs", "both",
+    "--scan.head-epochs", "5",
+    "--scan.num-heads", "2",
+    "--scan.epochs", "1",
+    "--selflabel.epochs", "2",
+    "--selflabel.threshold", "0.3",
+    "--evaluate.kmeans-restarts", "2",
+    "--embed.rows-per-part", "500",
+    "--report.images-per-cluster", "4",
+    "--fleet.checkpoint-every-seconds", "0",
+]  # fmt: skip
+
+
+def command(out: Path, *extra: str) -> list[str]:
+    """The demo at a tiny size."""
+    return [sys.executable, "-m", "rayscan", "demo", "--out", str(out), *TINY, *extra]
+
+
+def run(arguments: list[str], timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; what it printed is in the assertion if it fails."""
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    return done

@@ -1,0 +1,53 @@
+"""Neighbor draws: uniform over the first K, keyed by the anchor, loud when the table does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rayscan.data.keyed import Integers
+from rayscan.data.pairs import NeighborPairs
+from rayscan.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def table() -> tuple[Integers, Integers]:
+    gids = np.arange(0, 4000, 2)  # gaps, as quarantined images leave them
+    return gids, gids[:, None] * 100 + np.arange(10)
+
+
+def test_draws_belong_to_the_anchor_and_are_uniform_over_the_first_k(
+    table: tuple[Integers, Integers],
+) -> None:
+    pairs = NeighborPairs(*table, num_neighbors=7, seed=0)
+    counts = np.zeros(7, int)
+    for epoch in range(5):
+        drawn = pairs.draw(table[0], epoch)
+        assert np.array_equal(drawn // 100, table[0])
+        counts += np.bincount(drawn % 100, minlength=7)
+    assert counts.sum() == 5 * len(table[0])
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_a_draw_does_not_depend_on_the_batch(table: tuple[Integers, Integers]) -> None:
+    pairs = NeighborPairs(*table, num_neighbors=10, seed=3)
+    whole = pairs.draw(table[0], 4)
+    rows = np.random.default_rng(0).permutation(len(whole))[:77]
+    assert np.array_equal(pairs.draw(table[0][rows], 4), whole[rows])
+    assert np.mean(pairs.draw(table[0], 5) == whole) == pytest.approx(0.1, abs=0.03)
+    assert np.mean(NeighborPairs(*table, num_neighbors=10, seed=4).draw(table[0], 4) == whole) < 0.2
+
+
+def test_refusals(table: tuple[Integers, Integers]) -> None:
+    gids, ids = table
+    with pytest.raises(ConfigError, match=r"scan\.num_neighbors"):
+        NeighborPairs(gids, ids, num_neighbors=11, seed=0)
+    with pytest.raises(DataError, match="ascending"):
+        NeighborPairs(gids[::-1], ids, num_neighbors=5, seed=0)
+    with pytest.raises(DataError, match="do not match"):
+        NeighborPairs(gids[:-1], ids, num_neighbors=5, seed=0)
+    pairs = NeighborPairs(gids, ids, num_neighbors=5, seed=0)
+    for stranger in (3, 5000):
+        with pytest.raises(DataError, match=f"gid {stranger}"):
+            pairs.draw(np.array([0, stranger]), 0)

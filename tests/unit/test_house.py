@@ -1,0 +1,271 @@
+"""The rules of the house that no linter knows (CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 50
+TEXT_SUFFIXES = {
+    ".py",
+    ".toml",
+    ".md",
+    ".yaml",
+    ".yml",
+    ".html",
+    ".css",
+    ".js",
+    ".sh",
+    ".lock",
+    ".json",
+    ".cfg",
+}
+TEXT_NAMES = {"Makefile", "run", ".gitignore", ".rayignore"}
+
+MARKS = re.compile(r"\b(TO" r"DO|FIX" r"ME|X{3}|NotImplemented" r"Error)\b")
+REGISTRY_HOSTS = re.compile(
+    r"\b(py"
+    r"pi\.org|python"
+    r"hosted\.org|download\.py"
+    r"torch\.org|registry\.npm"
+    r"js\.org|conda\.ana"
+    r"conda\.org)"
+)
+FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+FORBIDDEN_CALLS = {
+    "torch.load",
+    "torch.save",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "joblib.load",
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "faiss.read_index",
+    "eval",
+    "exec",
+}
+FORBIDDEN_METHODS = {"extractall"}
+FORBIDDEN_FLAGS = {("shell", True), ("allow_pickle", True), ("weights_only", False)}
+
+
+@cache
+def project_files() -> tuple[Path, ...]:
+    """Files that are or will be tracked; without git, whatever is there."""
+    asked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode == 0 and asked.stdout:
+        names = asked.stdout.splitlines()
+    else:
+        names = [
+            str(p.relative_to(ROOT))
+            for p in ROOT.rglob("*")
+            if not p.relative_to(ROOT).parts[0].startswith(".venv")
+        ]
+    paths = [ROOT / name for name in sorted(set(names))]
+    return tuple(p for p in paths if p.is_file() and (p.suffix in TEXT_SUFFIXES or p.name in TEXT_NAMES))
+
+
+def python_files(*folders: str) -> list[Path]:
+    """Python files of the project below some folders."""
+    return [
+        p
+        for p in project_files()
+        if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in (folders or (p.parts[-1],))
+    ]
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A file, parsed."""
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and dotted module of every import in a file, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def is_below(module: str, *parents: str) -> bool:
+    """Whether a dotted module is one of some packages or inside one."""
+    return any(module == parent or module.startswith(f"{parent}.") for parent in parents)
+
+
+def violations(source: str) -> list[str]:
+    """What a Python text does that the house forbids in library code."""
+    tree = ast.parse(source)
+    found = [f"{line}: imports {name}" for line, name in imported(tree) if is_below(name, *FORBIDDEN_MODULES)]
+    found += [f"{line}: imports {name}" for line, name in imported(tree) if name in FORBIDDEN_CALLS]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if name in FORBIDDEN_CALLS or name.rpartition(".")[2] in FORBIDDEN_METHODS:
+            found.append(f"{node.lineno}: calls {name}")
+        if re.search(r"\btar\w*\.extract$", name):
+            found.append(f"{node.lineno}: calls {name}")
+        for keyword in node.keywords:
+            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+            if (keyword.arg, value) in FORBIDDEN_FLAGS:
+                found.append(f"{node.lineno}: {name}({keyword.arg}={value})")
+        is_numpy_load = name in ("np.load", "numpy.load")
+        if is_numpy_load and not any(k.arg == "allow_pickle" for k in node.keywords):
+            found.append(f"{node.lineno}: {name} without allow_pickle=False")
+    return found
+
+
+LIBRARY = python_files("rayscan", "jobs")
+
+
+def test_library_was_found() -> None:
+    """Guards all tests below against looking at nothing."""
+    assert ROOT / "rayscan" / "config.py" in LIBRARY
+    assert ROOT / "pyproject.toml" in project_files()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "def f():\n    import dill.source",
+        "import torch\ntorch.load('x')",
+        "from torch import load",
+        "import yaml\nyaml.load(s)",
+        "t.extractall()",
+        "tar.extract(m)",
+        "subprocess.run('ls', shell=True)",
+        "np.load(f)",
+        "np.load(f, allow_pickle=True)",
+        "eval('1')",
+    ],
+)
+def test_the_guard_itself_sees(source: str) -> None:
+    """The scan below is not blind."""
+    assert violations(source)
+
+
+def test_the_guard_lets_good_code_pass() -> None:
+    """Nor does it cry at everything."""
+    good = (
+        "import yaml\nyaml.safe_load(s)\nnp.load(f, allow_pickle=False)\nmodel.eval()\nsubprocess.run(['ls'])"
+    )
+    assert not violations(good)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_code_from_data(path: Path) -> None:
+    """DESIGN section 10: no pickle, no torch.load, no tar extraction, no shell, safe YAML."""
+    assert violations(path.read_text(encoding="utf-8")) == []
+
+
+def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method."""
+    return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    """At most 300 lines a file, 50 a function; a job at most 20."""
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    limit = 20 if path.relative_to(ROOT).parts[0] == "jobs" else MAX_FILE_LINES
+    assert lines <= limit, f"{lines} lines"
+    for function in functions_of(tree_of(path)):
+        length = (function.end_lineno or function.lineno) - function.lineno + 1
+        assert length <= MAX_FUNCTION_LINES, f"{function.name}: {length} lines"
+
+
+def test_ray_is_imported_in_fleet_only() -> None:
+    """One room knows Ray; lazy imports count."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in python_files("rayscan", "jobs")
+        if path.relative_to(ROOT).parts[:2] != ("rayscan", "fleet")
+        for line, name in imported(tree_of(path))
+        if is_below(name, "ray")
+    ]
+    assert wrong == []
+
+
+def test_unit_tests_do_not_import_ray() -> None:
+    """Unit tests need no fleet; conftest.py also watches what they import indirectly."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in python_files("tests")
+        if path.relative_to(ROOT).parts[1] == "unit"
+        for line, name in imported(tree_of(path))
+        if is_below(name, "ray")
+    ]
+    assert wrong == []
+
+
+def test_torch_distributed_is_imported_in_comms_only() -> None:
+    """Communication has one door, which is the identity on one worker."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in LIBRARY
+        if path != ROOT / "rayscan" / "comms.py"
+        for line, name in imported(tree_of(path))
+        if is_below(name, "torch.distributed")
+    ]
+    assert wrong == []
+
+
+def test_no_marks_of_unfinished_work() -> None:
+    """What is not done is an issue, not a comment."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in project_files()
+        if path.suffix != ".lock"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if MARKS.search(line)
+    ]
+    assert wrong == []
+
+
+def test_ascii_only() -> None:
+    """Readable everywhere, and no look-alike letters."""
+    wrong = [str(path.relative_to(ROOT)) for path in project_files() if not path.read_bytes().isascii()]
+    assert wrong == []
+
+
+def test_no_names_of_registries() -> None:
+    """The lock and the documents work with any package index."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in project_files()
+        if (found := REGISTRY_HOSTS.search(path.read_text(encoding="utf-8")))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["rayscan", "rayscan.config", "rayscan.recipes", "rayscan.cli"])
+def test_import_is_light(module: str) -> None:
+    """Mistakes are refused at once: parsing a command loads neither torch nor Ray nor faiss."""
+    code = (
+        f"import sys, {module}; heavy = {{'torch', 'ray', 'faiss', 'pyarrow'}} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
