@@ -106,10 +106,12 @@ class Artifact:
         except FileNotFoundError as error:
             raise self._damaged(name, f"{entry.size} bytes", "no file") from error
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise self._damaged(name, f"{entry.size} bytes, sha256 {entry.sha256[:12]}...", f"{len(data)} other bytes")
+            raise self._damaged(
+                name, f"{entry.size} bytes, sha256 {entry.sha256[:12]}...", f"{len(data)} other bytes"
+            )
         return data
 
-    def read_json(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    def read_json(self, name: str) -> Any:
         """A JSON file."""
         return json.loads(self.read(name))
 
@@ -119,7 +121,8 @@ class Artifact:
 
     def read_array(self, name: str) -> np.ndarray[Any, Any]:
         """A `.npy` file; object arrays are refused."""
-        return np.load(io.BytesIO(self.read(name)), allow_pickle=False)
+        array: np.ndarray[Any, Any] = np.load(io.BytesIO(self.read(name)), allow_pickle=False)
+        return array
 
     def verify(self, *, rehash: bool = False) -> None:
         """Check that every file is there with its size, or with `rehash` its sha256.
@@ -131,7 +134,9 @@ class Artifact:
             if rehash:
                 self.read(name)
             elif (size := self.place.size(entry.path)) != entry.size:
-                raise self._damaged(name, f"{entry.size} bytes", "no file" if size is None else f"{size} bytes")
+                raise self._damaged(
+                    name, f"{entry.size} bytes", "no file" if size is None else f"{size} bytes"
+                )
 
     def _entry(self, name: str) -> FileEntry:
         try:
@@ -185,7 +190,9 @@ class Draft:
         np.save(buffer, array, allow_pickle=False)
         return self.write(name, buffer.getvalue())
 
-    def finish_part(self, name: str, entries: Mapping[str, FileEntry], facts: Mapping[str, Any] | None = None) -> None:
+    def finish_part(
+        self, name: str, entries: Mapping[str, FileEntry], facts: Mapping[str, Any] | None = None
+    ) -> None:
         """Note that a part is whole; a later attempt of the same step takes it over."""
         record = {"files": {k: vars(v) for k, v in entries.items()}, "facts": dict(facts or {})}
         self.place.write(f"parts/{name}.json", json.dumps(record, sort_keys=True).encode())
@@ -202,7 +209,11 @@ class Draft:
         return entries, record["facts"]
 
     def commit(
-        self, files: Mapping[str, FileEntry], *, facts: Mapping[str, Any] | None = None, identity: str | None = None
+        self,
+        files: Mapping[str, FileEntry],
+        *,
+        facts: Mapping[str, Any] | None = None,
+        identity: str | None = None,
     ) -> Artifact:
         """Make the result visible by writing the manifest, last. The first valid manifest wins.
 
@@ -273,4 +284,6 @@ def load(place: Place) -> Artifact:
         manifest = json.loads(place.read(MANIFEST))
         return Artifact(manifest["stage"], place, manifest)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError("no finished result here", expected=MANIFEST, got=error, where=place.uri) from error
+        raise ArtifactError(
+            "no finished result here", expected=MANIFEST, got=error, where=place.uri
+        ) from error

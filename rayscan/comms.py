@@ -42,7 +42,7 @@ def all_reduce(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def broadcast_object(value: Any) -> Any:  # noqa: ANN401 - any small JSON-like value
+def broadcast_object(value: Any) -> Any:
     """The value worker 0 holds, on every worker. For small plain values, rarely."""
     if not is_distributed():
         return value
@@ -102,13 +102,13 @@ def row_counts(num_rows: int, device: torch.device | str = "cpu") -> list[int]:
 
 class _AllReduce(torch.autograd.Function):
     @staticmethod
-    def forward(_ctx: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(_ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
         total = grads[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
@@ -116,7 +116,7 @@ class _AllReduce(torch.autograd.Function):
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
         ctx.counts = row_counts(tensor.shape[0], tensor.device)
         longest = max(ctx.counts)
         padded = tensor.new_zeros((longest, *tensor.shape[1:]))
@@ -126,7 +126,7 @@ class _AllGather(torch.autograd.Function):
         return torch.cat([slot[:n] for slot, n in zip(slots, ctx.counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
         total = grads[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         first = sum(ctx.counts[: rank()])

@@ -11,7 +11,13 @@ class RayscanError(Exception):
     """Base of the four errors; catch it to catch them all."""
 
     def __init__(
-        self, problem: str, *, expected: object = None, got: object = None, where: object = None, fix: str = ""
+        self,
+        problem: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        where: object = None,
+        fix: str = "",
     ) -> None:
         """Compose the message.
 

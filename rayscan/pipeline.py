@@ -100,7 +100,9 @@ class Planned:
     why: str
 
 
-def plan(recipe: Recipe, sources: Sources, out: Place, *, river: tuple[ModuleType, ...] = RIVER) -> Iterator[Planned]:
+def plan(
+    recipe: Recipe, sources: Sources, out: Place, *, river: tuple[ModuleType, ...] = RIVER
+) -> Iterator[Planned]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
     done: dict[str, Artifact] = {}
@@ -132,8 +134,15 @@ def _difference(out: Place, step: Step) -> str:
         except ArtifactError:
             continue
         mine = {**_flat(step.config), **{f"input {k}": v[:12] for k, v in step.inputs.items()}}
-        theirs = {**_flat(manifest["config"]), **{f"input {k}": v[:12] for k, v in manifest["inputs"].items()}}
-        changed = [f"{k}: {theirs.get(k)} -> {mine.get(k)}" for k in sorted(mine | theirs) if mine.get(k) != theirs.get(k)]
+        theirs = {
+            **_flat(manifest["config"]),
+            **{f"input {k}": v[:12] for k, v in manifest["inputs"].items()},
+        }
+        changed = [
+            f"{k}: {theirs.get(k)} -> {mine.get(k)}"
+            for k in sorted(mine | theirs)
+            if mine.get(k) != theirs.get(k)
+        ]
         if nearest is None or len(changed) < len(nearest):
             nearest = changed
     if nearest is None:
@@ -141,7 +150,7 @@ def _difference(out: Place, step: Step) -> str:
     return "; ".join(nearest[:4]) + ("; ..." if len(nearest) > 4 else "")
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - a JSON tree
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(tree, Mapping):
         return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}{key}.").items()}
     return {prefix.rstrip("."): tree}

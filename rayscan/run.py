@@ -1,10 +1,10 @@
 """A run on storage: what it was asked, which results it has, and its tables.
 
-    <out>/
-      run.json recipe.json                 what was asked, and the directory of each stage's result
-      assignments.parquet clusters.json    copies of the final results, for people and other programs
-      scores.json report/index.html
-      <stage>-<hash12>/                    the results themselves (artifacts.py)
+<out>/
+  run.json recipe.json                 what was asked, and the directory of each stage's result
+  assignments.parquet clusters.json    copies of the final results, for people and other programs
+  scores.json report/index.html
+  <stage>-<hash12>/                    the results themselves (artifacts.py)
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, load
-from rayscan.config import Recipe, require
+from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.sections import require
 from rayscan.storage import Place
 
 RECORD = "run.json"
@@ -103,7 +104,9 @@ def open_run(uri: str) -> Run:
     return Run(uri)
 
 
-def record(place: Place, recipe: Recipe, sources: Mapping[str, str | None], stages: Mapping[str, Any]) -> None:
+def record(
+    place: Place, recipe: Recipe, sources: Mapping[str, str | None], stages: Mapping[str, Any]
+) -> None:
     """Write what a run has so far, and copy its final results to where people look.
 
     A copy is only made when the result behind it is new, so that edited cluster names stay.

@@ -34,7 +34,8 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     if "://" not in uri:
         return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
     try:
-        return pafs.FileSystem.from_uri(uri)
+        filesystem, path = pafs.FileSystem.from_uri(uri)
+        return filesystem, path
     except pa.ArrowInvalid as unknown:
         return _through_fsspec(uri, unknown)
     except OSError as error:

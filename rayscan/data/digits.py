@@ -36,7 +36,9 @@ def write_digits(place: Place) -> Digits:
     The labels file is written last: where it is, the shards are whole.
     """
     where = Digits(
-        place.uri_of("digits-train-*.tar"), place.uri_of("digits-eval-*.tar"), place.uri_of("digits-labels.csv")
+        place.uri_of("digits-train-*.tar"),
+        place.uri_of("digits-eval-*.tar"),
+        place.uri_of("digits-labels.csv"),
     )
     if place.size("digits-labels.csv") is not None:
         return where
@@ -45,13 +47,17 @@ def write_digits(place: Place) -> Digits:
     digits = load_digits()
     is_eval = np.arange(len(digits.images)) % EVAL_EVERY == EVAL_EVERY - 1
     for split, chosen in (("train", np.flatnonzero(~is_eval)), ("eval", np.flatnonzero(is_eval))):
-        write_samples(_samples(digits.images, chosen), place.uri, f"digits-{split}", max_count=len(chosen) // SHARDS + 1)
+        write_samples(
+            _samples(digits.images, chosen), place.uri, f"digits-{split}", max_count=len(chosen) // SHARDS + 1
+        )
     rows = [f"digit-{i:04d},{label}" for i, label in enumerate(digits.target)]
     place.write("digits-labels.csv", "\n".join(["key,label", *rows, ""]).encode())
     return where
 
 
-def _samples(images: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> Iterator[tuple[str, bytes, str, str]]:
+def _samples(
+    images: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]
+) -> Iterator[tuple[str, bytes, str, str]]:
     """(key, PNG bytes, extension, source) of each chosen digit."""
     for i in chosen.tolist():
         grey = np.round(images[i] * (255 / 16)).astype(np.uint8)

@@ -85,8 +85,8 @@ def _evaluation_side(heights: Integers, widths: Integers, size: int) -> Integers
 def crop(pixels: Tensor, boxes: Integers, flips: Booleans, size: int) -> Tensor:
     """Cut boxes, scale them to squares, mirror some: the crop, the resize and the flip in one resampling.
 
-    Bilinear, with the crop's own border pixels repeated beyond its border, as when resizing a cut image. Where
-    a box shrinks to 2/3 or less, as many samples are averaged per output pixel as source pixels fall in it.
+    Bilinear, with the crop's own border pixels repeated beyond its border, as when resizing a cut image.
+    Where a box shrinks to 2/3 or less, as many samples as source pixels fall in are averaged per pixel.
 
     Args:
         pixels: Float [M, 3, h, w].

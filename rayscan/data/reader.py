@@ -188,7 +188,7 @@ class Reader:
                 spans.append(_Span(number, start, stop, [row]))
             else:
                 last.rows.append(row)
-                spans[-1] = last._replace(stop=max(last.stop, stop))
+                spans[-1] = last._replace(stop=stop)
         return spans
 
     def _fetch(self, spans: Sequence[_Span]) -> Iterable[tuple[_Span, bytes]]:

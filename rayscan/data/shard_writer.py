@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from webdataset import TarWriter
 
 from rayscan.data import addresses
 from rayscan.data.decode import decode
-from rayscan.data.listing import IMAGE_EXTENSIONS, list_sources
+from rayscan.data.listing import IMAGE_EXTENSIONS, Listing, list_sources
 from rayscan.data.tar_members import Member
 from rayscan.errors import ConfigError, DataError
 from rayscan.storage import Place
@@ -85,7 +85,7 @@ def write_shards(
     Args:
         folder: Local or remote; hidden files and everything that is no image stay out.
         out: Folder of the shards, local or remote.
-        labels_from_folders: The first folder level names the class; writes `labels.parquet` beside the shards.
+        labels_from_folders: The first folder level names the class; `labels.parquet` is written to `out`.
         shard_bytes: Size at which a new shard begins.
         resize_px: Re-encode larger pictures to this short side; without it, files go in byte for byte.
         cls_members: Also put the label into the shards as `key.cls`, for other readers.
@@ -101,9 +101,7 @@ def write_shards(
         raise ConfigError(
             "there are no labels to write", expected="labels_from_folders", got="cls_members alone"
         )
-    listing = list_sources(folder)
-    if listing.kind != "files":
-        raise DataError("these are shards already", expected="a folder of images", got="tars", where=folder)
+    listing = _listed_folder(folder)
     names = [entry.key for entry in listing.entries]
     keys = unique_keys(names)
     classes = _classes(names, folder) if labels_from_folders else []
@@ -120,12 +118,24 @@ def write_shards(
     summary = write_samples(samples(), out, "shard", shard_bytes=shard_bytes)
     if not classes:
         return summary
-    columns = {"key": keys, "source": names, "label": pa.array(labels, pa.int64())}
-    table = pa.table(columns | {"class": [classes[label] for label in labels if label is not None]})
+    uri = _write_labels(Place(out), keys, names, [classes[label] for label in labels if label is not None])
+    return replace(summary, labels=uri, classes=len(classes))
+
+
+def _listed_folder(folder: str) -> Listing:
+    listing = list_sources(folder)
+    if listing.kind != "files":
+        raise DataError("these are shards already", expected="a folder of images", got="tars", where=folder)
+    return listing
+
+
+def _write_labels(place: Place, keys: list[str], names: list[str], class_names: list[str]) -> str:
+    number_of = {name: number for number, name in enumerate(sorted(set(class_names)))}
+    labels = pa.array([number_of[name] for name in class_names], pa.int64())
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    Place(out).write(LABELS, memoryview(sink.getvalue()))
-    return ShardSummary(summary.shards, summary.images, summary.size, Place(out).uri_of(LABELS), len(classes))
+    pq.write_table(pa.table({"key": keys, "source": names, "label": labels, "class": class_names}), sink)
+    place.write(LABELS, memoryview(sink.getvalue()))
+    return place.uri_of(LABELS)
 
 
 def write_samples(

@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
     @property
     def key_and_extension(self) -> tuple[str, str] | None:
-        """Sample key and lower-case extension; None for reserved and hidden names and those without extension."""
+        """Sample key and lower-case extension; None for reserved, hidden and bare names."""
         folder, slash, base = self.name.rpartition("/")
         stem, dot, extension = base.partition(".")
         if not stem or not dot or _RESERVED.match(self.name):

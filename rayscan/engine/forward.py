@@ -14,7 +14,12 @@ Gids = np.ndarray[Any, np.dtype[np.int64]]
 
 @torch.inference_mode()
 def forward(
-    net: Callable[[Tensor], Tensor], fetch: Callable[[Gids], Tensor], gids: Gids, *, batch_size: int, device: str
+    net: Callable[[Tensor], Tensor],
+    fetch: Callable[[Gids], Tensor],
+    gids: Gids,
+    *,
+    batch_size: int,
+    device: str,
 ) -> Tensor:
     """Outputs of `net` for `gids`, on the CPU in float32.
 

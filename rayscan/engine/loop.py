@@ -70,7 +70,12 @@ class Training:
     """A training that can be cut and taken up at any step."""
 
     def __init__(
-        self, objective: Objective, feed: Feed, settings: LoopSettings, checkpoints: Checkpoints, report: Report
+        self,
+        objective: Objective,
+        feed: Feed,
+        settings: LoopSettings,
+        checkpoints: Checkpoints,
+        report: Report,
     ) -> None:
         """Prepare; takes up the newest checkpoint if there is one."""
         self.objective = objective
@@ -118,7 +123,7 @@ class Training:
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=is_half):
             terms = self.objective.loss(batch)
         # Data-parallel backward averages over workers; shares of a sum want the sum.
-        (terms.total * comms.world_size()).backward()  # type: ignore[no-untyped-call]
+        (terms.total * comms.world_size()).backward()
         self._stop_if_not_finite(terms.total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -134,7 +139,7 @@ class Training:
                 expected="a finite number",
                 got=float(loss),
                 where=f"step {self.step}, worker {comms.rank()} of {comms.world_size()}",
-                fix="lower the learning rate, or use precision fp32; the same command resumes from the last checkpoint",
+                fix="lower the learning rate or use precision fp32; the last checkpoint is from before",
             )
 
     def _log(self, terms: LossTerms, per_epoch: int, total: int) -> None:

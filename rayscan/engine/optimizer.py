@@ -46,14 +46,21 @@ def learning_rate(settings: OptimizerConfig, step: int, steps_per_epoch: int, ep
     if settings.schedule == "constant":
         return settings.learning_rate
     progress = (step - warmup) / max(1.0, steps_per_epoch * epochs - warmup)
-    share = settings.final_fraction + (1 - settings.final_fraction) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    share = settings.final_fraction + (1 - settings.final_fraction) * 0.5 * (
+        1 + math.cos(math.pi * min(1.0, progress))
+    )
     return settings.learning_rate * share
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimizer's state as flat named tensors: `<number of the weight>.<name>`."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{k}": torch.as_tensor(v) for i, entry in state.items() for k, v in entry.items() if v is not None}
+    return {
+        f"{i}.{k}": torch.as_tensor(v)
+        for i, entry in state.items()
+        for k, v in entry.items()
+        if v is not None
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

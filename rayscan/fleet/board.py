@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0
 
 
 @ray.remote(num_cpus=0)
-class _Board:
+class _Board:  # the decorator makes it an actor class
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
         self.starts = 0
@@ -34,7 +34,7 @@ class Board:
 
     def __init__(self, on_facts: Callable[[Mapping[str, Any]], None]) -> None:
         """Hang up a board; `on_facts` is told what is new, with the number of restarts."""
-        self.handle: ActorHandle[Any] = _Board.remote()
+        self.handle: ActorHandle[Any] = _Board.remote()  # type: ignore[attr-defined]
         self._on_facts = on_facts
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="board")

@@ -153,7 +153,9 @@ class Fleet:
         try:
             nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
             look = ray.remote(_sees).options(num_cpus=0, max_retries=0)
-            asked = [look.options(scheduling_strategy=On(n, soft=False)).remote(self.out, token) for n in nodes]
+            asked = [
+                look.options(scheduling_strategy=On(n, soft=False)).remote(self.out, token) for n in nodes
+            ]
             blind = [n for n, sees in zip(nodes, ray.get(asked), strict=True) if not sees]
         finally:
             self.out.delete(token)
@@ -195,6 +197,7 @@ def _connect(config: FleetConfig) -> Offer:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it writes warnings over our lines
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "60")
     import ray
 
@@ -227,5 +230,3 @@ def _offer(*, is_own: bool) -> Offer:
     resources = ray.cluster_resources()
     nodes = [n for n in ray.nodes() if n["Alive"]]
     return Offer(len(nodes), resources.get("CPU", 0.0), resources.get("GPU", 0.0), is_own)
-
-

@@ -34,7 +34,12 @@ TrainFunction = Callable[[Any, Worker], dict[str, Any]]
 
 
 def train(
-    fleet: Fleet, fn: TrainFunction, settings: object, *, name: str, on_facts: Callable[[Mapping[str, Any]], None]
+    fleet: Fleet,
+    fn: TrainFunction,
+    settings: object,
+    *,
+    name: str,
+    on_facts: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
     """Run `fn(settings, worker)` on every worker; restarted as a group when one dies.
 
@@ -51,23 +56,18 @@ def train(
     Raises:
         RayscanError: what a worker raised, after `fleet.max_failures` restarts.
     """
-    gpus = fleet.gpus_per_worker
     filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
     board = Board(on_facts)
-    loop_config = {"fn": fn, "settings": settings, "board": board.handle, "threads": fleet.threads_per_worker}
-    resources = {"CPU": fleet.config.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
+    loop_config = {"fn": fn, "settings": settings, "board": board.handle}
+    loop_config["threads"] = fleet.threads_per_worker
     trainer = TorchTrainer(
         _worker,
         train_loop_config=loop_config,
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=fleet.num_workers,
-            use_gpu=bool(gpus),
-            resources_per_worker=resources,
-            placement_strategy="PACK" if gpus else "SPREAD",
-        ),
+        torch_config=TorchConfig(backend="nccl" if fleet.gpus_per_worker else "gloo"),
+        scaling_config=_scaling(fleet),
         run_config=RunConfig(
-            name=f"{name}-{secrets.token_hex(4)}",  # never resumed by Ray: a torn record of its own cannot stop us
+            # a new name each time: Ray never resumes it, so a torn record of its own cannot stop us
+            name=f"{name}-{secrets.token_hex(4)}",
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=fleet.config.max_failures),
@@ -84,6 +84,16 @@ def train(
     value = result.return_value
     assert isinstance(value, dict)
     return value
+
+
+def _scaling(fleet: Fleet) -> ScalingConfig:
+    gpus = fleet.gpus_per_worker
+    return ScalingConfig(
+        num_workers=fleet.num_workers,
+        use_gpu=bool(gpus),
+        resources_per_worker={"CPU": fleet.config.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+        placement_strategy="PACK" if gpus else "SPREAD",
+    )
 
 
 def _worker(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Self-labelling (arXiv 2005.12320, Sec. 2.3): cross-entropy of a strong view against confident pseudo-labels."""
+"""Self-labelling (arXiv 2005.12320, Sec. 2.3): a strong view learns the confident label of the weak one."""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def nt_xent(anchors: Tensor, everything: Tensor, positions: Tensor, positives: Tensor, temperature: float) -> Tensor:
+def nt_xent(
+    anchors: Tensor, everything: Tensor, positions: Tensor, positives: Tensor, temperature: float
+) -> Tensor:
     """Sum over the anchors of -log softmax of their positive among all others.
 
     The mean over a global batch of B images is the sum over workers divided by 2B (both views are anchors:

@@ -20,7 +20,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     are interchangeable.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+    def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training over all workers."""
         return _forward(self, input) if self.training and comms.is_distributed() else super().forward(input)
 
@@ -28,7 +28,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 class GlobalBatchNorm1d(nn.BatchNorm1d):
     """The same for [B, C]."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+    def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training over all workers."""
         return _forward(self, input) if self.training and comms.is_distributed() else super().forward(input)
 
@@ -69,7 +69,7 @@ class _Normalize(torch.autograd.Function):
     """y = (x - mean) * inv_std * weight + bias, with mean and inv_std depending on every worker's x."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv_std: Tensor, count: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, weight, mean, inv_std, count)
@@ -77,7 +77,7 @@ class _Normalize(torch.autograd.Function):
         return x * _per_channel(scale, x) + _per_channel(bias - mean * scale, x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inv_std, count = ctx.saved_tensors
         grad = grads[0]
         normal = (x - _per_channel(mean, x)) * _per_channel(inv_std, x)
@@ -94,11 +94,11 @@ class _Normalize(torch.autograd.Function):
 def globalize(net: nn.Module) -> nn.Module:
     """Replace every batch normalisation in `net` by its global twin, weights and names kept."""
     for name, child in list(net.named_children()):
-        twin = {nn.BatchNorm2d: GlobalBatchNorm2d, nn.BatchNorm1d: GlobalBatchNorm1d}.get(type(child))
-        if twin is None:
+        if type(child) not in (nn.BatchNorm1d, nn.BatchNorm2d):
             globalize(child)
             continue
         assert isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d)
+        twin = GlobalBatchNorm2d if isinstance(child, nn.BatchNorm2d) else GlobalBatchNorm1d
         new = twin(child.num_features, eps=child.eps, momentum=child.momentum, affine=child.affine)
         new.load_state_dict(child.state_dict())
         setattr(net, name, new)

@@ -50,11 +50,13 @@ class ResNet(nn.Module):
         self.dim = shape.dim
         width = shape.width
         is_wide = stem == "imagenet"
-        self.conv1 = nn.Conv2d(3, width, 7 if is_wide else 3, 2 if is_wide else 1, 3 if is_wide else 1, bias=False)
+        self.conv1 = nn.Conv2d(
+            3, width, 7 if is_wide else 3, 2 if is_wide else 1, 3 if is_wide else 1, bias=False
+        )
         self.bn1 = GlobalBatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         pools = {"imagenet": nn.MaxPool2d(3, 2, 1), "stl": nn.MaxPool2d(2, 2), "cifar": nn.Identity()}
-        self.maxpool = pools[stem]
+        self.maxpool: nn.Module = pools[stem]
         channels = width
         for stage, count in enumerate(shape.blocks):
             out = width * 2**stage * (4 if shape.is_bottleneck else 1)
@@ -73,8 +75,8 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, D]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            x = self.get_submodule(stage)(x)
         pooled: Tensor = self.avgpool(x).flatten(1)
         return pooled
 
@@ -150,7 +152,5 @@ def _localize(net: ResNet) -> ResNet:
     """Turn global normalisation back into torch's own, per worker."""
     for module in net.modules():
         if isinstance(module, GlobalBatchNorm2d):
-            module.__class__ = nn.BatchNorm2d
+            module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
     return net
-
-

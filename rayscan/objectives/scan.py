@@ -63,7 +63,7 @@ class SelectingObjective(Objective):
         """Judge the heads if it is time."""
         if not is_last and (epoch + 1) % self._every:
             return EpochEnd()
-        losses = self._judge(self.module)
+        losses = self._judge(self.module).detach()
         heads = self.module if isinstance(self.module, ClusterHeads) else self.module.heads
         assert isinstance(heads, ClusterHeads)
         self.best.consider(epoch, losses, self.module, heads)

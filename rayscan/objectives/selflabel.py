@@ -74,7 +74,7 @@ class SelfLabel(Objective):
         decay = min(self.settings.ema_decay, (1 + self.steps) / (10 + self.steps))
         decay = decay if self.settings.ema_decay > 0 else 0.0
         student = self.module
-        averaged = [p for p in self.average.parameters() if p.is_floating_point()]
+        averaged: list[Tensor] = [p for p in self.average.parameters() if p.is_floating_point()]
         current = [p.detach() for p in student.parameters() if p.is_floating_point()]
         torch._foreach_lerp_(averaged, current, 1 - decay)
         for mine, theirs in zip(self.average.buffers(), student.buffers(), strict=True):
@@ -88,7 +88,9 @@ class SelfLabel(Objective):
         patience = self.settings.plateau_epochs
         best_before = max(self.history[:-patience], default=0)
         best_since = max(self.history[-patience:])
-        has_plateau = len(self.history) > patience and best_since < best_before + max(1, self.num_images // 1000)
+        has_plateau = len(self.history) > patience and best_since < best_before + max(
+            1, self.num_images // 1000
+        )
         return EpochEnd({"confident": float(count)}, should_stop=has_plateau)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -103,6 +105,8 @@ class SelfLabel(Objective):
     def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Take back the average and the counts."""
         prefix = "average."
-        self.average.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        self.average.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
         self.confident_now.copy_(tensors["confident_now"])
         self.steps, self.history = int(notes["steps"]), list(notes["history"])

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rayscan.artifacts import Artifact, digest
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.errors import DataError
+from rayscan.sections import semantic
 from rayscan.storage import Place
 
 METRICS = ("acc", "many_to_one", "top5", "nmi", "ami", "ari")

@@ -76,8 +76,8 @@ def inert_json(value: object) -> Markup:
 
 
 def percent(value: float) -> str:
-    """A share as percent with two digits."""
-    return f"{100 * value:.2f}"
+    """A share as percent with two digits, never a negative zero."""
+    return f"{round(100 * value, 2) + 0.0:.2f}"
 
 
 @cache
@@ -124,7 +124,7 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "labelled": split["labelled"],
             "methods": [METHODS[m] for m in methods],
             "rows": rows,
-            "best": {title: max(v for v in values if v is not None) for title, values in rows},
+            "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
             "scan": split["methods"]["scan"],
             "kmeans": split["methods"].get("kmeans"),
         }
@@ -164,7 +164,8 @@ def _confusion(
     stands_for = np.array([_stands_for(per_cluster[cluster]) for cluster in confusion["clusters"]])
     order = np.lexsort((-counts.sum(axis=1), stands_for))
     rows = [str(confusion["clusters"][i]) for i in order]
-    says = f"{len(rows)} clusters against {len(names)} classes"
+    seen = np.flatnonzero(counts.any(axis=0))
+    says = f"{len(rows)} clusters against {len(seen)} classes"
     off = counts.copy()
     off[np.arange(len(off)), stands_for] = 0
     worst = np.argsort(-off, axis=None, kind="stable")[:MAX_CONFUSIONS]
@@ -174,7 +175,7 @@ def _confusion(
         for i, j in pairs
         if off[i, j]
     ]
-    return figures.heatmap(counts[order], rows, names, says), confused
+    return figures.heatmap(counts[order][:, seen], rows, [names[j] for j in seen], says), confused
 
 
 def _stands_for(row: Mapping[str, Any]) -> int:

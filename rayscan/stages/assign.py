@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import load_cluster_net, load_heads
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
@@ -50,7 +51,9 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
-    return Step(NAME, SCHEMA, config, {n: done[n].identity for n in ("index", "pretext", "embed", "selflabel")})
+    return Step(
+        NAME, SCHEMA, config, {n: done[n].identity for n in ("index", "pretext", "embed", "selflabel")}
+    )
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -74,7 +77,10 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
     context.fleet.map(
-        assign_part, todo, uses_gpu=True, on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first)
+        assign_part,
+        todo,
+        uses_gpu=True,
+        on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
     tops = np.concatenate([_finished(draft, part) for part in parts])
     prototypes = find_prototypes(tops, done["embed"], recipe.assign.num_prototypes)
@@ -86,7 +92,9 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         "clusters.json": draft.write_json("clusters.json", clusters),
     }
     used = sum(c["size"] > 0 for c in clusters)
-    artifact = draft.commit(files, facts={"rows": len(gids), "num_clusters": recipe.num_clusters, "used": used})
+    artifact = draft.commit(
+        files, facts={"rows": len(gids), "num_clusters": recipe.num_clusters, "used": used}
+    )
     context.progress.finish(f"{len(gids):,} images in {used} of {recipe.num_clusters} clusters")
     return artifact
 
@@ -125,7 +133,8 @@ def _probabilities(part: Part, device: str) -> Tensor:
         rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
         heads = load_heads(part.model).eval()
         with torch.inference_mode():
-            return heads(rows)[0].softmax(-1)
+            probs: Tensor = heads(rows)[0].softmax(-1)
+        return probs
     net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, _Box(part))
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size

@@ -11,12 +11,13 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import Recipe, semantic
+from rayscan.artifacts import Artifact, Draft, FileEntry, Step
+from rayscan.config import Recipe
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.errors import DataError
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import feature_net
 from rayscan.stages.training import Gids
@@ -41,7 +42,9 @@ class Part:
     @property
     def name(self) -> str:
         """File name of the part; view 0 is the plain image."""
-        return f"part-{self.number:05d}.npy" if self.view == 0 else f"view{self.view}-part-{self.number:05d}.npy"
+        return (
+            f"part-{self.number:05d}.npy" if self.view == 0 else f"view{self.view}-part-{self.number:05d}.npy"
+        )
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -68,9 +71,13 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
     context.fleet.map(
-        embed_part, todo, uses_gpu=True, on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first)
+        embed_part,
+        todo,
+        uses_gpu=True,
+        on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
-    files, dim = {}, 0
+    files: dict[str, FileEntry] = {}
+    dim = 0
     for part in parts:
         finished = draft.finished_part(part.name)
         assert finished is not None

@@ -22,13 +22,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.errors import DataError
 from rayscan.metrics import label_free
 from rayscan.metrics.assignment import hungarian, top_accuracy
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import partition_scores, per_cluster
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.parts import EmbeddingRows

@@ -41,8 +41,10 @@ class CachedFeatures:
         return torch.from_numpy(self.views[choice.astype(np.int64), self._rows(gids)].astype(np.float32))
 
     def strong(self, gids: Gids, epoch: int) -> Tensor:
-        """The strong view of self-labelling [B, D]: an augmented image's features where they are stored, and a
-        fifth of the features dropped (keyed by seed, epoch and gid), rescaled to keep their sum.
+        """The strong view of self-labelling [B, D].
+
+        An augmented image's features where they are stored, and a fifth of the features dropped (keyed by
+        seed, epoch and gid), rescaled to keep their sum.
         """
         keep = uniforms(self.seed, epoch, gids, 2, "feature-dropout", self.dim) >= DROPPED
         kept = torch.from_numpy(keep.astype(np.float32) / (1 - DROPPED))

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
 from rayscan.vectors.merge import Block, Searched, blocks

@@ -42,7 +42,7 @@ def load_pretext_net(settings: PretextConfig, pretext: Artifact) -> SimCLRNet:
 
 
 def feature_net(recipe: Recipe, pretext: Artifact) -> tuple[nn.Module, int]:
-    """What embed computes, before scaling to unit length, and its width: backbone, or backbone and projection."""
+    """What embed computes before scaling to unit length, and its width."""
     net = load_pretext_net(recipe.pretext, pretext)
     if recipe.embed.space == "projection":
         return net, recipe.pretext.projection_dim
@@ -62,7 +62,9 @@ def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> Clus
         features, dim = backbone, backbone.dim  # type: ignore[assignment]
     assert recipe.num_clusters is not None
     with_seed(recipe.seed, "heads")
-    return ClusterNet(features, ClusterHeads(num_heads, dim, recipe.num_clusters), is_normalized=is_from_embeddings)
+    return ClusterNet(
+        features, ClusterHeads(num_heads, dim, recipe.num_clusters), is_normalized=is_from_embeddings
+    )
 
 
 def load_cluster_net(recipe: Recipe, pretext: Artifact, model: Artifact) -> ClusterNet:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rayscan import comms
 from rayscan.artifacts import Artifact, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.data.loader import ViewLoader
 from rayscan.data.order import Order
 from rayscan.engine.feed import OrderedFeed
@@ -21,6 +21,7 @@ from rayscan.metrics.effective_rank import effective_rank
 from rayscan.nets.modes import evaluating
 from rayscan.objectives.base import EpochEnd
 from rayscan.objectives.simclr import SimCLR, SimCLRNet
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import build_pretext_net, with_seed
 from rayscan.stages.training import (
@@ -64,7 +65,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     with_seed(recipe.seed, "pretext")
     net = build_pretext_net(settings).to(worker.device)
     if worker.device != "cpu":
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
     loader = job.view_loader(worker.device)
     objective = MonitoredSimCLR(net, settings.temperature, settings.epochs, loader, gids)
 
@@ -92,7 +93,9 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 class MonitoredSimCLR(SimCLR):
     """SimCLR that looks, without labels, how many directions its features use (RankMe)."""
 
-    def __init__(self, net: SimCLRNet, temperature: float, epochs: int, loader: ViewLoader, gids: Gids) -> None:
+    def __init__(
+        self, net: SimCLRNet, temperature: float, epochs: int, loader: ViewLoader, gids: Gids
+    ) -> None:
         """Watch a fixed sample of the train images.
 
         Args:

@@ -22,7 +22,7 @@ class Progress:
         self._lock = threading.Lock()
         self._label, self._unit = "", "items"
         self._total = self._done = self._base = 0
-        self._began = self._shown = time.monotonic()
+        self._began = self._moved = self._shown = time.monotonic()
         self._facts: dict[str, object] = {}
 
     def say(self, text: str) -> None:
@@ -36,22 +36,22 @@ class Progress:
         """Begin a stage of `total` units."""
         self._label, self._total, self._unit = label, total, unit
         self._done = self._base = 0
-        self._began = time.monotonic()
+        self._began = self._moved = time.monotonic()
         self._shown = self._began if not self.is_terminal else 0.0
         self._facts = {}
 
     def advance(self, n: int = 1, **facts: object) -> None:
         """`n` more units are done."""
-        self.at(self._done + n, **facts)
+        self.at(self._done + n, None, **facts)
 
-    def at(self, done: int, **facts: object) -> None:
+    def at(self, done: int, total: int | None = None, **facts: object) -> None:
         """`done` units are done; facts are shown beside."""
-        if self._done == 0:
-            self._base = done  # what a resumed training finds done says nothing about its speed
-            self._began = time.monotonic() if done > 1 else self._began
+        now = time.monotonic()
+        if total is not None and self._done == 0:
+            # Start-up, and what a resumed training finds done, say nothing about its speed.
+            self._total, self._base, self._moved = total, done, now
         self._done = done
         self._facts.update(facts)
-        now = time.monotonic()
         if now - self._shown >= (BAR_SECONDS if self.is_terminal else LINE_SECONDS):
             self._shown = now
             self._show(now)
@@ -63,10 +63,12 @@ class Progress:
         self.say(f"  {self._label}: {text} in {duration(seconds)}")
 
     def _show(self, now: float) -> None:
-        since = max(1, self._done - self._base) / max(now - self._began, 1e-6)
-        left = duration((self._total - self._done) / since) if self._total else "?"
-        facts = "".join(f", {k} {v:.4g}" if isinstance(v, float) else f", {k} {v}" for k, v in self._facts.items())
-        text = f"{self._done:,}/{self._total:,} {self._unit}, {since:,.4g}/s, {left} left{facts}"
+        rate = max(1, self._done - self._base) / max(now - self._moved, 1e-6)
+        left = duration((self._total - self._done) / rate) if self._total else "?"
+        facts = "".join(
+            f", {k} {v:.4g}" if isinstance(v, float) else f", {k} {v}" for k, v in self._facts.items()
+        )
+        text = f"{self._done:,}/{self._total:,} {self._unit}, {rate:,.4g}/s, {left} left{facts}"
         with self._lock:
             if self.is_terminal:
                 full = round(BAR_WIDTH * min(1.0, self._done / max(1, self._total)))

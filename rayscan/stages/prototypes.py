@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def find_prototypes(tops: Tops, embed: Artifact, num_prototypes: int) -> dict[in
     starts = np.searchsorted(clusters[order], np.arange(clusters.max(initial=-1) + 2))
     candidates = {
         c: np.sort(order[a : min(b, a + CANDIDATES_PER_PROTOTYPE * num_prototypes)])
-        for c, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True))
+        for c, (a, b) in enumerate(pairwise(starts))
         if b > a
     }
     wanted = np.unique(np.concatenate(list(candidates.values()))) if candidates else np.empty(0, np.int64)
@@ -58,7 +59,9 @@ def _rows(embeddings: EmbeddingRows, rows: Gids, block: int = 16_384) -> np.ndar
 
 def assignments_table(index: Artifact, gids: Gids, tops: Tops, prototypes: dict[int, list[int]]) -> pa.Table:
     """One row per usable image, in gid order."""
-    images = index.read_table("images.parquet", columns=["gid", "id", "source", "key", "split"]).take(pa.array(gids))
+    images = index.read_table("images.parquet", columns=["gid", "id", "source", "key", "split"]).take(
+        pa.array(gids)
+    )
     is_prototype = np.zeros(len(gids), bool)
     for rows in prototypes.values():
         is_prototype[rows] = True
@@ -83,7 +86,9 @@ def assignments_table(index: Artifact, gids: Gids, tops: Tops, prototypes: dict[
     return pa.table(columns)
 
 
-def cluster_list(tops: Tops, gids: Gids, prototypes: dict[int, list[int]], num_clusters: int) -> list[dict[str, Any]]:
+def cluster_list(
+    tops: Tops, gids: Gids, prototypes: dict[int, list[int]], num_clusters: int
+) -> list[dict[str, Any]]:
     """Every cluster with its size, mean confidence, prototypes and a name for the user to edit."""
     clusters = tops["ids"][:, 0]
     sizes = np.bincount(clusters, minlength=num_clusters)

@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, in_rounds
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import label_free_facts, read_assigned, read_neighbors
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rayscan import comms
 from rayscan.artifacts import Artifact, FileEntry, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.data.keyed import permutation
 from rayscan.data.order import Order, rank_slice
 from rayscan.data.pairs import NeighborPairs
@@ -28,6 +28,7 @@ from rayscan.nets.modes import evaluating
 from rayscan.objectives.best import BestHead
 from rayscan.objectives.scan import Scan, ScanHeads
 from rayscan.objectives.selection import HeldoutGraph, split_heldout
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
 from rayscan.stages.models import build_cluster_net, feature_net, with_seed
@@ -56,7 +57,9 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
         "seed": recipe.seed,
         "images": semantic(recipe.images),
     }
-    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in ("index", "pretext", "embed", "mine")})
+    return Step(
+        NAME, SCHEMA, config, {name: done[name].identity for name in ("index", "pretext", "embed", "mine")}
+    )
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -114,13 +117,17 @@ def train_heads(job: TrainJob) -> None:
         return {"anchors": features.drawn(mine, epoch, 0), "neighbors": features.drawn(near, epoch, 1)}
 
     objective = ScanHeads(heads, settings.entropy_weight, judge, judge_every=1)
-    feed = OrderedFeed(Order(trained, settings.head_batch_size, recipe.seed), make, device=device, ahead=False)
+    feed = OrderedFeed(
+        Order(trained, settings.head_batch_size, recipe.seed), make, device=device, ahead=False
+    )
     loop = loop_settings(recipe, settings.head_epochs, settings.head_optimizer, device)
     heads_job = TrainJob(recipe, job.inputs, job.draft, job.work.child("heads"))
     history = heads_job.fit(objective, feed, loop, lambda _: None)
     best = {k: v.cpu() for k, v in under(objective.best.weights, "heads").items()}
     backbone, _ = feature_net(recipe, job.inputs["pretext"])
-    whole = {f"backbone.{k}": v for k, v in backbone.state_dict().items()} | {f"heads.{k}": v for k, v in best.items()}
+    whole = {f"backbone.{k}": v for k, v in backbone.state_dict().items()} | {
+        f"heads.{k}": v for k, v in best.items()
+    }
     draft = job.draft
     files = {
         HEADS: draft.write(HEADS, pack(best)),
@@ -150,7 +157,11 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
         mine = rank_slice(graph.gids, worker.rank, worker.world_size)
         with evaluating(module):
             rows = forward(
-                lambda pixels: module(pixels).transpose(0, 1), loader.plain, mine, batch_size=256, device=worker.device
+                lambda pixels: module(pixels).transpose(0, 1),
+                loader.plain,
+                mine,
+                batch_size=256,
+                device=worker.device,
             )
         gathered: Tensor = comms.all_gather_with_grad(rows.to(worker.device))
         return graph.losses(gathered.transpose(0, 1))

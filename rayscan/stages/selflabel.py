@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from rayscan.artifacts import Artifact, Step
-from rayscan.config import Recipe, semantic
+from rayscan.config import Recipe
 from rayscan.data.order import Order
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, unpack
 from rayscan.fleet.train import Worker, train
 from rayscan.objectives.selflabel import SelfLabel
+from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
 from rayscan.stages.models import load_cluster_net, load_heads
@@ -81,7 +82,10 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     loader = job.view_loader(worker.device)
 
     def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
-        return {"weak": loader.plain(mine), "strong": loader.views(mine, settings.views, epoch, views=(0,))[0]}
+        return {
+            "weak": loader.plain(mine),
+            "strong": loader.views(mine, settings.views, epoch, views=(0,))[0],
+        }
 
     objective = SelfLabel(net, settings, len(gids))
     if settings.update == "head":
@@ -102,7 +106,9 @@ def train_head(job: TrainJob) -> dict[str, Any]:
     def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
         return {"weak": features.plain(mine), "strong": features.strong(mine, epoch)}
 
-    feed = OrderedFeed(Order(features.gids, settings.batch_size, recipe.seed), make, device=device, ahead=False)
+    feed = OrderedFeed(
+        Order(features.gids, settings.batch_size, recipe.seed), make, device=device, ahead=False
+    )
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, device)
     history = job.fit(objective, feed, loop, lambda _: None)
     whole = unpack(job.inputs["scan"].read(MODEL))
@@ -110,7 +116,9 @@ def train_head(job: TrainJob) -> dict[str, Any]:
     return _result(job, objective, whole, history)
 
 
-def _result(job: TrainJob, objective: SelfLabel, weights: Mapping[str, Tensor], history: History) -> dict[str, Any]:
+def _result(
+    job: TrainJob, objective: SelfLabel, weights: Mapping[str, Tensor], history: History
+) -> dict[str, Any]:
     files = {
         MODEL: job.draft.write(MODEL, pack(weights)),
         "metrics.parquet": job.draft.write_table("metrics.parquet", metrics_table(history)),

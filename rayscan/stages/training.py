@@ -26,7 +26,9 @@ from rayscan.storage import Place
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
 
-METRICS = pa.schema([("epoch", pa.float64()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
+METRICS = pa.schema(
+    [("epoch", pa.float64()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,11 @@ class TrainJob:
         return ImageTable.from_artifact(self.inputs["index"]).gids("train")
 
     def fit(
-        self, objective: Objective, feed: OrderedFeed, loop: LoopSettings, report: Callable[[Mapping[str, Any]], None]
+        self,
+        objective: Objective,
+        feed: OrderedFeed,
+        loop: LoopSettings,
+        report: Callable[[Mapping[str, Any]], None],
     ) -> History:
         """Train, from the newest checkpoint if there is one."""
         checkpoints = Checkpoints(self.work, self.draft.step.fingerprint)
@@ -97,11 +103,9 @@ def show_training(context: Context, label: str) -> Callable[[Mapping[str, Any]],
         shown = {k: v for k, v in facts.items() if k in ("loss", "confident_fraction")}
         if facts.get("restarts"):
             shown["restarts"] = facts["restarts"]
-        context.progress.start(label, facts["total"], "steps") if label not in started else None
-        started.add(label)
-        context.progress.at(facts["step"], **shown)
+        context.progress.at(facts["step"], facts["total"], **shown)
 
-    started: set[str] = set()
+    context.progress.start(label, 0, "steps")
     return on_facts
 
 

@@ -41,18 +41,7 @@ def kmeans(
         DataError: a value is NaN or infinite.
     """
     x = np.ascontiguousarray(x, np.float32)
-    if not 1 <= num_clusters <= len(x):
-        raise ConfigError(
-            "k-means cannot form that many clusters",
-            expected=f"1..{len(x)}, the number of images",
-            got=num_clusters,
-            where="num_clusters",
-            fix="pass a smaller --num-clusters",
-        )
-    if not np.isfinite(x).all():
-        raise DataError(
-            "k-means needs finite rows", got=f"{int((~np.isfinite(x)).any(axis=1).sum())} rows that are not"
-        )
+    _require_rows(x, num_clusters)
     lloyd = faiss.Kmeans(
         x.shape[1],
         num_clusters,
@@ -66,6 +55,21 @@ def kmeans(
     lloyd.train(x, init_centroids=None if start is None else np.ascontiguousarray(start, np.float32))
     centroids = np.array(lloyd.centroids, np.float32)
     return centroids, inertia(x, centroids)
+
+
+def _require_rows(x: NDArray[np.float32], num_clusters: int) -> None:
+    if not 1 <= num_clusters <= len(x):
+        raise ConfigError(
+            "k-means cannot form that many clusters",
+            expected=f"1..{len(x)}, the number of images",
+            got=num_clusters,
+            where="num_clusters",
+            fix="pass a smaller --num-clusters",
+        )
+    if not np.isfinite(x).all():
+        raise DataError(
+            "k-means needs finite rows", got=f"{int((~np.isfinite(x)).any(axis=1).sum())} rows that are not"
+        )
 
 
 def assign(x: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int64]:

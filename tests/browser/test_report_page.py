@@ -132,6 +132,27 @@ def test_hostile_names_are_shown_and_run_nothing(port: int, run: DigitsRun) -> N
     assert shown == set(HOSTILE.values())
 
 
+def test_names_of_images_clusters_and_classes_are_text_where_they_stand_alone(
+    port: int, tmp_path: Path
+) -> None:
+    evil = "<b onmouseover=alert(6)>{}</b><img src=x>"
+    settings = ReportConfig(images="none")
+    bare = DigitsRun(tmp_path, names=HOSTILE, report=settings, class_name=evil, cluster_name=evil)
+
+    async def look(tab: Tab) -> None:
+        await tab.value("document.querySelectorAll('.cluster').forEach(c => c.open = true)")
+        await settled(tab, "document.querySelectorAll('.cluster .body').length", 10)
+        title = await tab.value("document.querySelector('#cluster-4 .title').firstChild.data")
+        assert title == evil.format(4)
+        small = await tab.value("document.querySelector('#cluster-4 .title small').textContent")
+        assert "mostly <b onmouseover=alert(6)>" in small
+        names = await tab.value("[...document.querySelectorAll('.nameless')].map(n => n.textContent)")
+        assert set(HOSTILE.values()) <= set(names)
+        assert await tab.value("document.images.length") == 0
+
+    visit(port, finished(bare), look)
+
+
 def test_a_strange_script_would_be_stopped(port: int, run: DigitsRun) -> None:
     """The policy is at work: markup that got in somehow would still do nothing."""
 

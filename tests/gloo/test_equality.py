@@ -98,6 +98,8 @@ def test_workers_equal_one(build: Callable[[], Objective], edges: list[int]) -> 
         for part in ("gradients", "state"):
             assert worker[part].keys() == alone[part].keys()
             for key, value in alone[part].items():
-                np.testing.assert_allclose(worker[part][key], value, rtol=1e-9, atol=1e-12, err_msg=f"{part} {key}")
+                np.testing.assert_allclose(
+                    worker[part][key], value, rtol=1e-9, atol=1e-12, err_msg=f"{part} {key}"
+                )
         assert worker["end"] == alone["end"]
     assert alone["losses"][0] != alone["losses"][-1]

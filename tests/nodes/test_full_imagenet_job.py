@@ -58,7 +58,12 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "dashboard_host": "127.0.0.1"},
+        head_node_args={
+            "num_cpus": 0,
+            "include_dashboard": True,
+            "dashboard_port": 0,
+            "dashboard_host": "127.0.0.1",
+        },
     )
     try:
         for _ in range(2):

@@ -46,8 +46,9 @@ def run_stage(out: Place, embed: Artifact, **settings: int) -> Artifact:
     config = MineConfig(num_neighbors=K, **settings)
     recipe = Recipe(name="test", mine=config, scan=ScanConfig(num_neighbors=K))
     done = {"embed": embed}
-    context = Context(out, Sources(data=None), Fleet(FleetConfig(num_workers=2), out), Progress(StringIO()))
-    return mine.run(recipe, done, mine.plan(recipe, done), context)
+    sources = Sources(data=None)
+    context = Context(out, sources, Fleet(FleetConfig(num_workers=2), out), Progress(StringIO()))
+    return mine.run(recipe, done, mine.plan(recipe, done, sources), context)
 
 
 def found(draft: Draft, files: list[dict]) -> tuple[np.ndarray, np.ndarray]:

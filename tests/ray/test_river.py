@@ -57,14 +57,23 @@ def test_second_run_does_nothing(finished: Path) -> None:
     said = run(command(finished)).stderr
     assert said.count("done before, taken over") == len(STAGES)
     assert "local Ray" not in said, "nothing to do starts nothing"
-    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name not in RECORDS}
+    assert before == {
+        p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name not in RECORDS
+    }
 
 
 RECORDS = {"run.json", "recipe.json", ".lock"}
 
 
 def test_plan_says_what_one_changed_setting_costs(finished: Path) -> None:
-    arguments = [*command(finished)[:3], "run", str(finished / "recipe.json"), "--plan", "--out", str(finished)]
+    arguments = [
+        *command(finished)[:3],
+        "run",
+        str(finished / "recipe.json"),
+        "--plan",
+        "--out",
+        str(finished),
+    ]
     data = finished / "data"
     shards = ["--data", f"{data}/digits-train-*.tar", "--eval-data", f"{data}/digits-eval-*.tar"]
     labels = ["--labels", f"{data}/digits-labels.csv"]

@@ -51,7 +51,9 @@ def test_fingerprint_covers_stage_schema_settings_and_inputs() -> None:
         Step("mine", 1, STEP.config, {"embed": "abd"}),
     ]
     assert len({s.fingerprint for s in [STEP, *others]}) == 5
-    assert Step("mine", 1, {"nested": {"a": [1, 2]}, "k": 5}, {"embed": "abc"}).fingerprint == STEP.fingerprint
+    assert (
+        Step("mine", 1, {"nested": {"a": [1, 2]}, "k": 5}, {"embed": "abc"}).fingerprint == STEP.fingerprint
+    )
     assert digest({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
 
 

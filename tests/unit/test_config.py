@@ -19,12 +19,11 @@ from rayscan.config import (
     PretextConfig,
     Recipe,
     ScanConfig,
-    Section,
     SelfLabelConfig,
-    semantic,
 )
 from rayscan.errors import ConfigError
 from rayscan.recipes import RECIPES
+from rayscan.sections import Section, semantic
 
 ADAPTER = TypeAdapter(Recipe)
 

@@ -140,7 +140,7 @@ LIBRARY = python_files("rayscan", "jobs")
 
 def test_library_was_found() -> None:
     """Guards all tests below against looking at nothing."""
-    assert ROOT / "rayscan" / "config.py" in LIBRARY
+    assert ROOT / "rayscan" / "artifacts.py" in LIBRARY
     assert ROOT / "pyproject.toml" in project_files()
 
 

@@ -43,13 +43,13 @@ def make_tar(members: Sequence[tuple[str, bytes]], tar_format: int = tarfile.UST
     return buffer.getvalue()
 
 
-def samples(first: int, stop: int, **labels: Any) -> list[tuple[str, bytes]]:
+def samples(first: int, stop: int) -> list[tuple[str, bytes]]:
     """Members of samples `img<n>.png`."""
     return [(f"img{n:03d}.png", encoded(picture(n))) for n in range(first, stop)]
 
 
 class Serial:
-    """The fleet's map in this process, one call after the other, arguments and results pickled as on the fleet."""
+    """The fleet's map in this process, one call after the other, all pickled as on the fleet."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,7 +76,7 @@ def test_patterns_of_shards(shards):
     (entry,) = listing.entries
     assert listing.kind == "shards" and entry.key == "train-000002.tar"
     assert entry.size == len(b"train-000002.tar") == listing.size
-    assert entry.mtime_ns == os.stat(shards / "train-000002.tar").st_mtime_ns
+    assert entry.mtime_ns == (shards / "train-000002.tar").stat().st_mtime_ns
     assert entry.uri == str(shards / "train-000002.tar")
 
 
@@ -139,8 +140,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
 
 
 def test_names_that_are_not_utf8_are_refused(tmp_path):
-    with open(os.fsencode(tmp_path) + b"/bad\xff.jpg", "wb"):
-        pass
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.jpg")).touch()
     assert "UTF-8" in refusal(tmp_path)
 
 
@@ -208,14 +208,14 @@ def test_wrong_lists_say_what_is_wrong(tmp_path, text, message):
 )
 def test_commands_are_refused_and_never_run(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
-    assert "command" in refusal(text)
+    assert "command" in refusal(text).partition("\n")[0]
 
 
 @pytest.mark.parametrize(
     "text", ["http://example.org/a.tar", "HTTPS://example.org/{0..3}.tar", "ftp://example.org/a"]
 )
 def test_web_addresses_are_refused_without_a_connection(text):
-    assert "web addresses" in refusal(text)
+    assert "web addresses" in refusal(text).partition("\n")[0]
 
 
 def test_refusals_name_what_is_there(shards):

@@ -29,6 +29,8 @@ def _levels(count: int, seed: int = 0) -> Tensor:
     high = low + rng.integers(1, 128, (count, 3, 1, 1))
     levels = rng.integers(low, high + 1, (count, 3, SIDE, SIDE)).astype(np.uint8)
     levels[0] = 77
+    levels[1, :, ::5] = 255
+    levels[1, :, 1::5] = 0
     return torch.from_numpy(levels)
 
 

@@ -64,5 +64,5 @@ def test_an_altered_index_is_refused(made):
     data = bytearray(made.place.read(entry.path))
     data[len(data) // 2] ^= 1
     made.place.write(entry.path, bytes(data))
-    with pytest.raises(ArtifactError, match="images.parquet"):
+    with pytest.raises(ArtifactError, match=r"images\.parquet"):
         ImageTable.from_artifact(made)

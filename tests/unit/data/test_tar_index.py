@@ -10,13 +10,12 @@ import subprocess
 import tarfile
 import zlib
 
-import numpy as np
 import pytest
 import webdataset
 
 from rayscan.data.addresses import locate
 from rayscan.data.tar_index import index_shard
-from rayscan.data.tar_members import Member, Tape, members
+from rayscan.data.tar_members import Member, Tape
 from rayscan.errors import DataError
 from tests.unit.data.conftest import encoded, make_tar, picture, samples, shared
 
@@ -214,68 +213,10 @@ def test_samples_that_cannot_be_told_apart(tar, names, message):
 
 
 def test_things_that_are_no_tar(tar, tmp_path):
-    assert "damaged" in refusal(tar(b""))
-    assert "damaged" in refusal(tar(b"not a tar at all" * 100))
-    assert "damaged" in refusal(tar(encoded(picture(0))))
+    for data in (b"", b"not a tar at all" * 100, encoded(picture(0))):
+        assert "damaged" in refusal(tar(data))
     with pytest.raises(DataError, match="cannot be opened"):
         scan(str(tmp_path / "missing.tar"))
-
-
-def pax(records: bytes, size: int) -> bytes:
-    info = tarfile.TarInfo("PaxHeader")
-    info.type, info.size = tarfile.XHDTYPE, size
-    return info.tobuf(tarfile.USTAR_FORMAT) + records.ljust(512, b"\0")
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        b"junk",
-        b"0 path=x\n",
-        b"99999999999999999999 path",
-        b"13 size=-999\n",
-        b"11 size=9x\n",
-        b"=",
-        b"1 =\n",
-    ],
-)
-def test_hostile_pax_headers_end_in_an_error(tar, records):
-    data = pax(records, len(records)) + make_tar(samples(0, 1))
-    assert "damaged" in refusal(tar(data))
-
-
-def test_negative_and_huge_sizes_end_in_an_error(tar):
-    for size in (-512, -1, 1 << 40):
-        info = tarfile.TarInfo("a.png")
-        info.size = size
-        header = info.tobuf(tarfile.GNU_FORMAT)
-        assert "damaged" in refusal(tar(header + bytes(2048)))
-        with pytest.raises(DataError), Tape(tar(header + bytes(2048))) as tape:
-            list(members(tape))
-
-
-def test_random_noise_in_a_tar_never_escapes_as_another_error(tar):
-    data = make_tar([(name, image) for name, image in samples(0, 3)], tarfile.PAX_FORMAT)
-    rng = np.random.default_rng(0)
-    for _ in range(150):
-        noisy = bytearray(data)
-        at = int(rng.integers(0, len(data) - 40))
-        noisy[at : at + 40] = rng.bytes(40)
-        try:
-            scan(tar(bytes(noisy)))
-        except DataError:
-            continue
-
-
-def test_sparse_members_are_refused(tar, tmp_path):
-    sparse = tmp_path / "a.png"
-    with sparse.open("wb") as stream:
-        stream.write(encoded(picture(0)))
-        stream.truncate(1 << 20)
-    for form in ("gnu", "posix"):
-        path = tmp_path / "s.tar"
-        subprocess.run(["tar", f"--format={form}", "-S", "-cf", path, "-C", tmp_path, "a.png"], check=True)
-        assert "sparse" in refusal(str(path))
 
 
 def test_object_store(s3_uri):
@@ -294,7 +235,7 @@ def test_object_store(s3_uri):
         index_shard(uri, max_pixels=LIMIT)
 
 
-def test_real_shard_equals_the_standard_library(tmp_path):
+def test_real_shard_equals_the_standard_library():
     path = shared("cifar10") / "cifar10-test-000000.tar"
     found = scan(str(path))
     with tarfile.open(path) as reference:

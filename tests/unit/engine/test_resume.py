@@ -24,7 +24,7 @@ from rayscan.storage import Place
 EPOCHS, STEPS, D, C = 3, 4, 6, 3
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The power went out."""
 
 
@@ -44,7 +44,7 @@ class Features:
 
     def batch(self, epoch: int, step: int) -> Batch:
         if epoch * STEPS + step == self.cut_at:
-            raise Cut
+            raise CutError
         rng = np.random.default_rng([epoch, step])
         x = torch.from_numpy(rng.normal(size=(4, 10, D)).astype(np.float32))
         return {"anchors": x[0], "neighbors": x[1], "weak": 3 * x[2], "strong": 3 * x[3], "count": 10}
@@ -61,13 +61,17 @@ def selflabel() -> Objective:
     return SelfLabel(ClusterHeads(1, D, C), SelfLabelConfig(threshold=0.6, ema_decay=0.9), num_images=40)
 
 
-def train(objective: Objective, place: Path, kind: str, cut_at: int | None = None, every: float = 0.0) -> Training:
+def train(
+    objective: Objective, place: Path, kind: str, cut_at: int | None = None, every: float = 0.0
+) -> Training:
     optimizer = OptimizerConfig(kind=kind, learning_rate=0.1, warmup_epochs=1)  # type: ignore[arg-type]
     settings = LoopSettings(EPOCHS, optimizer, checkpoint_every_seconds=every, log_every_steps=1)
-    training = Training(objective, Features(cut_at), settings, Checkpoints(Place(str(place)), "f"), lambda _: None)
+    training = Training(
+        objective, Features(cut_at), settings, Checkpoints(Place(str(place)), "f"), lambda _: None
+    )
     try:
         training.run()
-    except Cut:
+    except CutError:
         training.checkpoints.wait()  # what was being written reaches the disk, as it would in its thread
     return training
 

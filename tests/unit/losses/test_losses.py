@@ -28,7 +28,9 @@ def naive_nt_xent(views: np.ndarray, temperature: float) -> float:
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
 def test_nt_xent_equals_naive(temperature: float) -> None:
-    views = normalize(torch.randn(2, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=-1)
+    views = normalize(
+        torch.randn(2, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
     z, index = views.flatten(0, 1), torch.arange(14)
     mean = nt_xent(z, z, index, (index + 7) % 14, temperature) / 14
     assert float(mean) == pytest.approx(naive_nt_xent(views.numpy(), temperature), rel=1e-12)
@@ -47,7 +49,7 @@ def test_nt_xent_gradient() -> None:
 
 
 def naive_scan(anchors: np.ndarray, neighbors: np.ndarray, weight: float) -> float:
-    """SCAN Eq. 2 with one neighbor per anchor, sample by sample; the paper writes the entropy with its sign."""
+    """SCAN Eq. 2 with one neighbor per anchor, sample by sample; the entropy has the paper's sign."""
     p = [np.exp(row) / np.exp(row).sum() for row in anchors]
     q = [np.exp(row) / np.exp(row).sum() for row in neighbors]
     first = -sum(math.log(a @ b) for a, b in zip(p, q, strict=True)) / len(p)
@@ -118,5 +120,7 @@ def test_weighted_cross_entropy_equals_naive() -> None:
     naive = sum(
         w * (math.log(np.exp(row).sum()) - row[y]) for row, y, w in zip(logits, labels, weights, strict=True)
     )
-    ours = weighted_cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(weights))
+    ours = weighted_cross_entropy(
+        torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(weights)
+    )
     assert float(ours) == pytest.approx(naive, rel=1e-12)

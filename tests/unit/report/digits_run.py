@@ -19,7 +19,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import EvaluateConfig, FleetConfig, MineConfig, Recipe, ReportConfig, ScanConfig
+from rayscan.config import (
+    EvaluateConfig,
+    FleetConfig,
+    MineConfig,
+    Recipe,
+    ReportConfig,
+    ScanConfig,
+)
 from rayscan.data.table import IMAGE_SCHEMA
 from rayscan.fleet.connect import Fleet
 from rayscan.stages.context import Context, Sources
@@ -41,6 +48,8 @@ class DigitsRun:
     num_clusters: int = 10
     names: Mapping[int, str] = field(default_factory=dict)
     """gid -> source, instead of an ordinary file name."""
+    class_name: str = "digit {}"
+    cluster_name: str = "cluster {}"
     report: ReportConfig = field(default_factory=ReportConfig)
     bad: int = 2
     """Images in quarantine, the last gids of the train split."""
@@ -84,7 +93,10 @@ class DigitsRun:
         """Label the first images of a share."""
         gids = np.arange(round(self.num_images * share))
         table = pa.table({"gid": gids, "label": self.labels[gids]})
-        self.commit("labels", {"labels.parquet": table, "classes.json": [f"digit {d}" for d in range(10)]})
+        self.commit(
+            "labels",
+            {"labels.parquet": table, "classes.json": [self.class_name.format(d) for d in range(10)]},
+        )
 
     def _index(self, is_bad: np.ndarray[Any, Any]) -> Artifact:
         rows, uris = [], []
@@ -145,7 +157,7 @@ class DigitsRun:
         self.commit(
             "embed",
             {"part-00000.npy": self.rows, "gids.npy": self.gids, "parts.parquet": parts},
-            {"rows": len(self.rows), "train_rows": train, "dim": 64, "num_views": 1},
+            {"rows": len(self.rows), "train_rows": train, "dim": self.rows.shape[1], "num_views": 1},
         )
         cosine = self.rows[:train] @ self.rows[:train].T
         np.fill_diagonal(cosine, -2)
@@ -166,4 +178,6 @@ class DigitsRun:
         prototypes = find_prototypes(tops, self.done["embed"], self.recipe.assign.num_prototypes)
         table = assignments_table(self.done["index"], self.gids, tops, prototypes)
         clusters = cluster_list(tops, self.gids, prototypes, self.num_clusters)
+        for number, cluster in enumerate(clusters):
+            cluster["name"] = self.cluster_name.format(number)
         self.commit("assign", {"assignments.parquet": table, "clusters.json": clusters})

@@ -12,11 +12,13 @@ from rayscan.artifacts import Draft, Step
 from rayscan.config import MineConfig, Recipe, ScanConfig
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.stages import mine
+from rayscan.stages.context import Sources
 from rayscan.storage import Place, resolve
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, embedded, planted
 
+SOURCES = Sources(data=None)
 RECIPE = Recipe(name="test", mine=MineConfig(num_neighbors=20), scan=ScanConfig(num_neighbors=20))
 
 
@@ -64,12 +66,12 @@ def test_more_neighbors_than_images(k):
 
 def test_what_decides_the_fingerprint(tmp_path):
     artifact = embedded(Place(str(tmp_path)), planted())
-    step = mine.plan(RECIPE, {"embed": artifact})
+    step = mine.plan(RECIPE, {"embed": artifact}, SOURCES)
     other = replace(RECIPE, mine=MineConfig(num_neighbors=20, num_shards=7, query_block=3))
-    assert mine.plan(other, {"embed": artifact}).fingerprint == step.fingerprint
+    assert mine.plan(other, {"embed": artifact}, SOURCES).fingerprint == step.fingerprint
     assert step.inputs == {"embed": artifact.identity}
     more = replace(RECIPE, mine=MineConfig(num_neighbors=21))
-    assert mine.plan(more, {"embed": artifact}).fingerprint != step.fingerprint
+    assert mine.plan(more, {"embed": artifact}, SOURCES).fingerprint != step.fingerprint
 
 
 def test_file_is_the_same_for_any_block_size(tmp_path, monkeypatch):
@@ -102,3 +104,12 @@ def test_file_is_the_same_for_any_block_size(tmp_path, monkeypatch):
         assert table["ids"].to_pylist() == gids[ids].tolist()
         np.testing.assert_array_equal(np.array(table["scores"].to_pylist(), np.float32), scores)
     assert len(hashes) == 1
+
+
+def test_at_most_a_row_group_is_held(monkeypatch):
+    monkeypatch.setattr(mine, "ROW_GROUP", 128)
+    scores, ids = brute_force(planted(), 20)
+    pieces = [(ids[block.rows], scores[block.rows]) for block in blocks(np.arange(617), 50)]
+    groups = list(mine._regrouped(pieces))
+    assert [len(group[0]) for group in groups] == [128, 128, 128, 128, 105]
+    np.testing.assert_array_equal(np.concatenate([group[0] for group in groups]), ids)

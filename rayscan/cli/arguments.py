@@ -1,0 +1,103 @@
+"""What each command takes; tyro turns the fields into options and their docstrings into help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from rayscan.config import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments:
+    """Cluster images: every stage that is not done yet, from index to report."""
+
+    recipe: Annotated[Recipe, arg(name="")]
+    data: str
+    """Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt list."""
+    out: str
+    """Directory or object-store prefix of the run. The same command again resumes or does nothing."""
+    eval_data: str | None = None
+    """Images of the eval split: clustered and scored, never trained on."""
+    labels: str | None = None
+    """CSV or Parquet with a label for some images; opened only by evaluate and after."""
+    plan: bool = False
+    """Say what would run and why, and do nothing."""
+    verify: bool = False
+    """Re-hash every result that is taken over, instead of looking at sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments:
+    """Cluster the handwritten digits that ship with scikit-learn, from pixels to report."""
+
+    recipe: Annotated[Recipe, arg(name="")]
+    out: str = "runs/demo"
+    """Where the digits, as WebDataset shards, and the run go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardArguments:
+    """Pack a folder of images, nested or flat, into WebDataset shards."""
+
+    folder: Positional[str]
+    out: Positional[str]
+    labels_from_folders: bool = False
+    """The first folder level names the class: also write labels.parquet beside the shards."""
+    resize_px: int | None = None
+    """Re-encode pictures to this short side; without it files are copied byte for byte."""
+    shard_megabytes: float = 200.0
+    """Size at which a new shard begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexArguments:
+    """Look through images, check that each one decodes, and write the index of a run."""
+
+    data: Positional[str]
+    out: str
+    """Where the index goes; a later `run` with the same --out takes it over."""
+    eval_data: str | None = None
+    """Images of the eval split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments:
+    """Score a finished run against labels."""
+
+    run: Positional[str]
+    labels: str | None = None
+    """CSV or Parquet with `label` and one of id, source, key; without it, labels inside the shards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictArguments:
+    """Clusters of new images, by the model of a run."""
+
+    run: Positional[str]
+    data: str
+    """New images: shards, a folder, or a list."""
+    out: str
+    """Where assignments.parquet and the report go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments:
+    """Render the page of a run again."""
+
+    run: Positional[str]
+    images: Literal["thumbnails", "none"] | None = None
+    """Whether pictures are put into the page."""
+    max_megabytes: float | None = None
+    """Size cap of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareArguments:
+    """A table of runs: mean and deviation over seeds, k-means beside."""
+
+    runs: Positional[tuple[str, ...]]
+    json: bool = False
+    """Print JSON."""

@@ -1,0 +1,73 @@
+"""Every setting of a run, as frozen dataclasses with their checks. Standard library only: read this first.
+
+A `Recipe` is whole: saved as `recipe.json`, it says all that decides a result.
+
+Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P projection width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rayscan.config.learning import OptimizerConfig, PretextConfig, ScanConfig, SelfLabelConfig, ViewKind
+from rayscan.config.working import (
+    AssignConfig,
+    EmbedConfig,
+    EvaluateConfig,
+    FleetConfig,
+    ImagesConfig,
+    MineConfig,
+    ReportConfig,
+)
+from rayscan.sections import Section, require
+
+__all__ = [
+    "AssignConfig",
+    "EmbedConfig",
+    "EvaluateConfig",
+    "FleetConfig",
+    "ImagesConfig",
+    "MineConfig",
+    "OptimizerConfig",
+    "PretextConfig",
+    "Recipe",
+    "ReportConfig",
+    "ScanConfig",
+    "SelfLabelConfig",
+    "ViewKind",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe(Section):
+    """Everything that decides a run."""
+
+    name: str
+    """Recipe the settings started from."""
+    num_clusters: int | None = None
+    """Clusters to form (C)."""
+    seed: int = 0
+    """Seed of every random choice."""
+    images: ImagesConfig = ImagesConfig()
+    pretext: PretextConfig = PretextConfig()
+    embed: EmbedConfig = EmbedConfig()
+    mine: MineConfig = MineConfig()
+    scan: ScanConfig = ScanConfig()
+    selflabel: SelfLabelConfig = SelfLabelConfig()
+    assign: AssignConfig = AssignConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+    fleet: FleetConfig = FleetConfig()
+
+    def __post_init__(self) -> None:
+        """Check what spans sections."""
+        require(
+            self.num_clusters is None or self.num_clusters >= 2, "num_clusters", ">= 2", self.num_clusters
+        )
+        require(self.seed >= 0, "seed", ">= 0", self.seed)
+        require(
+            self.scan.num_neighbors <= self.mine.num_neighbors,
+            "scan.num_neighbors",
+            f"<= mine.num_neighbors = {self.mine.num_neighbors}",
+            self.scan.num_neighbors,
+        )

@@ -1,0 +1,159 @@
+"""Settings of what is learned: the pretext task, the SCAN step, self-labelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rayscan.sections import Section, require
+
+ViewKind = Literal["plain", "simclr", "randaugment", "digits"]
+"""Augmentation families, see `data.views`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig(Section):
+    """Optimizer and schedule of one training."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Algorithm; sgd has momentum 0.9."""
+    learning_rate: float = 0.4
+    """Peak learning rate, for the batch size as given (no hidden scaling)."""
+    weight_decay: float = 1e-4
+    """Weight decay; not applied to biases and normalisation weights when `decay_norms` is false."""
+    decay_norms: bool = True
+    """Also decay biases and normalisation weights, as the published codes do."""
+    warmup_epochs: float = 0.0
+    """Epochs of linear warm-up from zero."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Shape after warm-up; cosine ends at `final_fraction`."""
+    final_fraction: float = 0.0
+    """Share of the peak learning rate left at the end of the cosine."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.learning_rate > 0, "optimizer.learning_rate", "> 0", self.learning_rate)
+        require(self.weight_decay >= 0, "optimizer.weight_decay", ">= 0", self.weight_decay)
+        require(self.warmup_epochs >= 0, "optimizer.warmup_epochs", ">= 0", self.warmup_epochs)
+        require(0 <= self.final_fraction <= 1, "optimizer.final_fraction", "0..1", self.final_fraction)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretextConfig(Section):
+    """Self-supervised representation learning (SCAN Sec. 2.1): SimCLR with the symmetric NT-Xent loss."""
+
+    method: Literal["simclr"] = "simclr"
+    """Pretext task."""
+    backbone: str = "resnet18"
+    """Network without its classifier: resnet10_w16, resnet18, resnet50."""
+    stem: Literal["cifar", "stl", "imagenet"] = "cifar"
+    """First layers: 3x3 stride 1; the same with a max-pool of 2; or 7x7 stride 2 with a max-pool."""
+    projection_dim: int = 128
+    """Width of the projection head's output (P)."""
+    projection_hidden_dim: int | None = None
+    """Width of its hidden layer; none takes the backbone's width (D)."""
+    temperature: float = 0.1
+    """Softmax temperature of NT-Xent (tau)."""
+    views: ViewKind = "simclr"
+    """Augmentation family of the two views."""
+    epochs: int = 500
+    """Passes over the train split."""
+    batch_size: int = 512
+    """Images per step over all workers."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimizer and schedule."""
+    sync_batchnorm: bool = True
+    """Normalise over the global batch. Without it the worker count changes the result."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto is bf16 on GPUs and fp32 on CPUs."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.epochs >= 1, "pretext.epochs", ">= 1", self.epochs)
+        require(self.batch_size >= 2, "pretext.batch_size", ">= 2", self.batch_size)
+        require(self.temperature > 0, "pretext.temperature", "> 0", self.temperature)
+        require(self.projection_dim >= 2, "pretext.projection_dim", ">= 2", self.projection_dim)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanConfig(Section):
+    """Clustering with the SCAN loss (SCAN Eq. 2)."""
+
+    inputs: Literal["images", "embeddings", "both"] = "images"
+    """Train on images; or heads only, on cached embeddings (seconds); or the heads first, then on images."""
+    update: Literal["all", "head"] = "all"
+    """On images: fine-tune every weight, or the head alone on a frozen backbone."""
+    num_neighbors: int = 20
+    """Neighbors one is drawn from per anchor and step (K)."""
+    entropy_weight: float = 5.0
+    """Weight of the entropy term (lambda)."""
+    num_heads: int = 1
+    """Heads trained side by side (H); the one with the lowest held-out loss is kept."""
+    views: ViewKind = "randaugment"
+    """Augmentation family of anchors and neighbors."""
+    epochs: int = 100
+    """Passes over the train split on images."""
+    batch_size: int = 128
+    """Anchors per step over all workers, on images."""
+    optimizer: OptimizerConfig = OptimizerConfig(
+        kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant"
+    )
+    """Optimizer on images."""
+    head_epochs: int = 100
+    """Passes over the cached embeddings."""
+    head_batch_size: int = 512
+    """Anchors per step on cached embeddings."""
+    head_optimizer: OptimizerConfig = OptimizerConfig(kind="adam", learning_rate=1e-2, weight_decay=0.0)
+    """Optimizer of heads on cached embeddings."""
+    heldout_fraction: float = 0.05
+    """Seeded share of the train split kept out of the loss, for choosing the head."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.num_neighbors >= 1, "scan.num_neighbors", ">= 1", self.num_neighbors)
+        require(self.entropy_weight >= 0, "scan.entropy_weight", ">= 0", self.entropy_weight)
+        require(self.num_heads >= 1, "scan.num_heads", ">= 1", self.num_heads)
+        require(
+            self.epochs >= 1 and self.head_epochs >= 1, "scan.epochs", ">= 1", (self.epochs, self.head_epochs)
+        )
+        require(
+            0 < self.heldout_fraction < 0.5,
+            "scan.heldout_fraction",
+            "between 0 and 0.5",
+            self.heldout_fraction,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfLabelConfig(Section):
+    """Fine-tuning through self-labelling (SCAN Sec. 2.3)."""
+
+    inputs: Literal["images", "embeddings"] = "images"
+    """Train on images, or the head alone on cached embeddings."""
+    update: Literal["all", "head"] = "all"
+    """On images: fine-tune every weight, or the head alone on a frozen backbone."""
+    threshold: float = 0.99
+    """A sample teaches when its highest probability exceeds this."""
+    class_balance: bool = True
+    """Weigh each cluster inversely to its confident samples in the global batch."""
+    views: ViewKind = "randaugment"
+    """Augmentation family of the strong view; the weak view is the plain image."""
+    epochs: int = 200
+    """At most this many passes over the train split; 0 skips the training."""
+    batch_size: int = 1000
+    """Images per step over all workers."""
+    optimizer: OptimizerConfig = OptimizerConfig(
+        kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant"
+    )
+    """Optimizer and schedule."""
+    ema_decay: float = 0.999
+    """Decay per step of the averaged copy that is kept as the result; 0 keeps the student itself."""
+    plateau_epochs: int = 20
+    """Stop when the confident count has not grown by 0.1 % of the images for this many epochs."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(0 < self.threshold < 1, "selflabel.threshold", "between 0 and 1", self.threshold)
+        require(self.epochs >= 0, "selflabel.epochs", ">= 0", self.epochs)
+        require(0 <= self.ema_decay < 1, "selflabel.ema_decay", "0 <= decay < 1", self.ema_decay)
+        require(self.plateau_epochs >= 1, "selflabel.plateau_epochs", ">= 1", self.plateau_epochs)

@@ -1,0 +1,141 @@
+"""Settings around the learning: images, embeddings, neighbors, results, machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rayscan.sections import Section, operational, require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagesConfig(Section):
+    """How stored bytes become pixels."""
+
+    size_px: int = 32
+    """Side of the square the networks see, px (S)."""
+    canvas_px: int | None = None
+    """If set, every image is first resized to this short side and center-cropped to a square, kept in memory
+    as uint8 when the whole set fits; random crops are then taken from that square. If not set, random crops are
+    taken from the full picture at every epoch."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Per-channel mean of RGB in 0..1 that is subtracted."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Per-channel standard deviation of RGB in 0..1 that divides."""
+    max_bad_fraction: float = 0.001
+    """Stop at indexing when more than this share of the images cannot be decoded."""
+    max_pixels: int = 64_000_000
+    """Images that declare more pixels than this are quarantined undecoded."""
+    resident_bytes: int = operational(4_000_000_000)
+    """Keep decoded canvases in memory when they fit in this many bytes per worker."""
+    decode_threads: int = operational(2)
+    """Decoding threads per worker."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.size_px >= 8, "images.size_px", ">= 8", self.size_px)
+        require(
+            self.canvas_px is None or self.canvas_px >= self.size_px,
+            "images.canvas_px",
+            f">= images.size_px = {self.size_px}, or none",
+            self.canvas_px,
+        )
+        require(0 <= self.max_bad_fraction <= 1, "images.max_bad_fraction", "0..1", self.max_bad_fraction)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedConfig(Section):
+    """Unit-length features of every image, without augmentation."""
+
+    space: Literal["backbone", "projection"] = "backbone"
+    """Features before (D wide) or after (P wide) the projection head."""
+    num_views: int = 1
+    """1 is the plain image; more adds augmented views of the train split, for training heads on features."""
+    dtype: Literal["float16", "float32"] = "float32"
+    """Stored precision."""
+    batch_size: int = operational(256)
+    """Images per forward."""
+    rows_per_part: int = operational(65_536)
+    """Rows of one `part-*.npy`; the unit of work and of recovery."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.num_views >= 1, "embed.num_views", ">= 1", self.num_views)
+        require(self.rows_per_part >= 1, "embed.rows_per_part", ">= 1", self.rows_per_part)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MineConfig(Section):
+    """Exact K nearest neighbors of every train image by cosine (SCAN Sec. 2.2)."""
+
+    num_neighbors: int = 50
+    """Neighbors stored per image; scan uses the first `scan.num_neighbors`."""
+    num_shards: int | None = operational(None)
+    """Index shards; none takes one per worker. Changes speed, never the result."""
+    query_block: int = operational(4096)
+    """Query rows sent to the shards at a time."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(
+            self.num_neighbors >= 5, "mine.num_neighbors", ">= 5 (head selection reads 5)", self.num_neighbors
+        )
+        require(self.num_shards is None or self.num_shards >= 1, "mine.num_shards", ">= 1", self.num_shards)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssignConfig(Section):
+    """One row per image: cluster and confidence."""
+
+    num_prototypes: int = 10
+    """Prototypes marked per cluster: the most confident images nearest to their mean feature."""
+    batch_size: int = operational(256)
+    """Images per forward."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig(Section):
+    """Scores, when labels exist, and the k-means rival on the same embeddings."""
+
+    kmeans_restarts: int = 10
+    """Restarts of the k-means row; the lowest inertia is kept."""
+    kmeans_iterations: int = 100
+    """Lloyd iterations of each restart."""
+    purity_neighbors: tuple[int, ...] = (1, 5, 20, 50)
+    """K at which the neighbor purity is reported."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig(Section):
+    """The page."""
+
+    images: Literal["thumbnails", "none"] = "thumbnails"
+    """Whether pictures are put into the page."""
+    thumbnail_px: int = 64
+    """Longer side of a thumbnail, px."""
+    images_per_cluster: int = 24
+    """Prototypes and least confident images shown per cluster, half each, while the size cap allows."""
+    max_megabytes: float = 24.0
+    """Size cap of the page; with many clusters fewer pictures are shown, and the page says so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FleetConfig(Section):
+    """Machines and workers. Nothing here changes a result (see `pretext.sync_batchnorm`)."""
+
+    address: str | None = operational(None)
+    """Ray to join: auto, or host:port. None starts one in this process."""
+    num_workers: int | None = operational(None)
+    """Training workers; none takes one per GPU, or two on CPUs."""
+    gpus_per_worker: float | None = operational(None)
+    """GPUs of each worker; none takes 1 if the joined Ray or its autoscaler offers any, else 0."""
+    cpus_per_worker: float = operational(1.0)
+    """CPUs of each worker."""
+    threads_per_worker: int | None = operational(None)
+    """Computing threads per worker; none takes cpus_per_worker."""
+    max_failures: int = operational(3)
+    """Restarts of a training stage after worker failures."""
+    checkpoint_every_seconds: float = operational(30.0)
+    """At most this much training is lost to a crash. Resume is exact, so this changes no result."""
+    log_every_steps: int = operational(10)
+    """Steps between rows of metrics."""

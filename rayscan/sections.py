@@ -1,0 +1,55 @@
+"""What every section of the settings has in common: strict files, checked ranges, and what is semantic.
+
+Fields whose metadata carries `semantic: False` change how fast or where a run works, never what it finds;
+they enter no fingerprint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import field
+from typing import Any, ClassVar
+
+from rayscan.errors import ConfigError
+
+
+def operational(default: Any) -> Any:
+    """A field that decides speed or place, not the result; it enters no fingerprint."""
+    return field(default=default, metadata={"semantic": False})
+
+
+class Section:
+    """Base of all sections: unknown keys in a saved file are errors, types are strict."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": False}
+
+
+def require(is_right: bool, key: str, expected: str, got: object) -> None:
+    """Refuse a setting.
+
+    Raises:
+        ConfigError: naming the key, what was expected and what came.
+    """
+    if not is_right:
+        raise ConfigError(
+            f"setting {key} is out of range",
+            expected=expected,
+            got=got,
+            where=key,
+            fix=f"pass --{dashed(key)} VALUE",
+        )
+
+
+def dashed(key: str) -> str:
+    """The command-line spelling of a dotted key."""
+    return key.replace("_", "-")
+
+
+def semantic(section: Any) -> Any:
+    """The JSON-ready tree of everything in `section` that can change a result."""
+    if dataclasses.is_dataclass(section) and not isinstance(section, type):
+        kept = [f for f in dataclasses.fields(section) if f.metadata.get("semantic", True)]
+        return {f.name: semantic(getattr(section, f.name)) for f in kept}
+    if isinstance(section, tuple | list):
+        return [semantic(item) for item in section]
+    return section
