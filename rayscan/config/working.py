@@ -16,8 +16,8 @@ class ImagesConfig(Section):
     """Side of the square the networks see, px (S)."""
     canvas_px: int | None = None
     """If set, every image is first resized to this short side and center-cropped to a square, kept in memory
-    as uint8 when the whole set fits; random crops are then taken from that square. If not set, random crops are
-    taken from the full picture at every epoch."""
+    as uint8 when the whole set fits; random crops are then taken from that square. If not set, random crops
+    are taken from the full picture at every epoch."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Per-channel mean of RGB in 0..1 that is subtracted."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
