@@ -114,17 +114,24 @@ def record(
     from rayscan import __version__
 
     try:
-        before = json.loads(place.read(RECORD))["stages"]
+        published = dict(json.loads(place.read(RECORD))["published"])
     except FileNotFoundError:
-        before = {}
+        published = {}
     for path, (stage, name) in PUBLISHED.items():
         if stage not in stages:
             continue
         directory = stages[stage]["directory"]
-        if before.get(stage, {}).get("directory") != directory or place.size(path) is None:
+        if published.get(path) != directory or place.size(path) is None:
             place.write(path, load(place.child(directory)).read(name))
+            published[path] = directory
     place.write("recipe.json", recipe_to_json(recipe))
-    value = {"rayscan": __version__, "recipe": recipe.name, "sources": dict(sources), "stages": dict(stages)}
+    value = {
+        "rayscan": __version__,
+        "recipe": recipe.name,
+        "sources": dict(sources),
+        "stages": dict(stages),
+        "published": published,
+    }
     place.write(RECORD, json.dumps(value, indent=2).encode())
 
 

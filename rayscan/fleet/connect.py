@@ -152,7 +152,7 @@ class Fleet:
         self.out.write(token, b"")
         try:
             nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
-            look = ray.remote(_sees).options(num_cpus=0, max_retries=0)
+            look = ray.remote(num_cpus=0, max_retries=0)(_sees)
             asked = [
                 look.options(scheduling_strategy=On(n, soft=False)).remote(self.out, token) for n in nodes
             ]

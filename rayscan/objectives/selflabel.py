@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from rayscan import comms
 from rayscan.config import SelfLabelConfig
 from rayscan.losses.confidence import class_weights, confident, weighted_cross_entropy
-from rayscan.nets.modes import evaluating
 from rayscan.objectives.base import Batch, EpochEnd, LossTerms, Objective
 
 
@@ -42,8 +41,9 @@ class SelfLabel(Objective):
     def loss(self, batch: Batch) -> LossTerms:
         """Cross-entropy of the strong view; a batch without a confident sample gives zero.
 
-        Deviation: the weak view is predicted with the running statistics (eval mode), so that what teaches is
-        the model that will be used, not one that depends on the other images of the batch.
+        The weak view is predicted in train mode too, without gradient: its batch statistics teach, and the
+        running statistics see plain images, not only augmented ones. In eval mode, statistics learned from
+        strong views alone drift and the clusters collapse (docs/results/digits.md).
         """
         weak_logits = self._predict(batch["weak"])
         labels, mask = confident(weak_logits, self.settings.threshold)
@@ -60,8 +60,7 @@ class SelfLabel(Objective):
 
     @torch.no_grad()
     def _predict(self, weak: Tensor) -> Tensor:
-        with evaluating(self.module) as module:
-            logits: Tensor = module(weak)[0]
+        logits: Tensor = self.module(weak)[0]
         return logits if logits.dtype == torch.float64 else logits.float()
 
     @torch.no_grad()

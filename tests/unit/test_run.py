@@ -1,0 +1,53 @@
+"""A run's record: what people read lies where they look for it, and their edits stay."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import rayscan
+from rayscan.artifacts import Draft, Step
+from rayscan.errors import ArtifactError, ConfigError
+from rayscan.recipes import by_name
+from rayscan.run import record, recipe_from_json, recipe_to_json
+from rayscan.storage import Place
+
+
+def assigned(place: Place, size: int) -> dict[str, object]:
+    """A finished assign stage whose only cluster has `size` images."""
+    draft = Draft(place, Step("assign", 1, {"size": size}))
+    files = {
+        "assignments.parquet": draft.write("assignments.parquet", b"rows"),
+        "clusters.json": draft.write_json(
+            "clusters.json", [{"cluster": 0, "name": "cluster 0", "size": size}]
+        ),
+    }
+    draft.commit(files)
+    return {"directory": draft.step.directory, "seconds": 1.0, "reused": False}
+
+
+def test_edited_names_stay_until_the_clusters_change(place: Place) -> None:
+    recipe, sources = by_name("digits"), {"data": "x", "eval_data": None, "labels": None}
+    index = {"directory": "index-0", "seconds": 0.1, "reused": True}
+    first = assigned(place, 3)
+    record(place, recipe, sources, {"index": index, "assign": first})
+    run = rayscan.open(place.uri)
+    place.write("clusters.json", json.dumps([{**run.clusters[0], "name": "cats"}]).encode())
+    record(place, recipe, sources, {"index": index})  # a second run records stage by stage
+    record(place, recipe, sources, {"index": index, "assign": first})
+    assert run.clusters[0]["name"] == "cats"
+    record(place, recipe, sources, {"index": index, "assign": assigned(place, 4)})
+    assert run.clusters[0] == {"cluster": 0, "name": "cluster 0", "size": 4}
+    assert rayscan.open(place.uri).recipe == recipe
+
+
+def test_no_run_is_said_so(place: Place) -> None:
+    with pytest.raises(ArtifactError, match="no run here"):
+        rayscan.open(place.uri)
+
+
+def test_a_misspelled_key_in_a_recipe_file_is_named() -> None:
+    text = recipe_to_json(by_name("cifar10")).replace(b'"entropy_weight"', b'"entropy_wieght"')
+    with pytest.raises(ConfigError, match=r"scan\.entropy_wieght"):
+        recipe_from_json(text, "recipe.json")
