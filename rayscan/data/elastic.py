@@ -24,13 +24,13 @@ AFFINE_UNIFORMS = 6
 class Deformation:
     """Ranges of the deformation; every parameter is uniform in its symmetric range."""
 
-    rotation: float = math.radians(20)
+    rotation: float = math.radians(15)
     """At most, radians."""
-    scale: float = 1.25
+    scale: float = 1.15
     """Magnification between 1 / scale and scale, uniform in its logarithm."""
-    shear: float = math.radians(15)
+    shear: float = math.radians(12)
     """At most along each axis, radians."""
-    shift: float = 0.12
+    shift: float = 0.03
     """At most along each axis, share of the side."""
     coarse: int = 4
     """Side of the coarse field; its nodes span the picture."""

@@ -63,12 +63,13 @@ class Progress:
         self.say(f"  {self._label}: {text} in {duration(seconds)}")
 
     def _show(self, now: float) -> None:
-        rate = max(1, self._done - self._base) / max(now - self._moved, 1e-6)
-        left = duration((self._total - self._done) / rate) if self._total else "?"
+        since = self._done - self._base
+        rate = since / max(now - self._moved, 1e-6)
+        left = duration((self._total - self._done) / rate) if since and self._total else "?"
         facts = "".join(
             f", {k} {v:.4g}" if isinstance(v, float) else f", {k} {v}" for k, v in self._facts.items()
         )
-        text = f"{self._done:,}/{self._total:,} {self._unit}, {rate:,.4g}/s, {left} left{facts}"
+        text = f"{self._done:,}/{self._total:,} {self._unit}, {f'{rate:,.4g}/s, ' if since else ''}{left} left{facts}"
         with self._lock:
             if self.is_terminal:
                 full = round(BAR_WIDTH * min(1.0, self._done / max(1, self._total)))

@@ -150,7 +150,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
         finished = job.draft.finished_part(HEADS)
         assert finished is not None
         net.heads.load_state_dict(unpack(job.draft.place.read(finished[0][HEADS].path)))
-    net = net.to(worker.device)
+    net = net.to(worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = job.view_loader(worker.device)
 
     def judge(module: nn.Module) -> Tensor:

@@ -76,7 +76,8 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     recipe, settings = job.recipe, job.recipe.selflabel
     gids = job.train_gids()
     check_batch(settings.batch_size, len(gids), "selflabel.batch_size", worker)
-    net = load_cluster_net(recipe, job.inputs["pretext"], job.inputs["scan"]).to(worker.device)
+    net = load_cluster_net(recipe, job.inputs["pretext"], job.inputs["scan"])
+    net = net.to(worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.update == "head":
         net.backbone.requires_grad_(requires_grad=False)
     loader = job.view_loader(worker.device)

@@ -12,6 +12,7 @@ TINY = [
     "--mine.num-neighbors", "10",
     "--mine.query-block", "400",
     "--scan.inputs", "both",
+    "--scan.num-neighbors", "5",
     "--scan.head-epochs", "5",
     "--scan.num-heads", "2",
     "--scan.epochs", "1",

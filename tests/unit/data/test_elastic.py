@@ -37,7 +37,8 @@ def test_maps_stay_in_their_ranges_and_never_mirror() -> None:
     # Rotations and shears keep areas, scale s multiplies them by s^2: the inverse has determinant 1 / s^2.
     assert np.sqrt(determinants).min() >= 1 / deformation.scale - 1e-9
     assert np.sqrt(determinants).max() <= deformation.scale + 1e-9
-    assert np.ptp(np.sqrt(determinants)) > 0.4
+    # 5,000 draws of a uniform come near both ends.
+    assert np.ptp(np.sqrt(determinants)) > 0.95 * (deformation.scale - 1 / deformation.scale)
 
 
 def test_no_deformation_is_the_identity() -> None:

@@ -1,0 +1,60 @@
+"""Labels cannot be read before evaluate: one module opens them, and what may ask it is listed here."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "rayscan"
+READER = "rayscan.data.labels"
+MAY_READ = {"stages/labels.py"}
+"""The one stage that turns a labels file or labels inside shards into an artifact."""
+MAY_USE = MAY_READ | {"stages/evaluate.py", "stages/report.py"}
+"""Stages that may open that artifact; they come last."""
+MAY_NAME = MAY_USE | {"stages/context.py", "data/labels.py", "pipeline.py", "cli/commands.py", "predict.py"}
+"""Modules that may handle the path a user gave, without opening it."""
+
+MODULES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py"))
+
+
+def nodes(module: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))))
+
+
+def imports(module: str) -> set[str]:
+    found = {a.name for n in nodes(module) if isinstance(n, ast.Import) for a in n.names}
+    for node in nodes(module):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - MAY_READ))
+def test_only_the_labels_stage_imports_the_reader_of_labels(module: str) -> None:
+    assert READER not in imports(module)
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - MAY_NAME))
+def test_no_earlier_module_sees_the_path_or_the_artifact(module: str) -> None:
+    """No `sources.labels`, no `done["labels"]`, no file name of the artifact."""
+    for node in nodes(module):
+        if isinstance(node, ast.Attribute) and node.attr == "labels" and isinstance(node.value, ast.Name):
+            assert node.value.id not in ("sources", "context"), f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+            assert (node.value.attr, node.attr) != ("sources", "labels"), f"line {node.lineno}"
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            assert node.slice.value != "labels", f"line {node.lineno}"
+
+
+def test_labels_are_opened_after_everything_was_assigned() -> None:
+    """The river hands a stage the results before it, so none before the labels stage can be given labels."""
+    river = next(
+        n.value
+        for n in nodes("pipeline.py")
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and n.target.id == "RIVER"
+    )
+    assert isinstance(river, ast.Tuple)
+    names = [stage.id for stage in river.elts if isinstance(stage, ast.Name)]
+    assert names[names.index("assign") :] == ["assign", "labels", "evaluate", "report"]
