@@ -17,6 +17,7 @@ from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.run import record, require_clusters
+from rayscan.sections import require
 from rayscan.stages import assign, embed, evaluate, index, labels, mine, pretext, report, scan, selflabel
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.progress import Progress
@@ -70,7 +71,25 @@ def run(
                 continue
             done[stage.NAME], stages[stage.NAME] = do(stage, recipe, done, context, rehash=rehash)
             record(out, recipe, vars(sources), stages)
+            if stage is index and mine in river:
+                check_data(recipe, done["index"])
     return done
+
+
+def check_data(recipe: Recipe, indexed: Artifact) -> None:
+    """Refuse, as soon as the images are counted, settings that do not go with their number.
+
+    Raises:
+        ConfigError: there are too few images for the clusters or the neighbors.
+    """
+    num_train = int(indexed.facts["train"])
+    require(
+        recipe.num_clusters is not None and recipe.num_clusters < num_train,
+        "num_clusters",
+        f"fewer than the {num_train:,} usable train images",
+        recipe.num_clusters,
+    )
+    mine.check_size(recipe, num_train)
 
 
 def do(

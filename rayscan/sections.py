@@ -52,4 +52,6 @@ def semantic(section: Any) -> Any:
         return {f.name: semantic(getattr(section, f.name)) for f in kept}
     if isinstance(section, tuple | list):
         return [semantic(item) for item in section]
+    if isinstance(section, float) and section.is_integer():
+        return int(section)  # 5 in a recipe and 5.0 in its saved file are one setting
     return section

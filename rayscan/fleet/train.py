@@ -58,11 +58,10 @@ def train(
     """
     filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
     board = Board(on_facts)
-    loop_config = {"fn": fn, "settings": settings, "board": board.handle}
-    loop_config["threads"] = fleet.threads_per_worker
+    handed = {"fn": fn, "settings": settings, "board": board.handle, "threads": fleet.threads_per_worker}
     trainer = TorchTrainer(
         _worker,
-        train_loop_config=loop_config,
+        train_loop_config=handed,
         torch_config=TorchConfig(backend="nccl" if fleet.gpus_per_worker else "gloo"),
         scaling_config=_scaling(fleet),
         run_config=RunConfig(

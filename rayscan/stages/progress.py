@@ -69,7 +69,8 @@ class Progress:
         facts = "".join(
             f", {k} {v:.4g}" if isinstance(v, float) else f", {k} {v}" for k, v in self._facts.items()
         )
-        text = f"{self._done:,}/{self._total:,} {self._unit}, {f'{rate:,.4g}/s, ' if since else ''}{left} left{facts}"
+        speed = f"{rate:,.4g}/s, " if since else ""
+        text = f"{self._done:,}/{self._total:,} {self._unit}, {speed}{left} left{facts}"
         with self._lock:
             if self.is_terminal:
                 full = round(BAR_WIDTH * min(1.0, self._done / max(1, self._total)))

@@ -7,10 +7,11 @@ import json
 import pytest
 
 import rayscan
-from rayscan.artifacts import Draft, Step
+from rayscan.artifacts import Draft, Step, digest
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.recipes import by_name
-from rayscan.run import record, recipe_from_json, recipe_to_json
+from rayscan.recipes import RECIPES, by_name
+from rayscan.run import recipe_from_json, recipe_to_json, record
+from rayscan.sections import semantic
 from rayscan.storage import Place
 
 
@@ -45,6 +46,12 @@ def test_edited_names_stay_until_the_clusters_change(place: Place) -> None:
 def test_no_run_is_said_so(place: Place) -> None:
     with pytest.raises(ArtifactError, match="no run here"):
         rayscan.open(place.uri)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_saved_recipe_has_the_fingerprints_of_the_one_in_code(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert digest(semantic(recipe_from_json(recipe_to_json(recipe), ""))) == digest(semantic(recipe))
 
 
 def test_a_misspelled_key_in_a_recipe_file_is_named() -> None:
