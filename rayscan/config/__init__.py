@@ -65,9 +65,11 @@ class Recipe(Section):
             self.num_clusters is None or self.num_clusters >= 2, "num_clusters", ">= 2", self.num_clusters
         )
         require(self.seed >= 0, "seed", ">= 0", self.seed)
-        require(
-            self.scan.num_neighbors <= self.mine.num_neighbors,
-            "scan.num_neighbors",
-            f"<= mine.num_neighbors = {self.mine.num_neighbors}",
-            self.scan.num_neighbors,
-        )
+        for key in ("num_neighbors", "head_num_neighbors"):
+            asked = getattr(self.scan, key)
+            require(
+                asked is None or 1 <= asked <= self.mine.num_neighbors,
+                f"scan.{key}",
+                f"1..{self.mine.num_neighbors}, as mine.num_neighbors mines",
+                asked,
+            )

@@ -99,6 +99,8 @@ class ScanConfig(Section):
         kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant"
     )
     """Optimizer on images."""
+    head_num_neighbors: int | None = None
+    """Neighbors of the phase on cached embeddings; none takes `num_neighbors`."""
     head_epochs: int = 100
     """Passes over the cached embeddings."""
     head_batch_size: int = 512

@@ -42,8 +42,7 @@ class SelfLabel(Objective):
         """Cross-entropy of the strong view; a batch without a confident sample gives zero.
 
         The weak view is predicted in train mode too, without gradient: its batch statistics teach, and the
-        running statistics see plain images, not only augmented ones. In eval mode, statistics learned from
-        strong views alone drift and the clusters collapse (docs/results/digits.md).
+        running statistics see plain images, not only augmented ones (as in the published code).
         """
         weak_logits = self._predict(batch["weak"])
         labels, mask = confident(weak_logits, self.settings.threshold)

@@ -102,7 +102,8 @@ def train_heads(job: TrainJob) -> None:
     recipe, settings = job.recipe, job.recipe.scan
     device = "cuda" if torch.cuda.is_available() else "cpu"
     features = CachedFeatures(job.inputs["embed"], recipe.seed)
-    trained, graph, pairs = _graph(job, features.gids)
+    num_neighbors = settings.head_num_neighbors or settings.num_neighbors
+    trained, graph, pairs = _graph(job, features.gids, num_neighbors)
     with_seed(recipe.seed, "heads")
     assert recipe.num_clusters is not None
     heads = ClusterHeads(settings.num_heads, features.dim, recipe.num_clusters).to(device)
@@ -142,7 +143,7 @@ def train_heads(job: TrainJob) -> None:
 def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     """One worker's part of the training on images; worker 0 writes the result."""
     recipe, settings = job.recipe, job.recipe.scan
-    trained, graph, pairs = _graph(job, job.train_gids())
+    trained, graph, pairs = _graph(job, job.train_gids(), settings.num_neighbors)
     check_batch(settings.batch_size, len(trained), "scan.batch_size", worker)
     starts_from_heads = settings.inputs == "both"
     net = build_cluster_net(recipe, job.inputs["pretext"], 1 if starts_from_heads else settings.num_heads)
@@ -188,13 +189,13 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     return {"files": entries_to_json(files), "facts": {} if starts_from_heads else facts}
 
 
-def _graph(job: TrainJob, gids: Gids) -> tuple[Gids, HeldoutGraph, NeighborPairs]:
+def _graph(job: TrainJob, gids: Gids, num_neighbors: int) -> tuple[Gids, HeldoutGraph, NeighborPairs]:
     """Gids in the loss, the held-out graph, and the pairs one is drawn from."""
     recipe = job.recipe
-    known, ids = neighbor_ids(job.inputs["mine"], max(recipe.scan.num_neighbors, 5))
+    known, ids = neighbor_ids(job.inputs["mine"], max(num_neighbors, 5))
     order = permutation(recipe.seed, -1, len(gids))  # epoch -1: no epoch of any training
     trained, heldout = split_heldout(gids, recipe.scan.heldout_fraction, order)
-    pairs = NeighborPairs(known, ids, recipe.scan.num_neighbors, recipe.seed)
+    pairs = NeighborPairs(known, ids, num_neighbors, recipe.seed)
     return trained, HeldoutGraph.build(heldout, known, ids), pairs
 
 
