@@ -24,6 +24,9 @@ SLIVER = 0.01
 """CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
 shards and their owners find a place on any fleet. Owners wait for shards nearly all the time."""
 
+INLINE_BYTES = 65_536
+"""Arguments below this are part of an actor's description, which outlives its process."""
+
 BLOCKS_PER_SHARD = 2
 """Blocks under way per shard: one searched, one read, merged or written."""
 
@@ -156,7 +159,8 @@ def _search(
     task = ray.remote(max_retries=-1, **anywhere)(own)
     numbers = cut(searched.uniques, mining.num_shards)
     use_gpu = mining.gpus_per_shard > 0
-    shares = [ray.put(share) for share in numbers]  # held until the end: a restart needs them again
+    # Small shares travel with the actor's description; large ones are held: a restart needs them again.
+    shares = [share if share.nbytes < INLINE_BYTES else ray.put(share) for share in numbers]
     actors = [start.remote(searched.rows, share, mining.threads, use_gpu) for share in shares]
     shards = ActorShards(actors, [len(share) for share in numbers])
     known = ray.put(searched)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from rayscan.config import (
     ImagesConfig,
-    MineConfig,
     OptimizerConfig,
     PretextConfig,
     Recipe,
@@ -14,11 +13,13 @@ from rayscan.config import (
     SelfLabelConfig,
 )
 
+FINE_TUNING = OptimizerConfig(kind="adam", learning_rate=1e-3, weight_decay=1e-4)
+
 
 def digits() -> Recipe:
     """1,797 handwritten digits of 8x8 px that ship inside scikit-learn, 10 clusters.
 
-    Source: the optical digits of Alpaydin and Kaynak (1998), as in `sklearn.datasets.load_digits`.
+    Source: `sklearn.datasets.load_digits` (Alpaydin and Kaynak, 1998).
     Method: SCAN (arXiv 2005.12320) with SimCLR under affine and elastic views; no flips, no colors.
     Command: `rayscan demo --out runs/demo`
     Measured: docs/results/digits.md (three seeds, k-means beside).
@@ -27,7 +28,6 @@ def digits() -> Recipe:
     the loss on a held-out 40 % tells which; 5 %, 75 images, are too few to tell. Four epochs on images with
     K 20 follow: more of them drift back to the noisy neighbors. Settings were chosen with labels in view.
     """
-    gentle = OptimizerConfig(kind="adam", learning_rate=1e-3, weight_decay=1e-4)
     return Recipe(
         name="digits",
         num_clusters=10,
@@ -42,7 +42,6 @@ def digits() -> Recipe:
             batch_size=128,
             optimizer=OptimizerConfig(kind="adam", learning_rate=3e-3, weight_decay=1e-5, warmup_epochs=5),
         ),
-        mine=MineConfig(num_neighbors=50),
         scan=ScanConfig(
             inputs="both",
             head_num_neighbors=50,
@@ -55,14 +54,14 @@ def digits() -> Recipe:
             views="digits",
             epochs=4,
             batch_size=256,
-            optimizer=gentle,
+            optimizer=FINE_TUNING,
         ),
         selflabel=SelfLabelConfig(
             threshold=0.95,
             views="digits",
             epochs=30,
             batch_size=256,
-            optimizer=replace(gentle, learning_rate=3e-4),
+            optimizer=replace(FINE_TUNING, learning_rate=3e-4),
             ema_decay=0.99,
             plateau_epochs=30,
         ),

@@ -58,7 +58,7 @@ REFUSALS: list[tuple[Callable[..., Any], dict[str, Any], str, str]] = [
         Recipe,
         {"name": "x", "mine": MineConfig(num_neighbors=10)},
         "scan.num_neighbors",
-        "<= mine.num_neighbors",
+        "1..10, as mine.num_neighbors",
     ),
 ]
 
