@@ -61,7 +61,7 @@ def digits() -> Recipe:
             views="digits",
             epochs=30,
             batch_size=256,
-            optimizer=replace(FINE_TUNING, learning_rate=3e-4),
+            optimizer=replace(FINE_TUNING, learning_rate=1e-4),
             ema_decay=0.99,
             plateau_epochs=30,
         ),

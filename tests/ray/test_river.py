@@ -81,7 +81,7 @@ def test_plan_says_what_one_changed_setting_costs(finished: Path) -> None:
     assert [line.split()[:2] for line in lines] == [[stage, "reused"] for stage in STAGES]
     lines = run([*arguments, *shards, *labels, "--scan.entropy-weight", "3"]).stdout.splitlines()
     assert [line.split()[1] for line in lines[:5]] == ["reused"] * 4 + ["run"]
-    assert "scan.entropy_weight: 5.0 -> 3.0" in lines[4]
+    assert "scan.entropy_weight: 5 -> 3" in lines[4]
 
 
 def test_labels_that_come_later(finished: Path, tmp_path: Path) -> None:
