@@ -76,6 +76,11 @@ class Fleet:
             self._check_storage(self._offer)
         return self._offer
 
+    def joined(self) -> Fleet:
+        """Itself, with Ray joined or started."""
+        assert self.offer.nodes
+        return self
+
     @property
     def gpus_per_worker(self) -> float:
         """GPUs of each worker: as asked for, else 1 if there are any."""

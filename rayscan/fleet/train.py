@@ -56,6 +56,7 @@ def train(
     Raises:
         RayscanError: what a worker raised, after `fleet.max_failures` restarts.
     """
+    scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
     board = Board(on_facts)
     handed = {"fn": fn, "settings": settings, "board": board.handle, "threads": fleet.threads_per_worker}
@@ -63,7 +64,7 @@ def train(
         _worker,
         train_loop_config=handed,
         torch_config=TorchConfig(backend="nccl" if fleet.gpus_per_worker else "gloo"),
-        scaling_config=_scaling(fleet),
+        scaling_config=scaling,
         run_config=RunConfig(
             # a new name each time: Ray never resumes it, so a torn record of its own cannot stop us
             name=f"{name}-{secrets.token_hex(4)}",
@@ -80,9 +81,8 @@ def train(
     finally:
         board.close()
         fleet.out.delete(".work/ray")
-    value = result.return_value
-    assert isinstance(value, dict)
-    return value
+    returned: dict[str, Any] = result.return_value
+    return returned
 
 
 def _scaling(fleet: Fleet) -> ScalingConfig:

@@ -45,5 +45,6 @@ def test_driver_killed_in_every_stage(finished: Path, tmp_path: Path) -> None:
     assert {"pretext", "scan", "selflabel"} <= set(killed)
     assert len(killed) >= 6, killed
     run(command(out))
+    assert "joined Ray" not in log.read_text(), "a resumed training starts a Ray of its own, quietly"
     ours, theirs = out / "assignments.parquet", finished / "assignments.parquet"
     assert ours.read_bytes() == theirs.read_bytes()
