@@ -29,12 +29,6 @@ def world_size() -> int:
     return dist.get_world_size() if is_distributed() else 1
 
 
-def barrier() -> None:
-    """Wait for every worker."""
-    if is_distributed():
-        dist.barrier()
-
-
 def all_reduce(tensor: Tensor) -> Tensor:
     """Sum over workers, in place, without gradient."""
     if is_distributed():

@@ -89,17 +89,3 @@ class _Normalize(torch.autograd.Function):
         inner = grad - _per_channel(mean_grad, x) - normal * _per_channel(mean_grad_normal, x)
         grad_x = inner * _per_channel(inv_std * weight, x)
         return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None, None, None
-
-
-def globalize(net: nn.Module) -> nn.Module:
-    """Replace every batch normalisation in `net` by its global twin, weights and names kept."""
-    for name, child in list(net.named_children()):
-        if type(child) not in (nn.BatchNorm1d, nn.BatchNorm2d):
-            globalize(child)
-            continue
-        assert isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d)
-        twin = GlobalBatchNorm2d if isinstance(child, nn.BatchNorm2d) else GlobalBatchNorm1d
-        new = twin(child.num_features, eps=child.eps, momentum=child.momentum, affine=child.affine)
-        new.load_state_dict(child.state_dict())
-        setattr(net, name, new)
-    return net

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rayscan.nets.heads import ClusterHeads
@@ -57,9 +56,3 @@ class BestHead:
 
 def _is_head(key: str) -> bool:
     return key in ("weight", "bias") or key.startswith("heads.")
-
-
-@torch.no_grad()
-def head_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The best head's own weights, as `ClusterHeads` names them."""
-    return {k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")}

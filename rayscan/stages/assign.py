@@ -21,6 +21,7 @@ from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import load_cluster_net, load_heads
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.stages.training import Gids
+from rayscan.stages.unkeyed import Unkeyed
 
 NAME = "assign"
 SCHEMA = 1
@@ -135,30 +136,19 @@ def _probabilities(part: Part, device: str) -> Tensor:
         with torch.inference_mode():
             probs: Tensor = heads(rows)[0].softmax(-1)
         return probs
-    net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, _Box(part))
+    net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, Unkeyed(part))
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size
     logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
     return logits.softmax(-1)
 
 
-class _Box:
-    """Carries a part past `lru_cache`: all boxes are equal, so the addresses alone are the key."""
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Box)
-
-    def __hash__(self) -> int:
-        return 0
-
-
 @lru_cache(maxsize=1)
-def _loaded(_index: str, _model: str, device: str, box: _Box) -> tuple[nn.Module, ViewLoader, Gids]:
+def _loaded(
+    _index: str, _model: str, device: str, carried: Unkeyed[Part]
+) -> tuple[nn.Module, ViewLoader, Gids]:
     """Net and loader of this process, made once for all its parts."""
-    part = box.part
+    part = carried.value
     table = ImageTable.from_artifact(part.index)
     net = load_cluster_net(part.recipe, part.pretext, part.model).eval().to(device)
     loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)

@@ -21,6 +21,7 @@ from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import feature_net
 from rayscan.stages.training import Gids
+from rayscan.stages.unkeyed import Unkeyed
 
 NAME = "embed"
 SCHEMA = 1
@@ -101,7 +102,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
 def embed_part(part: Part) -> None:
     """Embed one part and note it as finished."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net, loader, gids = _loaded(part.index.place.uri, part.pretext.place.uri, device, _Box(part))
+    net, loader, gids = _loaded(part.index.place.uri, part.pretext.place.uri, device, Unkeyed(part))
     mine = gids[part.first : part.stop]
 
     def fetch(some: Gids) -> torch.Tensor:
@@ -125,23 +126,12 @@ def embed_part(part: Part) -> None:
     part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1]})
 
 
-class _Box:
-    """Carries a part past `lru_cache`: all boxes are equal, so the addresses alone are the key."""
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Box)
-
-    def __hash__(self) -> int:
-        return 0
-
-
 @lru_cache(maxsize=1)
-def _loaded(_index: str, _pretext: str, device: str, box: _Box) -> tuple[nn.Module, ViewLoader, Gids]:
+def _loaded(
+    _index: str, _pretext: str, device: str, carried: Unkeyed[Part]
+) -> tuple[nn.Module, ViewLoader, Gids]:
     """Net and loader of this process, made once for all its parts."""
-    part = box.part
+    part = carried.value
     table = ImageTable.from_artifact(part.index)
     net, _ = feature_net(part.recipe, part.pretext)
     loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
