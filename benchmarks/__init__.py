@@ -1,0 +1,1 @@
+"""Measurements against named references: `python -m benchmarks.NAME [--quick] --json FILE`."""
