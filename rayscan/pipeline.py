@@ -35,6 +35,8 @@ RIVER: tuple[ModuleType, ...] = (
     evaluate,
     report,
 )
+RIVERS: dict[str, tuple[ModuleType, ...]] = {"scan": RIVER}
+"""Stages of each `Recipe.method`, in order."""
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
 
 
@@ -43,7 +45,7 @@ def run(
     sources: Sources,
     out: Place,
     *,
-    river: tuple[ModuleType, ...] = RIVER,
+    river: tuple[ModuleType, ...] | None = None,
     progress: Progress | None = None,
     rehash: bool = False,
 ) -> dict[str, Artifact]:
@@ -53,7 +55,7 @@ def run(
         recipe: All settings.
         sources: Images, and labels if there are any.
         out: Where results go.
-        river: Stages to run, in order.
+        river: Stages to run, in order; those of the recipe's method if not given.
         progress: Where to show it.
         rehash: Check the contents of results that are taken over, not only their sizes.
 
@@ -66,14 +68,19 @@ def run(
     stages: dict[str, Any] = {}
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
         context = Context(out, sources, fleet, shown)
-        for stage in river:
+        for stage in stages_of(recipe) if river is None else river:
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], stages[stage.NAME] = do(stage, recipe, done, context, rehash=rehash)
             record(out, recipe, vars(sources), stages)
-            if stage is index and mine in river:
+            if stage is index and river is None:
                 check_data(recipe, done["index"])
     return done
+
+
+def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
+    """The stages of a recipe's method, in order."""
+    return RIVERS[recipe.method]
 
 
 def check_data(recipe: Recipe, indexed: Artifact) -> None:
@@ -89,7 +96,8 @@ def check_data(recipe: Recipe, indexed: Artifact) -> None:
         f"fewer than the {num_train:,} usable train images",
         recipe.num_clusters,
     )
-    mine.check_size(recipe, num_train)
+    if mine in stages_of(recipe):
+        mine.check_size(recipe, num_train)
 
 
 def do(
@@ -119,14 +127,12 @@ class Planned:
     why: str
 
 
-def plan(
-    recipe: Recipe, sources: Sources, out: Place, *, river: tuple[ModuleType, ...] = RIVER
-) -> Iterator[Planned]:
+def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
     done: dict[str, Artifact] = {}
     unknown = ""
-    for stage in river:
+    for stage in stages_of(recipe):
         if unknown:
             if stage.NAME not in NEEDS_LABELS:
                 yield Planned(stage.NAME, is_reused=False, why=f"{unknown} runs before it")

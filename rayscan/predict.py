@@ -32,8 +32,9 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
     """
     trained = Run(run_uri)
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
+    model = assign.MODEL_STAGES[recipe.method]
     out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
-    done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", "selflabel")}
+    done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", model)}
     stages: dict[str, object] = {}
     with RunLock(out), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)

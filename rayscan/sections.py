@@ -18,6 +18,15 @@ def operational(default: Any) -> Any:
     return field(default=default, metadata={"semantic": False})
 
 
+def later(default: Any) -> Any:
+    """A semantic field that came after results were stored.
+
+    It enters a fingerprint only where it differs from its default, which means what was done before it
+    existed: older results keep their fingerprints.
+    """
+    return field(default=default, metadata={"later": True})
+
+
 class Section:
     """Base of all sections: unknown keys in a saved file are errors, types are strict."""
 
@@ -45,10 +54,15 @@ def dashed(key: str) -> str:
     return key.replace("_", "-")
 
 
+def _enters(f: dataclasses.Field[Any], value: Any) -> bool:
+    is_as_before = f.metadata.get("later", False) and value == f.default
+    return f.metadata.get("semantic", True) and not is_as_before
+
+
 def semantic(section: Any) -> Any:
     """The JSON-ready tree of everything in `section` that can change a result."""
     if dataclasses.is_dataclass(section) and not isinstance(section, type):
-        kept = [f for f in dataclasses.fields(section) if f.metadata.get("semantic", True)]
+        kept = [f for f in dataclasses.fields(section) if _enters(f, getattr(section, f.name))]
         return {f.name: semantic(getattr(section, f.name)) for f in kept}
     if isinstance(section, tuple | list):
         return [semantic(item) for item in section]

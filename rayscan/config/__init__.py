@@ -8,6 +8,7 @@ Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from rayscan.config.learning import OptimizerConfig, PretextConfig, ScanConfig, SelfLabelConfig, ViewKind
 from rayscan.config.working import (
@@ -19,7 +20,7 @@ from rayscan.config.working import (
     MineConfig,
     ReportConfig,
 )
-from rayscan.sections import Section, require
+from rayscan.sections import Section, later, require
 
 __all__ = [
     "AssignConfig",
@@ -46,6 +47,8 @@ class Recipe(Section):
     """Recipe the settings started from."""
     num_clusters: int | None = None
     """Clusters to form (C)."""
+    method: Literal["scan"] = later("scan")
+    """How images are put into clusters, see `pipeline.RIVERS`."""
     seed: int = 0
     """Seed of every random choice."""
     images: ImagesConfig = ImagesConfig()

@@ -112,7 +112,7 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
         if not scores or name not in scores["splits"]:
             continue
         split = scores["splits"][name]
-        methods = [m for m in METHODS if m in split["methods"]]
+        methods = [m for m in METHODS if m in split["methods"]]  # the run's own first, k-means last
         rows = [
             (title, [split["methods"][m].get(metric) for m in methods])
             for metric, title in METRICS.items()
@@ -125,8 +125,9 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "methods": [METHODS[m] for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
-            "scan": split["methods"]["scan"],
-            "kmeans": split["methods"].get("kmeans"),
+            "title": METHODS[methods[0]],
+            "scores": split["methods"][methods[0]],
+            "kmeans": split["methods"].get("kmeans") if len(methods) > 1 else None,
         }
 
 

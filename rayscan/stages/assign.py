@@ -26,6 +26,8 @@ from rayscan.stages.unkeyed import Unkeyed
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
+MODEL_STAGES = {"scan": "selflabel"}
+"""`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
 
 
@@ -52,9 +54,8 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
-    return Step(
-        NAME, SCHEMA, config, {n: done[n].identity for n in ("index", "pretext", "embed", "selflabel")}
-    )
+    inputs = ("index", "pretext", "embed", MODEL_STAGES[recipe.method])
+    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -67,7 +68,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             done["index"],
             done["pretext"],
             done["embed"],
-            done["selflabel"],
+            done[MODEL_STAGES[recipe.method]],
             draft,
             number,
             first,

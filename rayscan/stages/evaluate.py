@@ -2,7 +2,7 @@
 
     scores.json
       splits: eval, train -> images, labelled
-                             methods: scan, kmeans -> acc, many_to_one, nmi, ami, ari, purity, top5
+                             methods: the run's own, kmeans -> acc, many_to_one, nmi, ami, ari, purity, top5
                              per_cluster: rows of metrics.scores.per_cluster
                              confusion: clusters, classes, counts [C', L], empty clusters left out
       neighbor_purity: K -> share      label_free: used_clusters, balance, largest_share, nmi_nn (train split)
@@ -37,6 +37,8 @@ from rayscan.vectors.parts import EmbeddingRows
 NAME = "evaluate"
 SCHEMA = 1
 TOP = 5
+KMEANS = "kmeans"
+"""The method that every other one is held against."""
 SPLITS = ("eval", "train")
 ROWS_AT_ONCE = 16_384
 
@@ -73,9 +75,8 @@ class Classes:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"evaluate": semantic(recipe.evaluate), "num_clusters": recipe.num_clusters, "seed": recipe.seed}
-    return Step(
-        NAME, SCHEMA, config, {name: done[name].identity for name in ("assign", "labels", "mine", "embed")}
-    )
+    inputs = [name for name in ("assign", "labels", "mine", "embed") if name in done]
+    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -88,12 +89,14 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     context.progress.start(NAME, 3, "steps")
     assigned = read_assigned(done["assign"])
     classes = read_classes(done["labels"], num_images=int(assigned.gids.max()) + 1)
-    rival = _kmeans_clusters(recipe, done["embed"])
+    found: dict[str, Ints] = {recipe.method: assigned.best}
+    if KMEANS not in found:
+        found[KMEANS] = _kmeans_clusters(recipe, done["embed"])
     context.progress.advance()
     splits = {
         name: scored
         for name in SPLITS
-        if (scored := _score_split(name, assigned, rival, classes, recipe.num_clusters)) is not None
+        if (scored := _score_split(name, assigned, found, classes, recipe.num_clusters)) is not None
     }
     if not splits:
         raise DataError(
@@ -104,23 +107,29 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             fix="check that the labels name these images by id, source or key",
         )
     context.progress.advance()
+    scores = {
+        "splits": splits,
+        "neighbor_purity": _purity(recipe, done, classes),
+        "label_free": label_free_facts(assigned, done, recipe.num_clusters),
+    }
+    draft = context.draft(step)
+    split, first = next((name, scored["methods"]) for name, scored in splits.items())
+    facts = {"acc": first[recipe.method]["acc"], "kmeans_acc": first[KMEANS]["acc"]}
+    artifact = draft.commit({"scores.json": draft.write_json("scores.json", scores)}, facts=facts)
+    rival = f", k-means {facts['kmeans_acc']:.4f}" if recipe.method != KMEANS else ""
+    context.progress.finish(f"ACC {facts['acc']:.4f}{rival} ({split})")
+    return artifact
+
+
+def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> dict[str, float]:
+    """Neighbor purity by K; nothing where no neighbors were mined."""
+    if "mine" not in done:
+        return {}
     anchors, ids = read_neighbors(done["mine"])
     purity = neighbor_purity(
         anchors, ids, _reaching(classes.of, anchors, ids), recipe.evaluate.purity_neighbors
     )
-    scores = {
-        "splits": splits,
-        "neighbor_purity": {str(k): v for k, v in purity.items()},
-        "label_free": label_free_facts(assigned, anchors, ids, recipe.num_clusters),
-    }
-    draft = context.draft(step)
-    first = next(iter(splits.values()))["methods"]
-    facts = {"acc": first["scan"]["acc"], "kmeans_acc": first["kmeans"]["acc"]}
-    artifact = draft.commit({"scores.json": draft.write_json("scores.json", scores)}, facts=facts)
-    context.progress.finish(
-        f"ACC {facts['acc']:.4f}, k-means {facts['kmeans_acc']:.4f} ({next(iter(splits))})"
-    )
-    return artifact
+    return {str(k): v for k, v in purity.items()}
 
 
 def read_assigned(assign: Artifact) -> Assigned:
@@ -150,8 +159,14 @@ def read_neighbors(mine: Artifact) -> tuple[Ints, Ints]:
     return table.column("gid").to_numpy(), _lists(table.column("ids"))
 
 
-def label_free_facts(assigned: Assigned, anchors: Ints, ids: Ints, num_clusters: int) -> dict[str, float]:
-    """Collapse facts of the train split, and the neighbor information of `metrics.label_free`."""
+def label_free_facts(assigned: Assigned, done: Mapping[str, Artifact], num_clusters: int) -> dict[str, float]:
+    """Facts about the train split that need no label, see `metrics.label_free`.
+
+    Where no neighbors were mined, nothing is said of their agreement.
+    """
+    if "mine" not in done:
+        return label_free.collapse(assigned.clusters[assigned.split == "train"], num_clusters)
+    anchors, ids = read_neighbors(done["mine"])
     cluster_of = np.full(max(int(assigned.gids.max()), int(ids.max())) + 1, -1, np.int64)
     cluster_of[assigned.gids] = assigned.clusters
     facts = label_free.collapse(cluster_of[anchors], num_clusters)
@@ -159,7 +174,7 @@ def label_free_facts(assigned: Assigned, anchors: Ints, ids: Ints, num_clusters:
 
 
 def _score_split(
-    split: str, assigned: Assigned, rival: Ints, classes: Classes, num_clusters: int
+    split: str, assigned: Assigned, found: Mapping[str, Ints], classes: Classes, num_clusters: int
 ) -> dict[str, Any] | None:
     """Scores of one split; None if it has no labelled image."""
     inside = assigned.split == split
@@ -168,7 +183,7 @@ def _score_split(
         return None
     labels, num_classes = classes.of[assigned.gids[labelled]], len(classes.names)
     methods = {}
-    for method, best in (("scan", assigned.best), ("kmeans", rival)):
+    for method, best in found.items():
         table = Contingency.count(best[labelled, 0], labels, num_clusters, num_classes)
         methods[method] = {
             **partition_scores(table),

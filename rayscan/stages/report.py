@@ -23,7 +23,7 @@ from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, in_rounds
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
-from rayscan.stages.evaluate import label_free_facts, read_assigned, read_neighbors
+from rayscan.stages.evaluate import label_free_facts, read_assigned
 
 NAME = "report"
 SCHEMA = 1
@@ -31,7 +31,6 @@ CONFIDENCE_BINS = 20
 NUM_ANCHORS = 8
 NEIGHBORS_PER_ANCHOR = 8
 MAX_QUARANTINED = 200
-TRAININGS = ("pretext", "scan", "selflabel")
 PACKAGES = ("ray", "torch", "faiss-gpu", "faiss-cpu", "numpy", "pyarrow")
 
 Ints = NDArray[np.int64]
@@ -47,7 +46,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """Gather, fill the page with as many pictures as its cap allows, and write it."""
     assigned = done["assign"].read_table("assignments.parquet")
     clusters = _clusters(done["assign"], assigned, recipe.report.images_per_cluster // 2)
-    neighbors = _neighbors(done["mine"], recipe.seed)
+    neighbors = _neighbors(done["mine"], recipe.seed) if "mine" in done else []
     wanted = in_rounds([*([n.anchor, *n.ids] for n in neighbors), *_turns(clusters)])
     content = _content(recipe, done, context, assigned, clusters)
     content = replace(content, neighbors=neighbors, pictures=_pictures(assigned, wanted))
@@ -106,8 +105,8 @@ def _content(
         label_free=scores["label_free"] if scores else _label_free(done, len(clusters)),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
-        curves=[curve for stage in TRAININGS for curve in _curves(stage, done[stage])],
-        heads=[heads for stage in TRAININGS for heads in _heads(stage, done[stage])],
+        curves=[curve for stage in done for curve in _curves(stage, done[stage])],
+        heads=[heads for stage in done for heads in _heads(stage, done[stage])],
         quarantined=[
             Quarantined(row["source"] or row["key"], row["reason"])
             for row in quarantine.slice(0, MAX_QUARANTINED).to_pylist()
@@ -118,7 +117,7 @@ def _content(
 
 
 def _label_free(done: Mapping[str, Artifact], num_clusters: int) -> Mapping[str, float]:
-    return label_free_facts(read_assigned(done["assign"]), *read_neighbors(done["mine"]), num_clusters)
+    return label_free_facts(read_assigned(done["assign"]), done, num_clusters)
 
 
 def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:

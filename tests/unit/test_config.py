@@ -23,7 +23,7 @@ from rayscan.config import (
 )
 from rayscan.errors import ConfigError
 from rayscan.recipes import RECIPES
-from rayscan.sections import Section, semantic
+from rayscan.sections import Section, later, semantic
 
 ADAPTER = TypeAdapter(Recipe)
 
@@ -134,7 +134,7 @@ def test_fingerprint_leaves_out_exactly_what_changes_no_result() -> None:
         f"{path}{field.name}"
         for path, section in sections_of(recipe)
         for field in dataclasses.fields(section)
-        if not dataclasses.is_dataclass(getattr(section, field.name))
+        if not dataclasses.is_dataclass(getattr(section, field.name)) and "later" not in field.metadata
     }
     kept = paths_of({k: v for k, v in semantic(recipe).items() if k != "fleet"})
     assert everything - kept == OPERATIONAL
@@ -145,6 +145,21 @@ def test_fingerprint_follows_a_semantic_setting_only() -> None:
     """The same tree for another block size, another one for another K."""
     assert semantic(MineConfig(query_block=1)) == semantic(MineConfig(query_block=2))
     assert semantic(MineConfig(num_neighbors=6)) != semantic(MineConfig(num_neighbors=7))
+
+
+def test_a_later_setting_at_its_default_leaves_fingerprints_as_they_were() -> None:
+    """What was stored before the setting existed was made as its default makes it."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Before(Section):
+        old: int = 1
+
+    @dataclasses.dataclass(frozen=True)
+    class After(Before):
+        new: int = later(2)
+
+    assert semantic(After()) == semantic(Before()) == {"old": 1}
+    assert semantic(After(new=3)) == {"old": 1, "new": 3}
 
 
 def test_fingerprint_tree_is_json() -> None:
