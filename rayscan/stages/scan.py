@@ -6,7 +6,7 @@ Heads can be trained on cached embeddings (seconds), on images, or first the one
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from rayscan.data.order import Order, rank_slice
 from rayscan.data.pairs import NeighborPairs
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.forward import forward
+from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, under, unpack
 from rayscan.fleet.train import Worker, train
 from rayscan.nets.heads import ClusterHeads
@@ -99,9 +100,38 @@ def neighbor_ids(mine: Artifact, num_neighbors: int) -> tuple[Gids, Gids]:
 
 def train_heads(job: TrainJob) -> None:
     """H heads side by side on cached embeddings, in one process."""
+    recipe = job.recipe
+    objective, history = fit_heads(job, CachedFeatures(job.inputs["embed"], recipe.seed))
+    best = {k: v.cpu() for k, v in under(objective.best.weights, "heads").items()}
+    backbone, _ = feature_net(recipe, job.inputs["pretext"])
+    whole = {f"backbone.{k}": v for k, v in backbone.state_dict().items()} | {
+        f"heads.{k}": v for k, v in best.items()
+    }
+    draft = job.draft
+    files = {
+        HEADS: draft.write(HEADS, pack(best)),
+        "model.safetensors": draft.write("model.safetensors", pack(whole)),
+        "heads_metrics.parquet": draft.write_table("heads_metrics.parquet", metrics_table(history)),
+        "metrics.parquet": draft.write_table("metrics.parquet", metrics_table(history)),
+        "heads.json": draft.write_json("heads.json", heads_facts(objective.best)),
+    }
+    draft.finish_part(HEADS, files, {"heads": heads_facts(objective.best)})
+
+
+def fit_heads(
+    job: TrainJob,
+    features: CachedFeatures,
+    watch: Callable[[Mapping[str, Any], ScanHeads], None] = lambda _, __: None,
+) -> tuple[ScanHeads, History]:
+    """Train the heads; writes nothing but checkpoints.
+
+    Args:
+        job: Settings and addresses.
+        features: The embeddings, with the recipe's seed.
+        watch: Told what was logged, and the heads as they are then.
+    """
     recipe, settings = job.recipe, job.recipe.scan
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    features = CachedFeatures(job.inputs["embed"], recipe.seed)
     num_neighbors = settings.head_num_neighbors or settings.num_neighbors
     trained, graph, pairs = _graph(job, features.gids, num_neighbors)
     with_seed(recipe.seed, "heads")
@@ -123,21 +153,7 @@ def train_heads(job: TrainJob) -> None:
     )
     loop = loop_settings(recipe, settings.head_epochs, settings.head_optimizer, device)
     heads_job = TrainJob(recipe, job.inputs, job.draft, job.work.child("heads"))
-    history = heads_job.fit(objective, feed, loop, lambda _: None)
-    best = {k: v.cpu() for k, v in under(objective.best.weights, "heads").items()}
-    backbone, _ = feature_net(recipe, job.inputs["pretext"])
-    whole = {f"backbone.{k}": v for k, v in backbone.state_dict().items()} | {
-        f"heads.{k}": v for k, v in best.items()
-    }
-    draft = job.draft
-    files = {
-        HEADS: draft.write(HEADS, pack(best)),
-        "model.safetensors": draft.write("model.safetensors", pack(whole)),
-        "heads_metrics.parquet": draft.write_table("heads_metrics.parquet", metrics_table(history)),
-        "metrics.parquet": draft.write_table("metrics.parquet", metrics_table(history)),
-        "heads.json": draft.write_json("heads.json", heads_facts(objective.best)),
-    }
-    draft.finish_part(HEADS, files, {"heads": heads_facts(objective.best)})
+    return objective, heads_job.fit(objective, feed, loop, lambda facts: watch(facts, objective))
 
 
 def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:

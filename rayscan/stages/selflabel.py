@@ -15,6 +15,7 @@ from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, unpack
 from rayscan.fleet.train import Worker, train
+from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
@@ -99,10 +100,24 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 
 def train_head(job: TrainJob) -> dict[str, Any]:
     """The head alone, on cached embeddings, in one process."""
+    features = CachedFeatures(job.inputs["embed"], job.recipe.seed)
+    objective, history = fit_head(job, features, load_heads(job.inputs["scan"]))
+    whole = unpack(job.inputs["scan"].read(MODEL))
+    whole |= {f"heads.{k}": v for k, v in objective.average.state_dict().items()}
+    return _result(job, objective, whole, history)
+
+
+def fit_head(job: TrainJob, features: CachedFeatures, head: ClusterHeads) -> tuple[SelfLabel, History]:
+    """Train one head; writes nothing but checkpoints.
+
+    Args:
+        job: Settings and addresses.
+        features: The embeddings, with the recipe's seed.
+        head: What scan gave.
+    """
     recipe, settings = job.recipe, job.recipe.selflabel
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    features = CachedFeatures(job.inputs["embed"], recipe.seed)
-    objective = SelfLabel(load_heads(job.inputs["scan"]).to(device), settings, features.num_train)
+    objective = SelfLabel(head.to(device), settings, features.num_train)
 
     def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
         return {"weak": features.plain(mine), "strong": features.strong(mine, epoch)}
@@ -111,10 +126,7 @@ def train_head(job: TrainJob) -> dict[str, Any]:
         Order(features.gids, settings.batch_size, recipe.seed), make, device=device, ahead=False
     )
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, device)
-    history = job.fit(objective, feed, loop, lambda _: None)
-    whole = unpack(job.inputs["scan"].read(MODEL))
-    whole |= {f"heads.{k}": v for k, v in objective.average.state_dict().items()}
-    return _result(job, objective, whole, history)
+    return objective, job.fit(objective, feed, loop, lambda _: None)
 
 
 def _result(
