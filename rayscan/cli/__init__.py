@@ -15,6 +15,7 @@ USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
   run RECIPE --data DATA   images in, clusters and a report out; run it again to resume
   shard FOLDER OUT         pack a folder of images into WebDataset shards
   index DATA               look through images and say what is there
+  doctor DATA              say what is there and what is damaged; --against RUN compares every byte
   evaluate RUN             score a finished run against labels that came later
   predict RUN --data DATA  clusters of new images, by the model of a run
   report RUN               render the page again with other settings

@@ -101,3 +101,15 @@ class CompareArguments:
     runs: Positional[tuple[str, ...]]
     json: bool = False
     """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorArguments:
+    """Say what is there: images, damage, odd files."""
+
+    data: Positional[str]
+    """Images: shards, a folder, or a list."""
+    against: str | None = None
+    """A run or an index directory: compare every byte with what it recorded."""
+    address: str | None = None
+    """Ray to join for large collections; none starts one here if it is worth it."""

@@ -13,6 +13,7 @@ import tyro
 from rayscan.cli.arguments import (
     CompareArguments,
     DemoArguments,
+    DoctorArguments,
     EvaluateArguments,
     IndexArguments,
     PredictArguments,
@@ -138,6 +139,14 @@ def index_command(rest: list[str]) -> None:
     )
 
 
+def doctor_command(rest: list[str]) -> None:
+    """`rayscan doctor DATA [--against RUN]`."""
+    asked = tyro.cli(DoctorArguments, args=rest, prog="rayscan doctor")
+    from rayscan.cli.doctor_data import doctor_data
+
+    doctor_data(_absolute(asked.data) or "", asked.against, asked.address)
+
+
 def evaluate_command(rest: list[str]) -> None:
     """`rayscan evaluate RUN --labels FILE`."""
     asked = tyro.cli(EvaluateArguments, args=rest, prog="rayscan evaluate")
@@ -203,6 +212,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "run": run_command,
     "shard": shard_command,
     "index": index_command,
+    "doctor": doctor_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
     "report": report_command,

@@ -2,8 +2,8 @@
 
 Equal input gives equal bytes: headers carry no time, owner or mode of their own, files go in by the order of
 their paths. Shards appear whole or not at all, and one that is there with the same bytes is not touched.
-Beside each image lies `key.json` with {"source": its path}, which the index reads back. Labels stay out of
-the shards unless they are asked for.
+Beside each image lies `key.json` with {"source": its path, "crc32": its checksum}, which the index reads
+back. Labels stay out of the shards unless they are asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -196,7 +197,8 @@ class _Shard:
         return self._buffer.tell()
 
     def add(self, sample: Sample) -> None:
-        note = json.dumps({"source": sample.source}, ensure_ascii=True).encode()
+        told = {"source": sample.source, "crc32": zlib.crc32(sample.data)}
+        note = json.dumps(told, ensure_ascii=True).encode()
         members = {"__key__": sample.key, sample.extension: sample.data, "json": note}
         if sample.cls is not None:
             members["cls"] = str(sample.cls).encode()

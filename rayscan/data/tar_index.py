@@ -1,8 +1,8 @@
 """One WebDataset tar, read once from end to end: where its images lie, what they are, whether it is whole.
 
 A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
-in the webdataset library. Images are decoded once, `.json` is asked for its "source", and all other members
-are passed over unread.
+in the webdataset library. Images are decoded once, `.json` is asked for its "source" and "crc32", and all
+other members are passed over unread.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from rayscan.data.tar_members import Member, Tape, members, storable
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
+CHANGED = "checksum"
+"""Status of an image whose bytes are not those that were packed."""
 
 ROWS = pa.schema([IMAGE_SCHEMA.field(n) for n in IMAGE_SCHEMA.names if n not in ("gid", "split", "shard")])
 """What a scan tells of each image; the index stage adds gid, split and shard."""
@@ -39,7 +41,8 @@ class ShardScan:
     rows: pa.Table
     """Schema `ROWS`, in the order of the tar."""
     members: Mapping[str, int]
-    """How many members have the extensions `cls` and `json`, and how many are `other`."""
+    """How many members have the extensions `cls` and `json`, how many are `other`; and how many samples have
+    no image, as `imageless`."""
 
 
 @dataclass
@@ -49,6 +52,7 @@ class _Sample:
     key: str
     extensions: set[str] = field(default_factory=set)
     source: str | None = None
+    crc32: int | None = None
     row: dict[str, Any] | None = None
     image: str = ""
 
@@ -80,9 +84,8 @@ def index_shard(uri: str, *, max_pixels: int) -> ShardScan:
                 raise _confused(tape, member, "this key has this extension already")
             sample.extensions.add(extension)
             _take(tape, member, extension, sample, counts, max_pixels)
-        rows = [
-            s.row | {"source": s.source or s.row["source"]} for s in samples.values() if s.row is not None
-        ]
+        rows = [_row(s, s.row) for s in samples.values() if s.row is not None]
+        counts["imageless"] = len(samples) - len(rows)
         return ShardScan(uri, tape.size, tape.sha256, pa.Table.from_pylist(rows, schema=ROWS), dict(counts))
 
 
@@ -107,18 +110,28 @@ def _take(
     elif extension == "json":
         counts["json"] += 1
         if member.length <= MAX_NOTE_BYTES:
-            sample.source = _source(tape.read(member.length))
+            sample.source, sample.crc32 = _told(tape.read(member.length))
     elif extension != "txt":
         counts["cls" if extension == "cls" else "other"] += 1
 
 
-def _source(data: bytes) -> str | None:
-    """The original path of an image, from the note beside it; None if the note does not tell."""
+def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a sample, once all its members were seen."""
+    row = row | {"source": sample.source or row["source"]}
+    if sample.crc32 is not None and sample.crc32 != row["crc32"]:
+        row |= {"width": 0, "height": 0, "status": CHANGED}
+    return row
+
+
+def _told(data: bytes) -> tuple[str | None, int | None]:
+    """The original path of an image and its checksum when it was packed, from the note beside it, if told."""
     try:
-        source = json.loads(data).get("source")
+        note = json.loads(data)
+        source, crc32 = note.get("source"), note.get("crc32")
     except (ValueError, AttributeError, RecursionError):  # notes are free text to others
-        return None
-    return storable(source) if isinstance(source, str) and source else None
+        return None, None
+    is_checksum = type(crc32) is int and 0 <= crc32 < 1 << 32
+    return storable(source) if isinstance(source, str) and source else None, crc32 if is_checksum else None
 
 
 def _confused(tape: Tape, member: Member, how: str) -> DataError:

@@ -18,6 +18,8 @@ from rayscan.data.addresses import local_path, locate
 from rayscan.errors import DataError
 
 BLOCK = 512
+MAX_NOTE = 1 << 20
+"""Bytes of an extension header; names and numbers need a few hundred."""
 LOCAL_BUFFER = 1 << 20
 REMOTE_BUFFER = 8 << 20
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -124,6 +126,10 @@ def members(tape: Tape) -> Iterator[Member]:
         length = info.size if is_note else int(notes.get("size", info.size))
         length = 0 if info.type in _WITHOUT_CONTENT else length
         stop = start + -(-length // BLOCK) * BLOCK
+        if is_note and length > MAX_NOTE:
+            raise damaged(
+                tape, start, f"an extension header of {length:,} bytes, at most {MAX_NOTE:,} are read"
+            )
         if length < 0 or stop > tape.size:
             raise damaged(tape, start, f"{info.name!a} has {length:,} bytes, the file ends at {tape.size:,}")
         if is_note:

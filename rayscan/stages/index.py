@@ -118,11 +118,15 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     counts = {split: _count_ok(rows, split) for split in ("train", "eval")}
     members = sum((Counter(part.members) for part in parts), Counter())
     facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
+    facts["imageless"] = members["imageless"]
     artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
     for part in parts:
         for path in part.paths:
             draft.place.delete(path)
-    context.progress.finish(f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine")
+    bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
+    context.progress.finish(
+        f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
+    )
     return artifact
 
 

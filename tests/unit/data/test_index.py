@@ -63,7 +63,7 @@ def test_rows_are_train_then_eval_in_the_order_of_the_listing(tars, context_for)
         ("eval", 2, "b0"),
         ("eval", 2, "e"),
     ]
-    assert artifact.facts == {"train": 4, "eval": 2, "quarantined": 1, "cls": 3, "json": 0}
+    assert artifact.facts == {"train": 4, "eval": 2, "quarantined": 1, "cls": 3, "json": 0, "imageless": 0}
     for row in table:
         uri = [tars / "train-0.tar", tars / "train-1.tar", tars / "eval.tar"][row["shard"]]
         data = uri.read_bytes()[row["offset"] : row["offset"] + row["length"]]
@@ -263,7 +263,14 @@ def test_real_photographs(context_for):
     artifact = made(
         context_for(f"{folder}/imagenet-sample-00000{{0..2}}.tar", f"{folder}/imagenet-sample-000003.tar")
     )
-    assert artifact.facts == {"train": 300, "eval": 100, "quarantined": 0, "cls": 400, "json": 0}
+    assert artifact.facts == {
+        "train": 300,
+        "eval": 100,
+        "quarantined": 0,
+        "cls": 400,
+        "json": 0,
+        "imageless": 0,
+    }
     table = ImageTable.from_artifact(artifact)
     pixels = Reader(table).images([0, 399])
     assert [p.shape[:2] for p in pixels] == [(table.height[g], table.width[g]) for g in (0, 399)]

@@ -48,7 +48,7 @@ def test_offsets_lengths_and_checksums_point_at_the_images(tar):
     data = make_tar([m for n, m in enumerate(content) for m in (m, (f"img{n:03d}.cls", b"7"))])
     found = scan(tar(data))
     assert found.size == len(data) and found.sha256 == hashlib.sha256(data).hexdigest()
-    assert found.members == {"cls": 4, "json": 0, "other": 0}
+    assert found.members == {"cls": 4, "json": 0, "other": 0, "imageless": 0}
     rows = found.rows.to_pylist()
     assert [row["key"] for row in rows] == ["img000", "img001", "img002", "img003"]
     for row, (name, image) in zip(rows, content, strict=True):
@@ -140,7 +140,7 @@ def test_only_images_are_opened(tar, monkeypatch):
     original = Tape.read
     monkeypatch.setattr(Tape, "read", lambda self, n: read.append(original(self, n)) or read[-1])
     found = scan(tar(make_tar(content)))
-    assert found.members == {"cls": 0, "json": 0, "other": 2}
+    assert found.members == {"cls": 0, "json": 0, "other": 2, "imageless": 0}
     assert content[0][1] in read and not any(data in (b"\x80\x04payload", b"x", b"caption") for data in read)
 
 
