@@ -126,7 +126,9 @@ class Fleet:
         cpus = self.config.cpus_per_worker
         gpus = self.gpus_per_worker if uses_gpu else 0.0
         limit = max(2, IN_FLIGHT_PER_CPU * int(self.offer.cpus))
-        task = ray.remote(_call).options(num_cpus=cpus, num_gpus=gpus, max_retries=self.config.max_failures)
+        task = ray.remote(_call).options(
+            name=fn.__name__, num_cpus=cpus, num_gpus=gpus, max_retries=self.config.max_failures
+        )
         results: list[R | None] = [None] * len(items)
         running: dict[Any, int] = {}
         waiting = iter(range(len(items)))

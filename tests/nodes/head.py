@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,18 @@ class Head:
     def job(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
         """`ray job ...` against this head."""
         return self.run(str(RAY), "job", *arguments, timeout=timeout)
+
+    def ask(self, path: str) -> Any:
+        """JSON from the dashboard."""
+        token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+        request = urllib.request.Request(self.dashboard + path, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def nodes(self) -> set[str]:
+        """Identities of the nodes that are alive, the head among them."""
+        summary = self.ask("/nodes?view=summary")["summary"]
+        return {n["raylet"]["nodeId"] for n in summary if n["raylet"].get("state") == "ALIVE"}
 
     def run(self, *command: str, timeout: float) -> subprocess.CompletedProcess[str]:
         """Any command, from the root of the clone."""
@@ -112,6 +125,8 @@ def _environment(folder: Path, port: int, dashboard: int, *, is_autoscaling: boo
         "OMP_NUM_THREADS": "1",
         "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}",
     }
+    # Ray replaces a loopback address by an outward one, except where it allows one machine only.
+    environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if is_autoscaling:
         environment |= {
             "RAY_FAKE_CLUSTER": "1",

@@ -1,0 +1,61 @@
+"""A job on a cluster that has no worker when it comes: nodes appear, work, and leave.
+
+Real raylets on this machine, started and ended by Ray's autoscaler (v2) through its fake provider. The head
+offers no CPU, so whatever computes does so on nodes that were made for it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import rayscan
+from tests.nodes.head import HEAD_ID, ROOT, started
+from tests.nodes.test_full_imagenet_job import PHOTOS, TINY
+
+CPU_NODES = {"cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+LEAVE_SECONDS = 90.0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_nodes_come_for_a_job_and_leave_after_it(tmp_path: Path) -> None:
+    if not PHOTOS.is_dir():
+        pytest.skip(f"no ImageNet photos at {PHOTOS.relative_to(ROOT.parent)}")
+    out, log = tmp_path / "run", tmp_path / "log"
+    data = ["--data", f"{PHOTOS}/imagenet-sample-{{000000..000002}}.tar", "--out", str(out)]
+    evals = ["--eval-data", f"{PHOTOS}/imagenet-sample-{{000003..000004}}.tar"]
+    with started(num_cpus=0, node_types=CPU_NODES, idle_minutes=0.25) as head:
+        assert head.nodes() == {HEAD_ID}
+        seen: set[str] = set()
+        command = [str(ROOT / "jobs" / "full_imagenet.sh"), *TINY, *data, *evals]
+        with log.open("wb") as said:
+            follower = subprocess.Popen(command, cwd=ROOT, env=head.environment, stdout=said, stderr=said)
+        while follower.poll() is None:
+            seen |= head.nodes()
+            time.sleep(1)
+        said = log.read_text()
+        assert follower.returncode == 0, said[-6000:]
+        actors = head.ask("/api/v0/actors?limit=1000&detail=1")["result"]["result"]
+        places = {kind: {a["node_id"] for a in actors if a["class_name"] == kind} for kind in WORKERS}
+        tasks = head.ask("/api/v0/tasks?limit=5000&detail=1")["result"]["result"]
+        places |= {name: {t["node_id"] for t in tasks if t["name"] == name} for name in PARTS}
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while head.nodes() != {HEAD_ID}:
+            assert time.monotonic() < deadline, f"nodes stay: {head.nodes()}"
+            time.sleep(1)
+    print(said)
+    print(places)
+    assert len(seen - {HEAD_ID}) >= 2
+    for what, nodes in places.items():
+        assert nodes, f"no {what} was seen"
+        assert nodes <= seen - {HEAD_ID}, f"{what} ran on {nodes}"
+    assert rayscan.open(str(out)).assignments.num_rows == 500
+    assert rayscan.open(str(out)).neighbors.num_rows == 300
+
+
+WORKERS = ("RayTrainWorker", "ShardActor")
+PARTS = ("index_shard", "embed_part", "assign_part")
