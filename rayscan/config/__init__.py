@@ -71,8 +71,17 @@ class Recipe(Section):
         for key in ("num_neighbors", "head_num_neighbors"):
             asked = getattr(self.scan, key)
             require(
-                asked is None or 1 <= asked <= self.mine.num_neighbors,
+                asked is None or 0 <= asked <= self.mine.num_neighbors,
                 f"scan.{key}",
-                f"1..{self.mine.num_neighbors}, as mine.num_neighbors mines",
+                f"0..{self.mine.num_neighbors}, as mine.num_neighbors mines",
                 asked,
             )
+        heads_k = (
+            self.scan.num_neighbors if self.scan.head_num_neighbors is None else self.scan.head_num_neighbors
+        )
+        require(
+            self.scan.inputs == "images" or heads_k > 0 or self.embed.num_views > 1,
+            "embed.num_views",
+            ">= 2 where heads train on embeddings with K = 0: an image needs another view to agree with",
+            self.embed.num_views,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rayscan.sections import Section, require
+from rayscan.sections import Section, later, operational, require
 
 ViewKind = Literal["plain", "simclr", "randaugment", "digits"]
 """Augmentation families, see `data.views`."""
@@ -109,10 +109,32 @@ class ScanConfig(Section):
     """Optimizer of heads on cached embeddings."""
     heldout_fraction: float = 0.05
     """Seeded share of the train split kept out of the loss, for choosing the head."""
+    loss: Literal["scan", "pmi"] = later("scan")
+    """scan is Eq. 2; pmi the weighted pointwise mutual information of TEMI (arXiv 2303.17896)."""
+    neighbors_per_step: Literal["one", "all"] = later("one")
+    """One neighbor drawn per anchor and step, or the mean over all of them."""
+    include_self: bool = later(default=False)
+    """The image itself, in another view, counts among its neighbors, as in the published code."""
+    marginal: Literal["batch", "running"] = later("batch")
+    """Entropy of the mean over the global batch, or over many steps: for batches small beside C."""
+    marginal_decay: float = later(0.9)
+    """Decay per step of the running mean (marginal running, loss pmi)."""
+    prior: str | None = operational(None)
+    """File with the known share of each cluster, one number a line or a JSON list: the entropy becomes the
+    KL divergence to it. Its numbers, not its name, enter the fingerprint."""
+    heads_reduction: Literal["sum", "mean"] = later("sum")
+    """Sum the heads' losses, so that each learns as if alone, or average them."""
+    pmi_beta: float = later(0.6)
+    """Exponent of the pmi loss: 1 is plain PMI, less spreads clusters more evenly (beta)."""
+    teacher_decay: float = later(0.996)
+    """Decay per step of the averaged copy that teaches under the pmi loss."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.num_neighbors >= 1, "scan.num_neighbors", ">= 1", self.num_neighbors)
+        require(self.num_neighbors >= 0, "scan.num_neighbors", ">= 0", self.num_neighbors)
+        require(0 < self.pmi_beta <= 1, "scan.pmi_beta", "0 < beta <= 1", self.pmi_beta)
+        for key in ("marginal_decay", "teacher_decay"):
+            require(0 <= getattr(self, key) < 1, f"scan.{key}", "0 <= decay < 1", getattr(self, key))
         require(self.entropy_weight >= 0, "scan.entropy_weight", ">= 0", self.entropy_weight)
         require(self.num_heads >= 1, "scan.num_heads", ">= 1", self.num_heads)
         require(
@@ -152,10 +174,27 @@ class SelfLabelConfig(Section):
     """Decay per step of the averaged copy that is kept as the result; 0 keeps the student itself."""
     plateau_epochs: int = 20
     """Stop when the confident count has not grown by 0.1 % of the images for this many epochs."""
+    threshold_kind: Literal["fixed", "per_class"] = later("fixed")
+    """per_class lowers it for clusters with fewer confident images (FlexMatch, arXiv 2110.08263)."""
+    threshold_floor: float = later(0.5)
+    """A per-class threshold never falls below this."""
+    teacher: Literal["student", "average"] = later("student")
+    """Who labels the weak view: the net that learns, or its average (mean teacher, arXiv 1703.01780)."""
+    keep_better: bool = later(default=True)
+    """Keep the weights of scan if self-labelling lowered the label-free score, and say so."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         require(0 < self.threshold < 1, "selflabel.threshold", "between 0 and 1", self.threshold)
         require(self.epochs >= 0, "selflabel.epochs", ">= 0", self.epochs)
         require(0 <= self.ema_decay < 1, "selflabel.ema_decay", "0 <= decay < 1", self.ema_decay)
+        require(
+            0 < self.threshold_floor <= 1, "selflabel.threshold_floor", "0 < floor <= 1", self.threshold_floor
+        )
+        require(
+            self.teacher == "student" or self.ema_decay > 0,
+            "selflabel.teacher",
+            "student where selflabel.ema_decay is 0: there is no average then",
+            self.teacher,
+        )
         require(self.plateau_epochs >= 1, "selflabel.plateau_epochs", ">= 1", self.plateau_epochs)

@@ -1,6 +1,7 @@
 """Anchor and neighbor: which of its mined neighbors an image meets at a step (SCAN Eq. 2).
 
-Eq. 2 sums over all K neighbors; one drawn uniformly per anchor and step is its unbiased estimate.
+Eq. 2 sums over all K neighbors; one drawn uniformly per anchor and step is its unbiased estimate but for the
+factor K. At K = 0 an image meets itself in another view (Sec. 2.2).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class NeighborPairs:
     """Draw from the first so many."""
     seed: int
     """Seed of the draws."""
+    includes_self: bool = False
+    """The image itself counts as one more neighbor, before the first; at K = 0 it is the only one."""
 
     def __post_init__(self) -> None:
         """Check the table.
@@ -43,10 +46,10 @@ class NeighborPairs:
             raise DataError(
                 "anchors of the neighbor table are not ascending", expected="each gid once, in order"
             )
-        if not 1 <= self.num_neighbors <= self.ids.shape[1]:
+        if not 0 <= self.num_neighbors <= self.ids.shape[1]:
             raise ConfigError(
                 "fewer neighbors were mined than shall be used",
-                expected=f"1..{self.ids.shape[1]}",
+                expected=f"0..{self.ids.shape[1]}",
                 got=self.num_neighbors,
                 where="scan.num_neighbors",
                 fix="raise mine.num_neighbors or lower scan.num_neighbors",
@@ -54,6 +57,16 @@ class NeighborPairs:
 
     def draw(self, gids: Integers, epoch: int) -> Integers:
         """One neighbor of each anchor, int64 [B], uniform over its first `num_neighbors`.
+
+        Raises:
+            DataError: an anchor has no mined neighbors.
+        """
+        met = self.all(gids)
+        columns = choice(uniforms(self.seed, epoch, gids, 0, "neighbor", 1)[:, 0], met.shape[1])
+        return met[np.arange(len(gids)), columns]
+
+    def all(self, gids: Integers) -> Integers:
+        """All neighbors of each anchor, itself first where it counts: int64 [B, K'].
 
         Raises:
             DataError: an anchor has no mined neighbors.
@@ -71,5 +84,6 @@ class NeighborPairs:
                 got=f"gid {gids[~known][0]}",
                 fix="mine again on the present index",
             )
-        columns = choice(uniforms(self.seed, epoch, gids, 0, "neighbor", 1)[:, 0], self.num_neighbors)
-        return self.ids[rows, columns]
+        near = self.ids[rows, : self.num_neighbors]
+        is_met = self.includes_self or self.num_neighbors == 0
+        return np.concatenate([gids[:, None], near], axis=1) if is_met else near

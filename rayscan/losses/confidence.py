@@ -7,10 +7,34 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def confident(weak_logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Pseudo-labels of the weak view: [B, C] -> labels [B] int64 and mask [B], true above the threshold."""
+def confident(weak_logits: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Pseudo-labels of the weak view: [B, C] -> labels [B] int64 and mask [B], true above the threshold.
+
+    Args:
+        weak_logits: [B, C].
+        threshold: One for all clusters, or one for each [C].
+    """
     best, labels = weak_logits.softmax(-1).max(-1)
-    return labels, best > threshold
+    return labels, best > (threshold[labels] if isinstance(threshold, Tensor) else threshold)
+
+
+def class_thresholds(counts: Tensor, num_images: int, threshold: float, floor: float) -> Tensor:
+    """One threshold per cluster, lower where few images are confident (FlexMatch, arXiv 2110.08263).
+
+    b_c = counts_c / max(max counts, images that are not confident), T_c = threshold * b_c / (2 - b_c).
+    Deviation: a floor, since a cluster nobody is sure of would else take any image.
+
+    Args:
+        counts: Images above `threshold` in each cluster, over all workers [C].
+        num_images: Images that were looked at.
+        threshold: Of the cluster learnt best.
+        floor: Least value.
+
+    Returns:
+        [C].
+    """
+    beta = counts / torch.clamp(counts.max(), min=(num_images - counts.sum()).clamp(min=1))
+    return torch.clamp(threshold * beta / (2 - beta), min=floor)
 
 
 def class_weights(counts: Tensor, *, is_balanced: bool) -> Tensor:

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rayscan.losses.scan import consistency, scan_loss
+from rayscan.losses.scan import scan_loss
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
 
 GRAPH_NEIGHBORS = 5
 MAX_ANCHORS = 5_000
+BLOCK_BYTES = 32_000_000
+"""Memory of one block of edges or nodes in float64."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,38 @@ class HeldoutGraph:
         anchors = np.repeat(np.searchsorted(everyone, chosen), near.shape[1])
         return cls(everyone, anchors, np.searchsorted(everyone, near.ravel()))
 
-    def losses(self, logits: Tensor) -> Tensor:
-        """Loss per head, lower is better: [H, U, C] logits of `gids` -> [H] float64."""
-        wide = logits.double()
-        device = logits.device
-        anchors = wide[:, torch.as_tensor(self.anchors, device=device)]
-        neighbors = wide[:, torch.as_tensor(self.neighbors, device=device)]
-        agreement = consistency(anchors, neighbors) / len(self.anchors)
-        return scan_loss(agreement, anchors.softmax(-1).mean(1), entropy_weight=1.0)
+    def losses(self, logits: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Loss per head, lower is better: [H, U, C] logits of `gids` -> [H] float64.
+
+        log <p, q> = logsumexp(x + y) - logsumexp(x) - logsumexp(y), so each node is normalised once. Nodes
+        and edges go by in blocks: memory beside the logits does not grow with them.
+
+        Args:
+            logits: [H, U, C].
+            prior: Known share of each cluster [C], see `losses.scan.spread`.
+        """
+        num_heads, num_nodes, num_clusters = logits.shape
+        size = max(1, BLOCK_BYTES // (8 * num_heads * num_clusters))
+        anchors = torch.as_tensor(self.anchors, device=logits.device)
+        neighbors = torch.as_tensor(self.neighbors, device=logits.device)
+        share = torch.bincount(anchors, minlength=num_nodes).double() / len(anchors)
+        normalizers = logits.new_empty((num_heads, num_nodes), dtype=torch.float64)
+        mean_probs = logits.new_zeros((num_heads, num_clusters), dtype=torch.float64)
+        for part in _blocks(num_nodes, size):
+            wide = logits[:, part].double()
+            normalizers[:, part] = wide.logsumexp(-1)
+            probs = (wide - normalizers[:, part].unsqueeze(-1)).exp_()  # not in place: wide may be logits
+            mean_probs += torch.einsum("huc,u->hc", probs, share[part])
+        log_dots = logits.new_zeros(num_heads, dtype=torch.float64)
+        for part in _blocks(len(anchors), size):
+            a, n = anchors[part], neighbors[part]
+            both = logits[:, a].double().add_(logits[:, n]).logsumexp(-1)
+            log_dots += (both - normalizers[:, a] - normalizers[:, n]).sum(-1)
+        return scan_loss(-log_dots / len(anchors), mean_probs, 1.0, prior)
+
+
+def _blocks(count: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def split_heldout(gids: Gids, fraction: float, permutation: Gids) -> tuple[Gids, Gids]:

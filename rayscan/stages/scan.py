@@ -9,30 +9,28 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rayscan import comms
 from rayscan.artifacts import Artifact, FileEntry, Step
-from rayscan.config import Recipe
-from rayscan.data.keyed import permutation
-from rayscan.data.order import Order, rank_slice
+from rayscan.config import Recipe, ScanConfig
+from rayscan.data.order import Order
 from rayscan.data.pairs import NeighborPairs
 from rayscan.engine.feed import OrderedFeed
-from rayscan.engine.forward import forward
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, under, unpack
 from rayscan.fleet.train import Worker, train
 from rayscan.nets.heads import ClusterHeads
-from rayscan.nets.modes import evaluating
 from rayscan.objectives.best import BestHead
+from rayscan.objectives.pair_losses import pair_loss
 from rayscan.objectives.scan import Scan, ScanHeads
-from rayscan.objectives.selection import HeldoutGraph, split_heldout
+from rayscan.objectives.selection import HeldoutGraph
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
+from rayscan.stages.judging import graph_logits, held_out, neighbor_ids
 from rayscan.stages.models import build_cluster_net, feature_net, with_seed
+from rayscan.stages.prior import prior_tensor, read_prior
 from rayscan.stages.training import (
     Gids,
     TrainJob,
@@ -58,6 +56,8 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
         "seed": recipe.seed,
         "images": semantic(recipe.images),
     }
+    if (prior := read_prior(recipe, recipe.scan.prior)) is not None:
+        config["prior"] = prior
     return Step(
         NAME, SCHEMA, config, {name: done[name].identity for name in ("index", "pretext", "embed", "mine")}
     )
@@ -88,14 +88,6 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = draft.commit(kept, facts=facts)
     context.clear(step)
     return artifact
-
-
-def neighbor_ids(mine: Artifact, num_neighbors: int) -> tuple[Gids, Gids]:
-    """Gids [N] and their first `num_neighbors` neighbors [N, K]."""
-    table = mine.read_table("neighbors.parquet", columns=["gid", "ids"])
-    gids = table.column("gid").to_numpy()
-    flat = table.column("ids").combine_chunks().flatten().to_numpy()
-    return gids, np.ascontiguousarray(flat.reshape(len(gids), -1)[:, :num_neighbors])
 
 
 def train_heads(job: TrainJob) -> None:
@@ -132,22 +124,24 @@ def fit_heads(
     """
     recipe, settings = job.recipe, job.recipe.scan
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    num_neighbors = settings.head_num_neighbors or settings.num_neighbors
+    asked = settings.head_num_neighbors
+    num_neighbors = settings.num_neighbors if asked is None else asked
     trained, graph, pairs = _graph(job, features.gids, num_neighbors)
     with_seed(recipe.seed, "heads")
     assert recipe.num_clusters is not None
     heads = ClusterHeads(settings.num_heads, features.dim, recipe.num_clusters).to(device)
     watched = features.plain(graph.gids).to(device)
+    prior = prior_tensor(read_prior(recipe, settings.prior), device)
 
     def judge(net: nn.Module) -> Tensor:
         with torch.no_grad():
-            return graph.losses(net(watched))
+            return graph.losses(net(watched), prior)
 
     def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
-        near = pairs.draw(mine, epoch)
+        near = neighbors_of(settings, pairs, mine, epoch)
         return {"anchors": features.drawn(mine, epoch, 0), "neighbors": features.drawn(near, epoch, 1)}
 
-    objective = ScanHeads(heads, settings.entropy_weight, judge, judge_every=1)
+    objective = ScanHeads(heads, pair_loss(settings, prior), judge, 1, settings.teacher_decay)
     feed = OrderedFeed(
         Order(trained, settings.head_batch_size, recipe.seed), make, device=device, ahead=False
     )
@@ -170,26 +164,19 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     net = net.to(worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = job.view_loader(worker.device)
 
+    prior = prior_tensor(read_prior(recipe, settings.prior), worker.device)
+
     def judge(module: nn.Module) -> Tensor:
-        mine = rank_slice(graph.gids, worker.rank, worker.world_size)
-        with evaluating(module):
-            rows = forward(
-                lambda pixels: module(pixels).transpose(0, 1),
-                loader.plain,
-                mine,
-                batch_size=256,
-                device=worker.device,
-            )
-        gathered: Tensor = comms.all_gather_with_grad(rows.to(worker.device))
-        return graph.losses(gathered.transpose(0, 1))
+        return graph.losses(graph_logits(module, graph, loader, worker.device), prior)
 
     def make(epoch: int, mine: Gids) -> dict[str, Tensor]:
-        near = pairs.draw(mine, epoch)
+        near = neighbors_of(settings, pairs, mine, epoch)
         anchors = loader.views(mine, settings.views, epoch, views=(0,))[0]
         return {"anchors": anchors, "neighbors": loader.views(near, settings.views, epoch, views=(1,))[0]}
 
     every = max(1, math.ceil(settings.epochs / LOOKS_ON_IMAGES))
-    objective = Scan(net, settings.entropy_weight, judge, every, is_head_only=settings.update == "head")
+    loss, is_head_only = pair_loss(settings, prior), settings.update == "head"
+    objective = Scan(net, loss, judge, every, settings.teacher_decay, is_head_only=is_head_only)
     feed = OrderedFeed(Order(trained, settings.batch_size, recipe.seed), make, device=worker.device)
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
     history = job.fit(objective, feed, loop, worker.report)
@@ -205,13 +192,17 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     return {"files": entries_to_json(files), "facts": {} if starts_from_heads else facts}
 
 
+def neighbors_of(settings: ScanConfig, pairs: NeighborPairs, gids: Gids, epoch: int) -> Gids:
+    """Gids whom the anchors meet at a step: one each [B], or all of them, anchor by anchor [B K]."""
+    return pairs.draw(gids, epoch) if settings.neighbors_per_step == "one" else pairs.all(gids).ravel()
+
+
 def _graph(job: TrainJob, gids: Gids, num_neighbors: int) -> tuple[Gids, HeldoutGraph, NeighborPairs]:
     """Gids in the loss, the held-out graph, and the pairs one is drawn from."""
     recipe = job.recipe
     known, ids = neighbor_ids(job.inputs["mine"], max(num_neighbors, 5))
-    order = permutation(recipe.seed, -1, len(gids))  # epoch -1: no epoch of any training
-    trained, heldout = split_heldout(gids, recipe.scan.heldout_fraction, order)
-    pairs = NeighborPairs(known, ids, num_neighbors, recipe.seed)
+    trained, heldout = held_out(recipe, gids)
+    pairs = NeighborPairs(known, ids, num_neighbors, recipe.seed, includes_self=recipe.scan.include_self)
     return trained, HeldoutGraph.build(heldout, known, ids), pairs
 
 

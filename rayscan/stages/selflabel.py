@@ -1,4 +1,8 @@
-"""Stage selflabel: what the classifier is sure of teaches it the rest (SCAN Sec. 2.3)."""
+"""Stage selflabel: what the classifier is sure of teaches it the rest (SCAN Sec. 2.3).
+
+It leaves no run worse than it found it by the label-free score on the held-out graph: where that fell, the
+weights of scan are kept, and the facts and the terminal say so.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
+from rayscan.stages.judging import graph_logits, graph_score, heldout_graph
 from rayscan.stages.models import load_cluster_net, load_heads
 from rayscan.stages.training import (
     Gids,
@@ -33,7 +38,7 @@ from rayscan.stages.training import (
 )
 
 NAME = "selflabel"
-SCHEMA = 1
+SCHEMA = 2  # 2: the guard
 MODEL = "model.safetensors"
 
 
@@ -45,7 +50,8 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
 
 def _inputs(recipe: Recipe) -> tuple[str, ...]:
     is_cached = recipe.selflabel.inputs == "embeddings"
-    return ("index", "pretext", "embed", "scan") if is_cached else ("index", "pretext", "scan")
+    inputs = ("index", "pretext", "embed", "scan") if is_cached else ("index", "pretext", "scan")
+    return (*inputs, "mine") if recipe.selflabel.keep_better else inputs
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -69,6 +75,12 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     context.clear(step)
     confident = returned["facts"]["confident"]
     context.progress.finish(f"{len(confident)} epochs, {confident[-1]:,} images confident")
+    guard = returned["facts"].get("guard")
+    if guard and not guard["kept_new"]:
+        context.progress.say(
+            f"  {NAME}: the label-free score fell from {guard['before']:.4f} to {guard['after']:.4f}; the "
+            "weights of scan are kept (--selflabel.no-keep-better takes the new ones)"
+        )
     return artifact
 
 
@@ -95,7 +107,17 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     feed = OrderedFeed(Order(gids, settings.batch_size, recipe.seed), make, device=worker.device)
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
     history = job.fit(objective, feed, loop, worker.report)
-    return {} if worker.rank else _result(job, objective, objective.average.state_dict(), history)
+    guard = None
+    if settings.keep_better:
+        graph = heldout_graph(recipe, job.inputs["mine"], gids)
+        before = load_cluster_net(recipe, job.inputs["pretext"], job.inputs["scan"]).to(worker.device)
+        guard = _guard(
+            *(
+                graph_score(graph, graph_logits(module, graph, loader, worker.device))
+                for module in (before, objective.average)
+            )
+        )
+    return {} if worker.rank else _result(job, objective, objective.average.state_dict(), history, guard)
 
 
 def train_head(job: TrainJob) -> dict[str, Any]:
@@ -104,7 +126,17 @@ def train_head(job: TrainJob) -> dict[str, Any]:
     objective, history = fit_head(job, features, load_heads(job.inputs["scan"]))
     whole = unpack(job.inputs["scan"].read(MODEL))
     whole |= {f"heads.{k}": v for k, v in objective.average.state_dict().items()}
-    return _result(job, objective, whole, history)
+    guard = None
+    if job.recipe.selflabel.keep_better:
+        graph = heldout_graph(job.recipe, job.inputs["mine"], features.gids)
+        watched = features.plain(graph.gids)
+        with torch.no_grad():
+            before, after = (
+                graph_score(graph, head.cpu()(watched))
+                for head in (load_heads(job.inputs["scan"]), objective.average)
+            )
+        guard = _guard(before, after)
+    return _result(job, objective, whole, history, guard)
 
 
 def fit_head(job: TrainJob, features: CachedFeatures, head: ClusterHeads) -> tuple[SelfLabel, History]:
@@ -129,12 +161,22 @@ def fit_head(job: TrainJob, features: CachedFeatures, head: ClusterHeads) -> tup
     return objective, job.fit(objective, feed, loop, lambda _: None)
 
 
+def _guard(before: float, after: float) -> dict[str, Any]:
+    """The label-free scores of the model found and the model made, and whether the latter is kept."""
+    return {"score": "nmi_nn", "before": before, "after": after, "kept_new": after >= before}
+
+
 def _result(
-    job: TrainJob, objective: SelfLabel, weights: Mapping[str, Tensor], history: History
+    job: TrainJob,
+    objective: SelfLabel,
+    weights: Mapping[str, Tensor],
+    history: History,
+    guard: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    is_kept = guard is None or guard["kept_new"]
     files = {
-        MODEL: job.draft.write(MODEL, pack(weights)),
+        MODEL: job.draft.write(MODEL, pack(weights) if is_kept else job.inputs["scan"].read(MODEL)),
         "metrics.parquet": job.draft.write_table("metrics.parquet", metrics_table(history)),
     }
-    facts = {"epochs": len(objective.history), "confident": objective.history}
+    facts = {"epochs": len(objective.history), "confident": objective.history, "guard": guard}
     return {"files": entries_to_json(files), "facts": facts}

@@ -15,6 +15,7 @@ from rayscan.config import SelfLabelConfig
 from rayscan.nets.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d
 from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectionHead
 from rayscan.objectives.base import Objective
+from rayscan.objectives.pair_losses import PairLoss, PmiLoss, ScanLoss
 from rayscan.objectives.scan import Scan
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.objectives.simclr import SimCLR, SimCLRNet
@@ -48,12 +49,35 @@ def cluster_net(heads: int) -> ClusterNet:
     return ClusterNet(backbone(), ClusterHeads(heads, 16, C), is_normalized=False).double()
 
 
+def paired(loss: PairLoss) -> Objective:
+    return Scan(cluster_net(3), loss, lambda net: torch.zeros(3), 1, 0.9, is_head_only=False)
+
+
 def scan() -> Objective:
-    return Scan(cluster_net(3), 2.0, lambda net: torch.zeros(3), 1, is_head_only=False)
+    return paired(ScanLoss(2.0))
+
+
+def scan_running() -> Objective:
+    prior = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    return paired(ScanLoss(2.0, reduction="mean", prior=prior, marginal_decay=0.8))
+
+
+def pmi() -> Objective:
+    return paired(PmiLoss(0.6, 0.8))
 
 
 def selflabel() -> Objective:
     return SelfLabel(cluster_net(1), SelfLabelConfig(threshold=0.27, ema_decay=0.9), num_images=B)
+
+
+def selflabel_taught() -> Objective:
+    settings = SelfLabelConfig(
+        threshold=0.27, ema_decay=0.9, teacher="average", threshold_kind="per_class", threshold_floor=0.1
+    )
+    return SelfLabel(cluster_net(1), settings, num_images=B * STEPS // 2)
+
+
+BUILDS = (simclr, scan, scan_running, pmi, selflabel, selflabel_taught)
 
 
 def pixels(step: int, name: str) -> torch.Tensor:
@@ -65,7 +89,9 @@ def pixels(step: int, name: str) -> torch.Tensor:
 
 def batch_of(step: int, mine: slice) -> dict[str, Any]:
     batch: dict[str, Any] = {"views": pixels(step, "views")[:, mine], "count": B}
-    return batch | {name: pixels(step, name)[mine] for name in ("anchors", "neighbors", "weak", "strong")}
+    batch |= {name: pixels(step, name)[mine] for name in ("anchors", "weak", "strong")}
+    two = torch.stack([pixels(step, "neighbors"), pixels(step, "more")], dim=1)[mine]  # K = 2 of each anchor
+    return {**batch, "neighbors": two.flatten(0, 1)}
 
 
 def train(rank: int, build: Callable[[], Objective], edges: list[int]) -> dict[str, Any]:
@@ -82,24 +108,43 @@ def train(rank: int, build: Callable[[], Objective], edges: list[int]) -> dict[s
         optimizer.zero_grad()
         objective.after_step()
         losses.append(float(comms.all_reduce(terms.total.detach().clone())))
+        if step == STEPS // 2 and isinstance(objective, SelfLabel):
+            objective.end_epoch(0, is_last=False)  # per-class thresholds begin
     end = objective.end_epoch(0, is_last=True).metrics if isinstance(objective, SelfLabel) else {}
     state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
     return {"losses": losses, "gradients": gradients, "state": state, "end": dict(end)}
 
 
-@pytest.mark.parametrize("build", [simclr, scan, selflabel])
-@pytest.mark.parametrize("edges", [[0, 4, B], [0, 2, 7, B]])
-def test_workers_equal_one(build: Callable[[], Objective], edges: list[int]) -> None:
+def train_all(rank: int, edges: list[int]) -> dict[str, dict[str, Any]]:
+    """Every objective in one world: starting one costs more than training."""
+    return {build.__name__: train(rank, build, edges) for build in BUILDS}
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, dict[str, Any]]:
+    """What one worker does with whole batches."""
+    return train_all(0, [0, B])
+
+
+@pytest.fixture(scope="module", params=[[0, 4, B], [0, 2, 7, B]], ids=["two", "three"])
+def together(request: pytest.FixtureRequest) -> list[dict[str, dict[str, Any]]]:
+    """What two and three workers do, by rank."""
+    return run_in_world(len(request.param) - 1, train_all, request.param)
+
+
+@pytest.mark.parametrize("name", [build.__name__ for build in BUILDS])
+def test_workers_equal_one(
+    name: str, alone: dict[str, dict[str, Any]], together: list[dict[str, dict[str, Any]]]
+) -> None:
     """Losses, gradients, weights and normalisation statistics over 20 steps (rtol 1e-9)."""
-    alone = train(0, build, [0, B])
-    together = run_in_world(len(edges) - 1, train, build, edges)
-    for worker in together:
-        np.testing.assert_allclose(worker["losses"], alone["losses"], rtol=1e-9)
+    one = alone[name]
+    for worker in (found[name] for found in together):
+        np.testing.assert_allclose(worker["losses"], one["losses"], rtol=1e-9)
         for part in ("gradients", "state"):
-            assert worker[part].keys() == alone[part].keys()
-            for key, value in alone[part].items():
+            assert worker[part].keys() == one[part].keys()
+            for key, value in one[part].items():
                 np.testing.assert_allclose(
                     worker[part][key], value, rtol=1e-9, atol=1e-12, err_msg=f"{part} {key}"
                 )
-        assert worker["end"] == alone["end"]
-    assert alone["losses"][0] != alone["losses"][-1]
+        assert worker["end"] == one["end"]
+    assert one["losses"][0] != one["losses"][-1]

@@ -43,7 +43,11 @@ REFUSALS: list[tuple[Callable[..., Any], dict[str, Any], str, str]] = [
     (EmbedConfig, {"rows_per_part": 0}, "embed.rows_per_part", ">= 1"),
     (MineConfig, {"num_neighbors": 4}, "mine.num_neighbors", ">= 5"),
     (MineConfig, {"num_shards": 0}, "mine.num_shards", ">= 1"),
-    (ScanConfig, {"num_neighbors": 0}, "scan.num_neighbors", ">= 1"),
+    (ScanConfig, {"num_neighbors": -1}, "scan.num_neighbors", ">= 0"),
+    (ScanConfig, {"pmi_beta": 0.0}, "scan.pmi_beta", "0 < beta <= 1"),
+    (ScanConfig, {"marginal_decay": 1.0}, "scan.marginal_decay", "< 1"),
+    (SelfLabelConfig, {"threshold_floor": 0.0}, "selflabel.threshold_floor", "0 < floor"),
+    (SelfLabelConfig, {"ema_decay": 0.0, "teacher": "average"}, "selflabel.teacher", "student where"),
     (ScanConfig, {"entropy_weight": -0.1}, "scan.entropy_weight", ">= 0"),
     (ScanConfig, {"num_heads": 0}, "scan.num_heads", ">= 1"),
     (ScanConfig, {"head_epochs": 0}, "scan.epochs", ">= 1"),
@@ -58,7 +62,7 @@ REFUSALS: list[tuple[Callable[..., Any], dict[str, Any], str, str]] = [
         Recipe,
         {"name": "x", "mine": MineConfig(num_neighbors=10)},
         "scan.num_neighbors",
-        "1..10, as mine.num_neighbors",
+        "0..10, as mine.num_neighbors",
     ),
 ]
 
@@ -85,7 +89,7 @@ ACCEPTED: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (OptimizerConfig, {"weight_decay": 0.0, "final_fraction": 1.0}),
     (PretextConfig, {"epochs": 1, "batch_size": 2, "projection_dim": 2}),
     (MineConfig, {"num_neighbors": 5, "num_shards": 1}),
-    (ScanConfig, {"num_neighbors": 1, "entropy_weight": 0.0, "heldout_fraction": 0.499}),
+    (ScanConfig, {"num_neighbors": 0, "entropy_weight": 0.0, "heldout_fraction": 0.499}),
     (SelfLabelConfig, {"epochs": 0, "ema_decay": 0.0}),
     (Recipe, {"name": "x", "num_clusters": 2}),
     (Recipe, {"name": "x", "mine": MineConfig(num_neighbors=20)}),
@@ -123,6 +127,7 @@ OPERATIONAL = {
     "mine.num_shards",
     "mine.query_block",
     "assign.batch_size",
+    "scan.prior",  # a path: the numbers in the file enter the fingerprint
     *(f"fleet.{field.name}" for field in dataclasses.fields(FleetConfig)),
 }
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from rayscan.losses.confidence import class_weights, confident, weighted_cross_entropy
+from rayscan.losses.confidence import class_thresholds, class_weights, confident, weighted_cross_entropy
 from rayscan.losses.nt_xent import nt_xent
-from rayscan.losses.scan import consistency, entropy, scan_loss
+from rayscan.losses.pmi import pmi_loss
+from rayscan.losses.scan import consistency, entropy, scan_loss, spread
 
 
 def naive_nt_xent(views: np.ndarray, temperature: float) -> float:
@@ -124,3 +125,81 @@ def test_weighted_cross_entropy_equals_naive() -> None:
         torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(weights)
     )
     assert float(ours) == pytest.approx(naive, rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 5.0])
+def test_scan_at_one_hot_predictions(weight: float) -> None:
+    """Pairs that agree cost nothing; clusters of shares 1/2, 1/4, 1/4 have an entropy of 1.5 log 2."""
+    logits = 200.0 * torch.eye(3, dtype=torch.float64)[[0, 0, 1, 2]].unsqueeze(0)
+    loss = scan_loss(consistency(logits, logits) / 4, logits.softmax(-1).mean(1), weight)
+    assert float(loss) == pytest.approx(-weight * 1.5 * math.log(2), abs=1e-12)
+
+
+def test_scan_with_all_neighbors_is_the_mean_over_them() -> None:
+    """Broadcast over K neighbors equals one pair at a time."""
+    rng = np.random.default_rng(4)
+    anchors, neighbors = rng.normal(size=(2, 5, 3)), rng.normal(size=(2, 5, 4, 3))
+    ours = consistency(torch.from_numpy(anchors).unsqueeze(2), torch.from_numpy(neighbors)) / 20
+    for head in range(2):
+        naive = [
+            naive_scan(anchors[head, b : b + 1], neighbors[head, b, k : k + 1], 0.0)
+            for b in range(5)
+            for k in range(4)
+        ]
+        assert float(ours[head]) == pytest.approx(sum(naive) / 20, rel=1e-12)
+
+
+def test_spread_with_a_prior_is_minus_the_kl_divergence() -> None:
+    """0 where the mean is the prior; entropy less log C for the uniform prior; else term by term."""
+    prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    mean = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]], dtype=torch.float64)
+    kl = sum(m * math.log(m / r) for m, r in zip([0.2, 0.2, 0.6], [0.5, 0.3, 0.2], strict=True))
+    assert spread(mean, prior).tolist() == pytest.approx([0.0, -kl], abs=1e-12)
+    uniform = torch.full((3,), 1 / 3, dtype=torch.float64)
+    assert spread(mean, uniform).tolist() == pytest.approx((entropy(mean) - math.log(3)).tolist())
+
+
+def naive_pmi_loss(s: np.ndarray, t: np.ndarray, marginal: np.ndarray, beta: float) -> float:
+    """TEMI, one pair at a time: s, t [2, H, B, C] probabilities; mean over pairs, summed over heads."""
+    _, num_heads, b, c = s.shape
+    total = 0.0
+    for i in range(b):
+        weight = sum(t[0, h, i] @ t[1, h, i] for h in range(num_heads)) / num_heads
+        for h in range(num_heads):
+            for x, y in ((0, 1), (1, 0)):
+                inside = sum((s[x, h, i, k] * t[y, h, i, k]) ** beta / marginal[h, k] for k in range(c))
+                total -= 0.5 * weight * math.log(inside)
+    return total / b
+
+
+@pytest.mark.parametrize("beta", [0.6, 1.0])
+def test_pmi_equals_naive(beta: float) -> None:
+    rng = np.random.default_rng(7)
+    s, t = (torch.from_numpy(rng.normal(size=(2, 3, 6, 4)) * 2) for _ in range(2))
+    marginal = torch.from_numpy(rng.dirichlet(np.ones(4), size=3))
+    ours = pmi_loss((s[0], s[1]), (t[0], t[1]), marginal, beta).sum() / 6
+    naive = naive_pmi_loss(s.softmax(-1).numpy(), t.softmax(-1).numpy(), marginal.numpy(), beta)
+    assert float(ours) == pytest.approx(naive, rel=1e-12)
+
+
+def test_pmi_at_uniform_and_at_one_hot() -> None:
+    """Uniform, beta 1: sum_c C^-2 * C = 1, so 0. One-hot and equal: -log of the cluster's share, weight 1."""
+    uniform, shares = torch.zeros(1, 4, 5, dtype=torch.float64), torch.full((1, 5), 0.2, dtype=torch.float64)
+    assert float(pmi_loss((uniform,) * 2, (uniform,) * 2, shares, 1.0)) == pytest.approx(0, abs=1e-12)
+    one_hot = 200.0 * torch.eye(5, dtype=torch.float64).unsqueeze(0)
+    assert float(pmi_loss((one_hot,) * 2, (one_hot,) * 2, shares, 0.6) / 5) == pytest.approx(-math.log(5))
+
+
+def test_class_thresholds() -> None:
+    """FlexMatch by hand: 40 confident in the best cluster, b = 1, 1/2, 0 -> T, T / 3, the floor."""
+    counts = torch.tensor([40.0, 20.0, 0.0], dtype=torch.float64)
+    found = class_thresholds(counts, num_images=70, threshold=0.9, floor=0.2)
+    assert found.tolist() == pytest.approx([0.9, 0.3, 0.2])
+    few = class_thresholds(counts, num_images=160, threshold=0.9, floor=0.01)  # 100 are not confident
+    assert few.tolist() == pytest.approx([0.9 * 0.4 / 1.6, 0.9 * 0.2 / 1.8, 0.01])
+
+
+def test_confident_with_one_threshold_per_cluster() -> None:
+    probs = torch.tensor([[0.7, 0.3], [0.35, 0.65]], dtype=torch.float64)
+    _, mask = confident(probs.log(), torch.tensor([0.8, 0.6], dtype=torch.float64))
+    assert mask.tolist() == [False, True]
