@@ -18,7 +18,19 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.run import record, require_clusters
 from rayscan.sections import require
-from rayscan.stages import assign, embed, evaluate, index, labels, mine, pretext, report, scan, selflabel
+from rayscan.stages import (
+    assign,
+    embed,
+    evaluate,
+    index,
+    labels,
+    mine,
+    pretext,
+    report,
+    scan,
+    sela,
+    selflabel,
+)
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.progress import Progress
 from rayscan.storage import Place
@@ -35,7 +47,10 @@ RIVER: tuple[ModuleType, ...] = (
     evaluate,
     report,
 )
-RIVERS: dict[str, tuple[ModuleType, ...]] = {"scan": RIVER}
+RIVERS: dict[str, tuple[ModuleType, ...]] = {
+    "scan": RIVER,
+    "sela": (index, pretext, embed, mine, sela, assign, labels, evaluate, report),
+}
 """Stages of each `Recipe.method`, in order."""
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rayscan.config.learning import OptimizerConfig, PretextConfig, ScanConfig, SelfLabelConfig, ViewKind
+from rayscan.config.sela import SelaConfig
 from rayscan.config.working import (
     AssignConfig,
     EmbedConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "Recipe",
     "ReportConfig",
     "ScanConfig",
+    "SelaConfig",
     "SelfLabelConfig",
     "ViewKind",
 ]
@@ -47,7 +49,7 @@ class Recipe(Section):
     """Recipe the settings started from."""
     num_clusters: int | None = None
     """Clusters to form (C)."""
-    method: Literal["scan"] = later("scan")
+    method: Literal["scan", "sela"] = later("scan")
     """How images are put into clusters, see `pipeline.RIVERS`."""
     seed: int = 0
     """Seed of every random choice."""
@@ -57,6 +59,7 @@ class Recipe(Section):
     mine: MineConfig = MineConfig()
     scan: ScanConfig = ScanConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
+    sela: SelaConfig = SelaConfig()
     assign: AssignConfig = AssignConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()

@@ -18,7 +18,7 @@ from rayscan.sections import semantic
 from rayscan.storage import Place
 
 METRICS = ("acc", "many_to_one", "top5", "nmi", "ami", "ari")
-METHODS = ("scan", "scan_before_selflabel", "kmeans")
+METHODS = ("scan", "scan_before_selflabel", "sela", "kmeans")
 SPLITS = ("eval", "train")
 APART = ("seed", "report")
 """Settings that part no groups."""

@@ -32,7 +32,12 @@ METRICS = {
     "ami": "AMI",
     "ari": "ARI",
 }
-METHODS = {"scan": "SCAN", "scan_before_selflabel": "SCAN before self-labelling", "kmeans": "k-means"}
+METHODS = {
+    "scan": "SCAN",
+    "scan_before_selflabel": "SCAN before self-labelling",
+    "sela": "SeLa",
+    "kmeans": "k-means",
+}
 SPLITS = ("eval", "train")
 MAX_CONFUSIONS = 12
 

@@ -26,7 +26,7 @@ from rayscan.stages.unkeyed import Unkeyed
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
-MODEL_STAGES = {"scan": "selflabel"}
+MODEL_STAGES = {"scan": "selflabel", "sela": "sela"}
 """`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
 

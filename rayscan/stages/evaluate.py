@@ -4,6 +4,7 @@
       splits: eval, train -> images, labelled
                              methods: the run's own, kmeans -> acc, many_to_one, nmi, ami, ari, purity, top5
                              per_cluster: rows of metrics.scores.per_cluster
+                             calibration: see metrics.calibration
                              confusion: clusters, classes, counts [C', L], empty clusters left out
       neighbor_purity: K -> share      label_free: used_clusters, balance, largest_share, nmi_nn (train split)
 
@@ -25,7 +26,8 @@ from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
 from rayscan.errors import DataError
 from rayscan.metrics import label_free
-from rayscan.metrics.assignment import hungarian, top_accuracy
+from rayscan.metrics.assignment import hungarian, majority, top_accuracy
+from rayscan.metrics.calibration import calibration
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import partition_scores, per_cluster
@@ -55,6 +57,8 @@ class Assigned:
     """eval or train, [n]."""
     best: Ints
     """The most probable clusters, best first, int64 [n, T] with T <= 5."""
+    confidence: NDArray[np.float32]
+    """Probability of the best [n]."""
 
     @property
     def clusters(self) -> Ints:
@@ -134,9 +138,10 @@ def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> d
 
 def read_assigned(assign: Artifact) -> Assigned:
     """What the assign stage wrote."""
-    table = assign.read_table("assignments.parquet", columns=["gid", "split", "top5"])
+    table = assign.read_table("assignments.parquet", columns=["gid", "split", "top5", "confidence"])
     best = _lists(table.column("top5"))
-    return Assigned(table.column("gid").to_numpy(), table.column("split").to_numpy(), best.astype(np.int64))
+    gids, split, confidence = (table.column(name).to_numpy() for name in ("gid", "split", "confidence"))
+    return Assigned(gids, split, best.astype(np.int64), confidence)
 
 
 def read_classes(labels: Artifact, num_images: int) -> Classes:
@@ -191,10 +196,14 @@ def _score_split(
         }
     table = Contingency.count(assigned.clusters[labelled], labels, num_clusters, num_classes)
     held = np.flatnonzero(table.cluster_sizes)
+    stands_for = majority(table) if num_clusters > num_classes else hungarian(table)
     return {
         "images": int(inside.sum()),
         "labelled": int(labelled.sum()),
         "methods": methods,
+        "calibration": calibration(
+            assigned.confidence[labelled], stands_for[assigned.clusters[labelled]] == labels
+        ),
         "per_cluster": per_cluster(table, np.bincount(assigned.clusters[inside], minlength=num_clusters)),
         "confusion": {
             "clusters": held.tolist(),

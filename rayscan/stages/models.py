@@ -54,6 +54,8 @@ def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> Clus
 
     Heads for cached embeddings read the embedding space; heads that only ever see images sit on the backbone.
     """
+    if recipe.method == "sela":
+        return _sela_net(recipe, pretext, num_heads)
     is_from_embeddings = recipe.scan.inputs != "images"
     if is_from_embeddings:
         features, dim = feature_net(recipe, pretext)
@@ -65,6 +67,25 @@ def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> Clus
     return ClusterNet(
         features, ClusterHeads(num_heads, dim, recipe.num_clusters), is_normalized=is_from_embeddings
     )
+
+
+def _sela_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:
+    """Features as `recipe.sela` says: of the pretext, or of a fresh backbone, perhaps another one."""
+    settings = recipe.sela
+    assert recipe.num_clusters is not None
+    if settings.inputs == "embeddings":
+        features, dim = feature_net(recipe, pretext)
+    elif settings.start == "pretext":
+        backbone = load_pretext_net(recipe.pretext, pretext).backbone
+        features, dim = backbone, backbone.dim  # type: ignore[assignment]
+    else:
+        with_seed(recipe.seed, "sela")
+        name, stem = settings.backbone or recipe.pretext.backbone, settings.stem or recipe.pretext.stem
+        fresh = build_backbone(name, stem, is_sync=recipe.pretext.sync_batchnorm)
+        features, dim = fresh, fresh.dim
+    with_seed(recipe.seed, "heads")
+    heads = ClusterHeads(num_heads, dim, recipe.num_clusters)
+    return ClusterNet(features, heads, is_normalized=settings.inputs == "embeddings")
 
 
 def load_cluster_net(recipe: Recipe, pretext: Artifact, model: Artifact) -> ClusterNet:

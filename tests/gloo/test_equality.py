@@ -11,12 +11,15 @@ import torch
 from torch import nn
 
 from rayscan import comms
-from rayscan.config import SelfLabelConfig
+from rayscan.config import SelaConfig, SelfLabelConfig
+from rayscan.data.order import rank_slice
 from rayscan.nets.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d
 from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectionHead
+from rayscan.nets.modes import evaluating
 from rayscan.objectives.base import Objective
 from rayscan.objectives.pair_losses import PairLoss, PmiLoss, ScanLoss
 from rayscan.objectives.scan import Scan
+from rayscan.objectives.sela import Sela, random_labels
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.objectives.simclr import SimCLR, SimCLRNet
 from tests.gloo.world import run_in_world
@@ -77,7 +80,19 @@ def selflabel_taught() -> Objective:
     return SelfLabel(cluster_net(1), settings, num_images=B * STEPS // 2)
 
 
-BUILDS = (simclr, scan, scan_running, pmi, selflabel, selflabel_taught)
+def sela() -> Objective:
+    """Two heads, transports before the first step and in the middle, each worker with its rows."""
+    settings = SelaConfig(num_heads=2, num_relabelings=4, epochs=4, sinkhorn_tolerance=1e-9)
+    mine = torch.from_numpy(rank_slice(np.arange(B), comms.rank(), comms.world_size()))
+
+    def features(net: nn.Module) -> torch.Tensor:
+        with evaluating(net):
+            return net.features(pixels(0, "weak")[mine])
+
+    return Sela(cluster_net(2), settings, random_labels(2, B, C, 0), features, lambda net: torch.zeros(2), 1)
+
+
+BUILDS = (simclr, scan, scan_running, pmi, selflabel, selflabel_taught, sela)
 
 
 def pixels(step: int, name: str) -> torch.Tensor:
@@ -90,6 +105,7 @@ def pixels(step: int, name: str) -> torch.Tensor:
 def batch_of(step: int, mine: slice) -> dict[str, Any]:
     batch: dict[str, Any] = {"views": pixels(step, "views")[:, mine], "count": B}
     batch |= {name: pixels(step, name)[mine] for name in ("anchors", "weak", "strong")}
+    batch |= {"images": pixels(0, "weak")[mine], "rows": torch.arange(B)[mine]}
     two = torch.stack([pixels(step, "neighbors"), pixels(step, "more")], dim=1)[mine]  # K = 2 of each anchor
     return {**batch, "neighbors": two.flatten(0, 1)}
 
@@ -108,9 +124,11 @@ def train(rank: int, build: Callable[[], Objective], edges: list[int]) -> dict[s
         optimizer.zero_grad()
         objective.after_step()
         losses.append(float(comms.all_reduce(terms.total.detach().clone())))
-        if step == STEPS // 2 and isinstance(objective, SelfLabel):
-            objective.end_epoch(0, is_last=False)  # per-class thresholds begin
+        if step == STEPS // 2 and isinstance(objective, SelfLabel | Sela):
+            objective.end_epoch(0, is_last=False)  # per-class thresholds begin, labels are renewed
     end = objective.end_epoch(0, is_last=True).metrics if isinstance(objective, SelfLabel) else {}
+    if isinstance(objective, Sela):
+        end = {"labels": objective.labels.tolist(), "transports": objective.num_relabeled}
     state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
     return {"losses": losses, "gradients": gradients, "state": state, "end": dict(end)}
 

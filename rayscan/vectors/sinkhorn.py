@@ -1,0 +1,151 @@
+"""Sinkhorn-Knopp: labels that split images into clusters of given sizes (SeLa, arXiv 1911.05371, Eq. 7-9).
+
+Q = diag(c) exp(S) diag(r) with S = lambda log P: every row of Q sums to 1 / N, every column to its marginal.
+A constant added to a row of S changes nothing, so logits will do for log-probabilities, and each row is
+shifted by its largest entry: nothing overflows in float32, and what underflows is e^-87 below the row's best.
+
+Rows lie in blocks over the workers; of an iteration only the K column sums are shared. Both halves of an
+iteration read a block once, while it is in the processor's cache. Scaling factors that grow large are
+absorbed into the potentials (stabilised scaling: Schmitzer, arXiv 1610.06519), and the blocks are made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rayscan import comms
+from rayscan.errors import DataError
+
+BLOCK_BYTES = 4_000_000
+"""A block of rows; about a processor's second-level cache."""
+ABSORB = 15.0
+"""Logarithm of a scaling factor above which it is absorbed."""
+CLAMP = 40.0
+"""Largest logarithm of a factor in one step: a column without mass is raised step by step."""
+
+Scores = Callable[[int, int], Tensor]
+"""Rows [first, stop) of S, lambda times logits or log-probabilities: [n, K]."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What the iteration found."""
+
+    potentials: Tensor
+    """Logarithms of r, float64 [K]; the next call may start from them."""
+    iterations: int
+    """Passes over the matrix."""
+    error: float
+    """Sum over the columns of |mass - marginal|, when all rows are right."""
+
+
+class Matrix:
+    """exp(S + potentials), rows shifted; kept where it fits, made anew in every pass where not."""
+
+    def __init__(
+        self, scores: Scores, num_rows: int, num_columns: int, dtype: torch.dtype, kept: bool
+    ) -> None:
+        """Nothing is computed yet."""
+        self.scores, self.dtype = scores, dtype
+        width = num_columns * torch.empty((), dtype=dtype).element_size()
+        size = max(1, BLOCK_BYTES // width)
+        self.ranges = [(first, min(first + size, num_rows)) for first in range(0, num_rows, size)]
+        self.blocks: list[Tensor] | None = [] if kept else None
+        self.potentials: Tensor | None = None
+
+    def absorb(self, potentials: Tensor) -> None:
+        """Take new potentials; blocks that were kept are made again in their own memory."""
+        self.potentials = potentials.to(self.dtype)
+        if self.blocks is None:
+            return
+        if not self.blocks:
+            self.blocks = [self._block(*part) for part in self.ranges]
+            return
+        for block, part in zip(self.blocks, self.ranges, strict=True):
+            block.copy_(self._block(*part))
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return len(self.ranges)
+
+    def block(self, number: int) -> Tensor:
+        """One block [n, K]."""
+        return self._block(*self.ranges[number]) if self.blocks is None else self.blocks[number]
+
+    def _block(self, first: int, stop: int) -> Tensor:
+        assert self.potentials is not None
+        shifted = self.scores(first, stop).to(self.dtype) + self.potentials.to(self.dtype)
+        return shifted.sub_(shifted.amax(dim=1, keepdim=True)).exp_()
+
+
+def sinkhorn(
+    scores: Scores,
+    num_rows: int,
+    marginals: Tensor,
+    *,
+    tolerance: float = 0.01,
+    max_iterations: int = 500,
+    start: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    memory_bytes: int = 4_000_000_000,
+) -> Scaling:
+    """Scale the matrix to its marginals.
+
+    Args:
+        scores: This worker's rows of S.
+        num_rows: How many rows this worker has.
+        marginals: Share of each cluster [K], sums to 1, on the device of the scores.
+        tolerance: Stop at this error.
+        max_iterations: Stop then in any case.
+        start: Potentials of an earlier call.
+        dtype: float32, or float64 to check it.
+        memory_bytes: Keep the matrix where it fits in so much, else make it anew in every pass.
+
+    Raises:
+        DataError: a score is not finite.
+    """
+    wanted = marginals.double()
+    num_columns = len(wanted)
+    width = num_columns * torch.empty((), dtype=dtype).element_size()
+    matrix = Matrix(scores, num_rows, num_columns, dtype, kept=num_rows * width <= memory_bytes)
+    total = float(comms.all_reduce(wanted.new_tensor(float(num_rows))))
+    potentials = torch.zeros_like(wanted) if start is None else start.to(wanted)
+    matrix.absorb(potentials)
+    factors, error = torch.zeros_like(wanted), float("inf")
+    for iteration in range(1, max_iterations + 1):
+        mass = factors.exp() * comms.all_reduce(_column_sums(matrix, factors.exp().to(dtype))) / total
+        error = float((mass - wanted).abs().sum())
+        if not error < float("inf"):
+            raise DataError("a score is not finite", expected="finite logits", got=error, where="sinkhorn")
+        if error <= tolerance:
+            return Scaling(potentials + factors, iteration, error)
+        factors = factors + (wanted / mass.clamp(min=1e-300)).log().clamp(-CLAMP, CLAMP)
+        factors -= factors.mean()
+        if float(factors.abs().max()) > ABSORB:
+            potentials = potentials + factors
+            factors = torch.zeros_like(wanted)
+            matrix.absorb(potentials)
+    return Scaling(potentials + factors, max_iterations, error)
+
+
+def _column_sums(matrix: Matrix, factors: Tensor) -> Tensor:
+    """Sum of each column once every row is scaled to sum to 1, without the column's factor: float64 [K]."""
+    sums = torch.zeros_like(factors, dtype=torch.float64)
+    for number in range(len(matrix)):
+        block = matrix.block(number)
+        sums += torch.mv(block.T, torch.mv(block, factors).reciprocal_())
+    return sums
+
+
+def labels_of(scores: Scores, num_rows: int, potentials: Tensor) -> Tensor:
+    """The most likely cluster of each row of Q: int64 [num_rows]; sizes match the marginals nearly."""
+    size = max(1, BLOCK_BYTES // (8 * len(potentials)))
+    parts = [
+        (scores(first, min(first + size, num_rows)).double() + potentials).argmax(1)
+        for first in range(0, num_rows, size)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
