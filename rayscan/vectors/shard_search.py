@@ -16,9 +16,9 @@ from rayscan.errors import DataError
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
 
-QUERY_BLOCK, ROW_BLOCK = 1024, 8192
-"""Tile of faiss's matrix product. Over 50,000 rows a search costs 0.70 (D = 128) and 0.77 (D = 512) of the
-CPU time of a plain product of that size; with faiss's own tile 0.85 and 0.82."""
+QUERY_BLOCK, ROW_BLOCK = 1024, 2048
+"""Tile of faiss's matrix product: 8 MB of scores, which the selection still finds in cache. `python -m
+benchmarks.vectors` measures it against the bare product."""
 
 GPU_MAX_WIDTH = 2048
 """faiss selects at most this many per query on a GPU."""

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.storage import Place
 from rayscan.vectors import merge
-from rayscan.vectors.merge import MARGIN, Block, Proposal, blocks, cut, nearest, neighbors_of
+from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, cut, nearest, neighbors_of
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import (
     Ids,
@@ -83,11 +83,11 @@ def test_the_error_of_proposals_never_shows(num_shards):
         scores, positions = nearest(x, shards, 6)
         np.testing.assert_array_equal(positions, want)
         np.testing.assert_array_equal(scores, np.take_along_axis(exact, want, axis=1))
-        assert shards.widths[0] == 2 * 5 + 16  # K' = 2 K + 16 for K = 5
+        assert shards.widths[0] == 6 + SPARE
 
 
 def test_asks_for_more_only_where_a_shard_may_hide_something():
-    """One shard, K' = 26. Query 0 has 30 rows at the very score of its last place; query 1 has none."""
+    """One shard, K' = 14. Query 0 has 30 rows at the very score of its last place; query 1 has none."""
     x = np.zeros((200, 200), np.float32)
     x[np.arange(200), np.arange(200)] = 1
     x[:30] = 0
@@ -103,7 +103,7 @@ def test_asks_for_more_only_where_a_shard_may_hide_something():
     shards.propose = lambda q, w: asked.append(len(q)) or LocalShards.propose(shards, q, w)  # type: ignore[method-assign]
     _, positions = nearest(queries, shards, 6)
     assert positions.tolist() == [[0, 1, 2, 3, 4, 5], [100, 101, 102, 103, 104, 105]]
-    assert (asked, shards.widths) == ([2, 1], [26, 52])
+    assert (asked, shards.widths) == ([2, 1, 1], [14, 28, 56])
 
 
 def test_memory_bound_changes_nothing(monkeypatch):
