@@ -24,9 +24,9 @@ MARGIN = 1e-5
 random walk, to sqrt(D) 2^-24 = 2.7e-6 at D = 2048, were every partial sum 1."""
 
 SPARE = 8
-"""Proposals beyond the places wanted. Where more rows than these crowd within MARGIN of the last place, a query
-is asked again; on data that does not, each further proposal costs every query (K' = 56 instead of 29: 6 % of
-the search at D = 128)."""
+"""Proposals beyond the places wanted. Where more rows than these crowd within MARGIN of the last place, a
+query is asked again; elsewhere further proposals only cost (K' = 56 instead of 29: 6 % of the search at
+D = 128)."""
 
 PROPOSALS_AT_ONCE = 1 << 23
 """Proposals the owner holds at a time; bounds its memory to about 200 MB."""

@@ -1,0 +1,203 @@
+"""One shard of a k-means: assigns its rows, and adds them up without a trace of who added them.
+
+Rows are rounded to multiples of a power of two (`grid_of`) that is coarse enough for float64 to add every row
+of the matrix without a rounding. Sums are then exact, whatever the order: any number of shards gives the same
+centroids, bit by bit. Distances are computed in blocks that begin at multiples of BLOCK_ROWS of the whole
+matrix, so they too know nothing of the shards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from rayscan.errors import DataError
+
+BLOCK_ROWS = 8192
+"""Rows assigned at a time; shards are whole numbers of blocks."""
+
+FLOAT64_BITS = 53
+MAX_GRID_BITS = 40
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What must be known of the rows before they are added up; extents of shards join to that of all."""
+
+    num_rows: int
+    largest: float
+    """Largest absolute value."""
+    squares: tuple[float, ...]
+    """Sum of squares of every block."""
+
+    @staticmethod
+    def joined(extents: list[Extent]) -> Extent:
+        """The extent of all shards, in any order."""
+        squares = tuple(value for extent in extents for value in extent.squares)
+        return Extent(sum(e.num_rows for e in extents), max(e.largest for e in extents), squares)
+
+    @property
+    def grid(self) -> float:
+        """Spacing to which rows are rounded: no sum of num_rows of them needs more than 53 bits."""
+        bits = min(MAX_GRID_BITS, FLOAT64_BITS - max(1, math.ceil(math.log2(self.num_rows + 1))))
+        return 2.0 ** (math.frexp(self.largest)[1] - bits) if self.largest else 1.0
+
+    @property
+    def total_squares(self) -> float:
+        """Sum of squares of all values, the same in whatever order the blocks come."""
+        return math.fsum(self.squares)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a shard says of its rows under some centroids."""
+
+    sums: NDArray[np.float64]
+    """Sum of the rows of each cluster, exact multiples of the grid: [C, D]."""
+    counts: NDArray[np.int64]
+    """Rows of each cluster: [C]."""
+    distance: float
+    """Sum of squared distances to the centroids, by float32 arithmetic."""
+    far_distances: NDArray[np.float32]
+    """Squared distances of the rows farthest from their centroid, falling: [m]."""
+    far_rows: NDArray[np.int64]
+    """Their numbers in the whole matrix: [m]."""
+    far_vectors: NDArray[np.float32]
+    """The rows themselves: [m, D]."""
+
+    @staticmethod
+    def joined(tallies: list[Tally], far: int) -> Tally:
+        """The tally of all shards, in any order; of far rows the farthest, the lower number at a tie."""
+        distances = np.concatenate([t.far_distances for t in tallies])
+        rows = np.concatenate([t.far_rows for t in tallies])
+        vectors = np.concatenate([t.far_vectors for t in tallies])
+        first = np.lexsort((rows, -distances))[:far]
+        sums, counts = tallies[0].sums.copy(), tallies[0].counts.copy()
+        for tally in tallies[1:]:
+            sums += tally.sums
+            counts += tally.counts
+        distance = math.fsum(tally.distance for tally in tallies)
+        return Tally(sums, counts, distance, distances[first], rows[first], vectors[first])
+
+
+class ClusterShard:
+    """Rows [first, first + n) of a matrix, float32 [n, D]."""
+
+    def __init__(self, rows: NDArray[np.float32], first: int, *, threads: int, where: str) -> None:
+        """Take the rows.
+
+        Args:
+            rows: [n, D].
+            first: Number of the first row in the whole matrix, a multiple of BLOCK_ROWS.
+            threads: Threads of the distance computation.
+            where: Name of the shard, for messages.
+
+        Raises:
+            DataError: a value is NaN or infinite.
+        """
+        if not np.isfinite(rows).all():
+            raise DataError(
+                "k-means needs finite rows",
+                got=f"{int((~np.isfinite(rows)).any(axis=1).sum())} rows that are not",
+                where=where,
+                fix="look at the loss curve of the pretext stage",
+            )
+        assert first % BLOCK_ROWS == 0, first
+        self.rows = np.ascontiguousarray(rows, np.float32)
+        self.first = first
+        self._grid = 1.0
+        faiss.omp_set_num_threads(threads)
+
+    def extent(self) -> Extent:
+        """Size and magnitude of the rows."""
+        squares = tuple(float(np.square(block, dtype=np.float64).sum()) for block in self._blocks())
+        return Extent(len(self.rows), float(np.abs(self.rows).max(initial=0.0)), squares)
+
+    def tally(self, centroids: NDArray[np.float32], grid: float, far: int) -> Tally:
+        """Assign all rows and add them up.
+
+        Args:
+            centroids: [C, D].
+            grid: `Extent.grid` of the whole matrix.
+            far: Farthest rows wanted.
+        """
+        return self._tally(
+            self.rows, np.arange(self.first, self.first + len(self.rows)), centroids, grid, far
+        )
+
+    def tally_rows(
+        self, centroids: NDArray[np.float32], grid: float, far: int, numbers: NDArray[np.int64]
+    ) -> Tally:
+        """The same for some rows, by number in the whole matrix; those of other shards are passed over."""
+        mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
+        return self._tally(self.rows[mine - self.first], mine, centroids, grid, far)
+
+    def take(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The rows among `numbers` that lie here, in the order asked for: [m, D]."""
+        mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
+        return self.rows[mine - self.first]
+
+    def labels(self, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Cluster of every row: int32 [n]."""
+        return np.concatenate([nearest_centroid(block, centroids)[0] for block in self._blocks()])
+
+    def _blocks(self) -> Iterator[NDArray[np.float32]]:
+        yield from (self.rows[at : at + BLOCK_ROWS] for at in range(0, len(self.rows), BLOCK_ROWS))
+
+    def _tally(
+        self,
+        rows: NDArray[np.float32],
+        numbers: NDArray[np.int64],
+        centroids: NDArray[np.float32],
+        grid: float,
+        far: int,
+    ) -> Tally:
+        num_clusters, dim = centroids.shape
+        sums, counts = np.zeros((num_clusters, dim)), np.zeros(num_clusters, np.int64)
+        distances = np.empty(len(rows), np.float32)
+        for at in range(0, len(rows), BLOCK_ROWS):
+            block = rows[at : at + BLOCK_ROWS]
+            labels, distances[at : at + BLOCK_ROWS] = nearest_centroid(block, centroids)
+            counts += np.bincount(labels, minlength=num_clusters)
+            sums += _sums(np.rint(block.astype(np.float64) * (1 / grid)), labels, num_clusters)
+        far = min(far, len(rows))
+        candidates = np.argpartition(-distances, far - 1)[:far] if far else np.empty(0, np.int64)
+        if far and far < len(rows):  # all that tie with the last place, so that numbers decide
+            candidates = np.flatnonzero(distances >= distances[candidates].min())
+        first = candidates[np.lexsort((numbers[candidates], -distances[candidates]))][:far]
+        distance = float(distances.sum(dtype=np.float64))
+        return Tally(sums * grid, counts, distance, distances[first], numbers[first], rows[first])
+
+
+def _sums(values: NDArray[np.float64], labels: NDArray[np.int32], num_clusters: int) -> NDArray[np.float64]:
+    """Sum of the values of each label: [m, D] -> [C, D]."""
+    order = np.argsort(labels, kind="stable").astype(np.int32)
+    starts = np.searchsorted(labels[order], np.arange(num_clusters + 1)).astype(np.int32)
+    indicator = csr_array((np.ones(len(labels)), order, starts), shape=(num_clusters, len(labels)))
+    sums: NDArray[np.float64] = indicator @ values
+    return sums
+
+
+def nearest_centroid(
+    rows: NDArray[np.float32], centroids: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Nearest centroid and squared distance to it, in float32 arithmetic: int32 [n], float32 [n]."""
+    if not len(rows):
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    distances, labels = faiss.knn(
+        np.ascontiguousarray(rows), np.ascontiguousarray(centroids), 1, metric=faiss.METRIC_L2
+    )
+    return labels[:, 0].astype(np.int32), distances[:, 0]
+
+
+def shares(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
+    """Rows [first, stop) of at most `num_shards` shards, whole blocks each, none empty."""
+    blocks = np.arange(math.ceil(num_rows / BLOCK_ROWS))
+    parts = np.array_split(blocks, max(1, min(num_shards, len(blocks))))
+    return [(int(p[0]) * BLOCK_ROWS, min((int(p[-1]) + 1) * BLOCK_ROWS, num_rows)) for p in parts if len(p)]
