@@ -64,7 +64,7 @@ class Pca:
         """Coordinates of rows: [n, D] -> float32 [n, P]."""
         basis = self.components
         if self.is_whitened:
-            # Below what float32 resolves a direction says nothing: it stays at zero rather than blow up rounding.
+            # Below what float32 resolves, a direction says nothing: zero, rather than rounding blown up.
             is_known = self.variances > 1e-6 * self.variances[0]
             deviations = np.sqrt(self.variances)[:, None]
             basis = np.divide(basis, deviations, out=np.zeros_like(basis), where=is_known[:, None])

@@ -153,7 +153,7 @@ def test_minibatch_of_all_rows_is_lloyd_at_first() -> None:
 
 
 def test_minibatch_equals_one_row_after_the_other() -> None:
-    """Sculley (WWW 2010), Alg. 1: a batch is assigned, then each row moves its centroid by 1 / (rows it had)."""
+    """Sculley (WWW 2010), Alg. 1: a batch is assigned, then each row moves its centroid by 1 / (rows had)."""
     x = blobs(7000, seed=4)
     pool, extent = pool_of(x)
     start = seeds(pool, extent, 20, 0)
