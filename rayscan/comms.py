@@ -6,6 +6,7 @@ gradient of a summed (gathered) tensor is the sum over workers of their gradient
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -73,14 +74,19 @@ def all_reduce_with_grad(tensor: Tensor) -> Tensor:
     return reduced
 
 
-def all_gather_with_grad(tensor: Tensor) -> Tensor:
+def all_gather_with_grad(tensor: Tensor, counts: Sequence[int] | None = None) -> Tensor:
     """Rows of every worker in rank order: [n_r, ...] -> [sum n_r, ...]; row counts may differ.
 
     The gradient of a worker's own rows is the sum over workers of their gradients of them.
+
+    Args:
+        tensor: This worker's rows.
+        counts: Rows of every worker, where they are known; asking for them makes the host wait.
     """
     if not is_distributed():
         return tensor
-    gathered: Tensor = _AllGather.apply(tensor)
+    known = row_counts(tensor.shape[0], tensor.device) if counts is None else list(counts)
+    gathered: Tensor = _AllGather.apply(tensor, known)
     return gathered
 
 
@@ -110,8 +116,8 @@ class _AllReduce(torch.autograd.Function):
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.counts = row_counts(tensor.shape[0], tensor.device)
+    def forward(ctx: Any, tensor: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
         longest = max(ctx.counts)
         padded = tensor.new_zeros((longest, *tensor.shape[1:]))
         padded[: tensor.shape[0]] = tensor
@@ -120,8 +126,8 @@ class _AllGather(torch.autograd.Function):
         return torch.cat([slot[:n] for slot, n in zip(slots, ctx.counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         total = grads[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         first = sum(ctx.counts[: rank()])
-        return total[first : first + ctx.counts[rank()]]
+        return total[first : first + ctx.counts[rank()]], None

@@ -15,8 +15,8 @@ ViewKind = Literal["plain", "simclr", "randaugment", "digits"]
 class OptimizerConfig(Section):
     """Optimizer and schedule of one training."""
 
-    kind: Literal["sgd", "adam", "adamw"] = "sgd"
-    """Algorithm; sgd has momentum 0.9."""
+    kind: Literal["sgd", "adam", "adamw", "lars"] = "sgd"
+    """Algorithm; sgd and lars have momentum 0.9. lars scales each layer's step, for batches of thousands."""
     learning_rate: float = 0.4
     """Peak learning rate, for the batch size as given (no hidden scaling)."""
     weight_decay: float = 1e-4
@@ -40,12 +40,17 @@ class OptimizerConfig(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretextConfig(Section):
-    """Self-supervised representation learning (SCAN Sec. 2.1): SimCLR with the symmetric NT-Xent loss."""
+    """Self-supervised representation learning (SCAN Sec. 2.1), or a checkpoint that somebody else trained."""
 
-    method: Literal["simclr"] = "simclr"
-    """Pretext task."""
+    method: Literal["simclr", "moco", "instdisc", "rotnet", "byol"] = "simclr"
+    """Pretext task: SimCLR, MoCo v2, instance discrimination, rotations, or BYOL."""
+    checkpoint: str | None = later(None)
+    """Weights to start from instead of training: the pretext stage only reads them. Safetensors, or a torch
+    file without code; layouts of MoCo, SimCLR, SwAV, DINO, lightly, solo-learn, torchvision, timm."""
+    checkpoint_license: str | None = later(None)
+    """Licence of the checkpoint, as you know it; recorded in pretext.json, never checked."""
     backbone: str = "resnet18"
-    """Network without its classifier: resnet10_w16, resnet18, resnet50."""
+    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME with the extra."""
     stem: Literal["cifar", "stl", "imagenet"] = "cifar"
     """First layers: 3x3 stride 1; the same with a max-pool of 2; or 7x7 stride 2 with a max-pool."""
     projection_dim: int = 128
@@ -53,19 +58,31 @@ class PretextConfig(Section):
     projection_hidden_dim: int | None = None
     """Width of its hidden layer; none takes the backbone's width (D)."""
     temperature: float = 0.1
-    """Softmax temperature of NT-Xent (tau)."""
+    """Softmax temperature (tau) of simclr, moco and instdisc."""
+    queue_size: int = later(65_536)
+    """Earlier keys that moco compares with (Q), over all workers."""
+    encoder_momentum: float = later(0.999)
+    """How slowly the second encoder of moco and byol follows, per step; byol's rises to 1 at the end."""
+    noise_samples: int = later(4_096)
+    """Noise rows per image of instdisc (m)."""
+    bank_momentum: float = later(0.5)
+    """Share of an image's old row that instdisc keeps when it sees the image again."""
     views: ViewKind = "simclr"
-    """Augmentation family of the two views."""
+    """Augmentation family of the views."""
     epochs: int = 500
     """Passes over the train split."""
     batch_size: int = 512
     """Images per step over all workers."""
+    accumulate_steps: int = later(1)
+    """Parts a worker cuts its share of a step into, to need the memory of one. Normalisation, and simclr's
+    negatives, are those of a part."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer and schedule."""
     sync_batchnorm: bool = True
     """Normalise over the global batch. Without it the worker count changes the result."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto is bf16 on GPUs and fp32 on CPUs."""
+    """auto is bf16 on GPUs and, from 32 px on, on CPUs with bf16 units; fp32 elsewhere. Losses and statistics
+    of normalisation are fp32 in any case."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -73,6 +90,18 @@ class PretextConfig(Section):
         require(self.batch_size >= 2, "pretext.batch_size", ">= 2", self.batch_size)
         require(self.temperature > 0, "pretext.temperature", "> 0", self.temperature)
         require(self.projection_dim >= 2, "pretext.projection_dim", ">= 2", self.projection_dim)
+        require(self.queue_size >= 2, "pretext.queue_size", ">= 2", self.queue_size)
+        require(self.noise_samples >= 1, "pretext.noise_samples", ">= 1", self.noise_samples)
+        for key in ("encoder_momentum", "bank_momentum"):
+            value = getattr(self, key)
+            require(0 <= value < 1, f"pretext.{key}", "0 <= momentum < 1", value)
+        parts = self.accumulate_steps
+        require(
+            1 <= parts <= self.batch_size // 2,
+            "pretext.accumulate_steps",
+            f"1..{self.batch_size // 2}",
+            parts,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -48,7 +48,7 @@ class OrderedFeed:
         self._stream = Prefetcher(self._numbered, range(first, last))
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """This worker's slice of a global batch, and its `count`."""
+        """This worker's slice of a global batch, its `count`, and the `sizes` of all workers' slices."""
         if self._stream is None:
             return self._make(epoch, step)
         where, batch = next(self._stream)
@@ -66,6 +66,8 @@ class OrderedFeed:
 
     def _make(self, epoch: int, step: int) -> Batch:
         gids = self.order.batch(epoch, step)
-        mine = rank_slice(gids, comms.rank(), comms.world_size())
-        tensors = self.make(epoch, mine)
-        return {**{k: v.to(self.device, non_blocking=True) for k, v in tensors.items()}, "count": len(gids)}
+        world = comms.world_size()
+        tensors = self.make(epoch, rank_slice(gids, comms.rank(), world))
+        sizes = [len(rank_slice(gids, rank, world)) for rank in range(world)]
+        moved = {k: v.to(self.device, non_blocking=True) for k, v in tensors.items()}
+        return {**moved, "count": len(gids), "sizes": sizes}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rayscan.nets.batchnorm import GlobalBatchNorm1d
+
 
 class ProjectionHead(nn.Sequential):
     """Linear, ReLU, Linear: the projection of SimCLR (arXiv 2002.05709, Sec. 3)."""
@@ -12,6 +14,35 @@ class ProjectionHead(nn.Sequential):
     def __init__(self, dim: int, hidden_dim: int, out_dim: int) -> None:
         """[B, dim] -> [B, out_dim]."""
         super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim))
+
+
+class NormalizedHead(nn.Sequential):
+    """Linear, batch normalisation, ReLU, Linear: projection and prediction of BYOL (arXiv 2006.07733)."""
+
+    def __init__(self, dim: int, hidden_dim: int, out_dim: int, *, is_sync: bool = True) -> None:
+        """[B, dim] -> [B, out_dim]; `is_sync` normalises over the global batch."""
+        norm = GlobalBatchNorm1d if is_sync else nn.BatchNorm1d
+        super().__init__(
+            nn.Linear(dim, hidden_dim, bias=False),
+            norm(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim),
+        )
+
+
+class ProjectedNet(nn.Module):
+    """Backbone and projection: [B, 3, S, S] -> [B, P]."""
+
+    def __init__(self, backbone: nn.Module, projection: nn.Module) -> None:
+        """Join them."""
+        super().__init__()
+        self.backbone = backbone
+        self.projection = projection
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, P]."""
+        projected: Tensor = self.projection(self.backbone(pixels))
+        return projected
 
 
 class ClusterHeads(nn.Module):

@@ -15,6 +15,7 @@ from rayscan.errors import ConfigError
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
 
 Stem = Literal["cifar", "stl", "imagenet"]
+TIMM = "timm/"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,14 @@ SHAPES = {
 }
 
 
-class ResNet(nn.Module):
+class Backbone(nn.Module):
+    """A network without its classifier: [B, 3, S, S] -> [B, D]."""
+
+    dim: int
+    """Feature width (D)."""
+
+
+class ResNet(Backbone):
     """The network up to its average pool."""
 
     def __init__(self, shape: Shape, stem: Stem) -> None:
@@ -131,19 +139,28 @@ class Bottleneck(nn.Module):
         return summed
 
 
-def build_backbone(name: str, stem: Stem, *, is_sync: bool = True) -> ResNet:
+def build_backbone(name: str, stem: Stem, *, is_sync: bool = True) -> Backbone:
     """The backbone of a recipe.
 
     Args:
-        name: One of `SHAPES`.
-        stem: First layers.
+        name: One of `SHAPES`, or `timm/NAME`.
+        stem: First layers; a timm model brings its own.
         is_sync: Normalise over the global batch; without it every worker normalises its own slice.
 
     Raises:
         ConfigError: the name is unknown.
     """
+    if name.startswith(TIMM):
+        from rayscan.nets.timm_backbone import build_timm
+
+        return build_timm(name.removeprefix(TIMM), is_sync=is_sync)
     if name not in SHAPES:
-        raise ConfigError("unknown backbone", expected=", ".join(SHAPES), got=name, where="pretext.backbone")
+        raise ConfigError(
+            "unknown backbone",
+            expected=f"{', '.join(SHAPES)} or {TIMM}NAME",
+            got=name,
+            where="pretext.backbone",
+        )
     net = ResNet(SHAPES[name], stem)
     return net if is_sync else _localize(net)
 

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rayscan import comms
 from rayscan.losses.nt_xent import nt_xent
-from rayscan.objectives.base import Batch, LossTerms, Objective
+from rayscan.nets.heads import ProjectedNet
+from rayscan.objectives.base import Batch, LossTerms
+from rayscan.objectives.pretext import PretextObjective, sizes_of, wide
 
 
-class SimCLRNet(nn.Module):
-    """Backbone and projection: [B, 3, S, S] -> [B, P]."""
-
-    def __init__(self, backbone: nn.Module, projection: nn.Module) -> None:
-        """Join them."""
-        super().__init__()
-        self.backbone = backbone
-        self.projection = projection
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, P]."""
-        projected: Tensor = self.projection(self.backbone(pixels))
-        return projected
-
-
-class SimCLR(Objective):
+class SimCLR(PretextObjective):
     """NT-Xent over the global batch.
 
     Batch: `views` [2, B, 3, S, S], `count`.
@@ -34,7 +23,7 @@ class SimCLR(Objective):
     anchor.
     """
 
-    def __init__(self, net: SimCLRNet, temperature: float) -> None:
+    def __init__(self, net: ProjectedNet, temperature: float) -> None:
         """Wrap the net.
 
         Args:
@@ -45,22 +34,25 @@ class SimCLR(Objective):
         self.temperature = temperature
 
     def loss(self, batch: Batch) -> LossTerms:
-        """This worker's anchors against the views of every worker."""
-        z = functional.normalize(_wide(self.net(batch["views"].flatten(0, 1))), dim=1)
-        return self.loss_of_projections(z, batch["count"])
+        """This worker's anchors against the views of every worker; both views go through in one batch."""
+        z = functional.normalize(wide(self.net(batch["views"].flatten(0, 1))), dim=1)
+        sizes = sizes_of(batch)
+        return self.loss_of_projections(z, batch["count"], None if sizes is None else [2 * n for n in sizes])
 
-    def loss_of_projections(self, z: Tensor, count: int) -> LossTerms:
-        """The loss from unit projections [2 B, P], first all first views, then all second views."""
+    def loss_of_projections(self, z: Tensor, count: int, rows: Sequence[int] | None = None) -> LossTerms:
+        """The loss from unit projections [2 B, P], first all first views, then all second views.
+
+        Args:
+            z: This worker's rows.
+            count: Images of the global batch.
+            rows: Rows of every worker, if known.
+        """
         num_rows = len(z)
-        first = sum(comms.row_counts(num_rows, z.device)[: comms.rank()])
-        everything = comms.all_gather_with_grad(z)
+        rows = comms.row_counts(num_rows, z.device) if rows is None else rows
+        first = sum(rows[: comms.rank()])
+        everything = comms.all_gather_with_grad(z, rows)
         index = torch.arange(num_rows, device=z.device)
         positives = (index + num_rows // 2) % num_rows
         total = nt_xent(z, everything, first + index, first + positives, self.temperature) / (2 * count)
         alignment = (z.detach()[index] * z.detach()[positives]).sum() / (2 * count)
         return LossTerms(total, {"loss": total.detach(), "alignment": alignment})
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """fp32 at least: losses are not computed in half precision."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

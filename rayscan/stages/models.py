@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from rayscan.artifacts import Artifact
 from rayscan.config import PretextConfig, Recipe
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ArtifactError
-from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectionHead
-from rayscan.nets.resnet import build_backbone
-from rayscan.objectives.simclr import SimCLRNet
+from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectedNet
+from rayscan.nets.resnet import Backbone, build_backbone
+from rayscan.objectives.pretexts import build_projected_net
+
+WEIGHTS = "backbone.safetensors"
+TRAINED_WITH = "use the recipe the weights were trained with"
 
 
 def seeded(seed: int, *purpose: object) -> torch.Generator:
@@ -27,26 +31,26 @@ def with_seed(seed: int, *purpose: object) -> None:
     torch.manual_seed(int(torch.randint(2**62, (1,), generator=seeded(seed, *purpose))))
 
 
-def build_pretext_net(settings: PretextConfig) -> SimCLRNet:
-    """Backbone and projection head, freshly initialised."""
-    backbone = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
-    hidden = settings.projection_hidden_dim or backbone.dim
-    return SimCLRNet(backbone, ProjectionHead(backbone.dim, hidden, settings.projection_dim))
-
-
-def load_pretext_net(settings: PretextConfig, pretext: Artifact) -> SimCLRNet:
+def load_pretext_net(settings: PretextConfig, pretext: Artifact) -> ProjectedNet:
     """Backbone and projection head with the trained weights."""
-    net = build_pretext_net(settings)
-    load_into(net, unpack(pretext.read("backbone.safetensors")), pretext.uri_of("backbone.safetensors"))
+    net = build_projected_net(settings)
+    load_into(net, unpack(pretext.read(WEIGHTS)), pretext.uri_of(WEIGHTS))
+    return net
+
+
+def load_backbone(settings: PretextConfig, pretext: Artifact) -> Backbone:
+    """The backbone alone, trained here or read from a checkpoint."""
+    net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
+    load_into(net, under(unpack(pretext.read(WEIGHTS)), "backbone"), pretext.uri_of(WEIGHTS))
     return net
 
 
 def feature_net(recipe: Recipe, pretext: Artifact) -> tuple[nn.Module, int]:
     """What embed computes before scaling to unit length, and its width."""
-    net = load_pretext_net(recipe.pretext, pretext)
     if recipe.embed.space == "projection":
-        return net, recipe.pretext.projection_dim
-    return net.backbone, net.backbone.dim  # type: ignore[return-value]
+        return load_pretext_net(recipe.pretext, pretext), recipe.pretext.projection_dim
+    backbone = load_backbone(recipe.pretext, pretext)
+    return backbone, backbone.dim
 
 
 def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:
@@ -60,8 +64,8 @@ def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> Clus
     if is_from_embeddings:
         features, dim = feature_net(recipe, pretext)
     else:
-        backbone = load_pretext_net(recipe.pretext, pretext).backbone
-        features, dim = backbone, backbone.dim  # type: ignore[assignment]
+        backbone = load_backbone(recipe.pretext, pretext)
+        features, dim = backbone, backbone.dim
     assert recipe.num_clusters is not None
     with_seed(recipe.seed, "heads")
     return ClusterNet(
@@ -104,8 +108,14 @@ def load_heads(model: Artifact) -> ClusterHeads:
     return heads
 
 
-def load_into(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str = TRAINED_WITH) -> None:
     """Load all weights, and only them.
+
+    Args:
+        net: Network to fill.
+        tensors: Weights by the network's names.
+        where: Their address, for messages.
+        fix: What to do if they do not fit.
 
     Raises:
         ArtifactError: naming the missing and the unexpected keys.
@@ -125,6 +135,6 @@ def load_into(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
             got=f"{len(tensors)} tensors; unexpected {', '.join(surplus[:8]) or 'none'}; "
             f"other shape {', '.join(reshaped[:4]) or 'none'}",
             where=where,
-            fix="use the recipe the weights were trained with",
+            fix=fix,
         )
     net.load_state_dict(tensors)

@@ -14,14 +14,13 @@ from rayscan import comms
 from rayscan.config import SelaConfig, SelfLabelConfig
 from rayscan.data.order import rank_slice
 from rayscan.nets.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d
-from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectionHead
+from rayscan.nets.heads import ClusterHeads, ClusterNet
 from rayscan.nets.modes import evaluating
 from rayscan.objectives.base import Objective
 from rayscan.objectives.pair_losses import PairLoss, PmiLoss, ScanLoss
 from rayscan.objectives.scan import Scan
 from rayscan.objectives.sela import Sela, random_labels
 from rayscan.objectives.selflabel import SelfLabel
-from rayscan.objectives.simclr import SimCLR, SimCLRNet
 from tests.gloo.world import run_in_world
 
 pytestmark = pytest.mark.gloo
@@ -41,10 +40,6 @@ def backbone() -> nn.Module:
         GlobalBatchNorm1d(16),
         nn.ReLU(),
     )
-
-
-def simclr() -> Objective:
-    return SimCLR(SimCLRNet(backbone(), ProjectionHead(16, 16, 8)).double(), temperature=0.3)
 
 
 def cluster_net(heads: int) -> ClusterNet:

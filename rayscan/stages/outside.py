@@ -1,0 +1,79 @@
+"""Pretext from somebody else: read a checkpoint, find its backbone, record where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from rayscan.artifacts import Artifact, Draft
+from rayscan.config import PretextConfig
+from rayscan.engine.tensors import pack
+from rayscan.errors import ConfigError
+from rayscan.nets.door import read_checkpoint
+from rayscan.nets.layouts import adapt, complete
+from rayscan.nets.resnet import TIMM, build_backbone
+from rayscan.stages.context import Context
+from rayscan.stages.models import WEIGHTS, load_into
+from rayscan.storage import Place
+
+KEY = "pretext.checkpoint"
+
+
+def config(settings: PretextConfig) -> dict[str, Any]:
+    """What decides the result: the bytes of the file, not its name."""
+    net = {k: getattr(settings, k) for k in ("backbone", "stem", "checkpoint_license")}
+    return {"pretext": {"checkpoint_sha256": _sha256(_read(settings)), **net}}
+
+
+def take_over(settings: PretextConfig, draft: Draft, context: Context) -> Artifact:
+    """The checkpoint's backbone as the result of the pretext stage.
+
+    Raises:
+        ConfigError: there is no such file.
+        ArtifactError: it cannot be read, or does not fit the backbone; missing and unexpected keys are named.
+    """
+    source = str(settings.checkpoint)
+    context.progress.start("pretext", 1, "checkpoint")
+    data = _read(settings)
+    adapted = adapt(read_checkpoint(data, source), source)
+    net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
+    is_timm = settings.backbone.startswith(TIMM)
+    named = {f"model.{k}": v for k, v in adapted.tensors.items()} if is_timm else adapted.tensors
+    load_into(net, complete(named, net.state_dict()), f"{source} (layout {adapted.layout})", fix=FIX)
+    facts = {
+        "method": "checkpoint",
+        "backbone": settings.backbone,
+        "stem": settings.stem,
+        "dim": net.dim,
+        "source": source,
+        "license": settings.checkpoint_license or "not given",
+        "sha256": _sha256(data),
+        "layout": adapted.layout,
+        "left_out": adapted.dropped,
+    }
+    weights = {f"backbone.{k}": v for k, v in net.state_dict().items()}
+    files = {WEIGHTS: draft.write(WEIGHTS, pack(weights))}
+    files["pretext.json"] = draft.write_json("pretext.json", facts)
+    artifact = draft.commit(files, facts=facts)
+    context.progress.finish(f"{source}: {adapted.layout}, {len(weights)} tensors, licence {facts['license']}")
+    return artifact
+
+
+FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint was trained with"
+
+
+def _read(settings: PretextConfig) -> bytes:
+    folder, _, name = str(settings.checkpoint).rpartition("/")
+    try:
+        return bytes(Place(folder or ".").read(name))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ConfigError(
+            "there is no such checkpoint",
+            expected="a file of weights",
+            got=settings.checkpoint,
+            where=KEY,
+        ) from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
