@@ -6,13 +6,32 @@ gradient of a summed (gathered) tensor is the sum over workers of their gradient
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+_waited = [0.0]
+
+
+@contextmanager
+def _timed() -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        _waited[0] += time.perf_counter() - began
+
+
+def take_seconds() -> float:
+    """Seconds this worker's host spent in the functions below since it asked last."""
+    seconds, _waited[0] = _waited[0], 0.0
+    return seconds
 
 
 def is_distributed() -> bool:
@@ -33,7 +52,8 @@ def world_size() -> int:
 def all_reduce(tensor: Tensor) -> Tensor:
     """Sum over workers, in place, without gradient."""
     if is_distributed():
-        dist.all_reduce(tensor)
+        with _timed():
+            dist.all_reduce(tensor)
     return tensor
 
 
@@ -57,6 +77,16 @@ def data_parallel(net: nn.Module) -> nn.Module:
     device = next(net.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+@contextmanager
+def gradients_stay(net: nn.Module) -> Iterator[None]:
+    """Inside, backward adds to this worker's gradients and sends nothing; the next backward sends the sum."""
+    if isinstance(net, DistributedDataParallel):
+        with net.no_sync():
+            yield
+    else:
+        yield
 
 
 def unwrap(net: nn.Module) -> nn.Module:
@@ -96,22 +126,18 @@ def row_counts(num_rows: int, device: torch.device | str = "cpu") -> list[int]:
         return [num_rows]
     counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
     counts[rank()] = num_rows
-    dist.all_reduce(counts)
+    all_reduce(counts)
     return [int(n) for n in counts.tolist()]
 
 
 class _AllReduce(torch.autograd.Function):
     @staticmethod
     def forward(_ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduce(tensor.clone(memory_format=torch.contiguous_format))
 
     @staticmethod
     def backward(_ctx: Any, *grads: Tensor) -> Tensor:
-        total = grads[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduce(grads[0].clone(memory_format=torch.contiguous_format))
 
 
 class _AllGather(torch.autograd.Function):
@@ -122,12 +148,12 @@ class _AllGather(torch.autograd.Function):
         padded = tensor.new_zeros((longest, *tensor.shape[1:]))
         padded[: tensor.shape[0]] = tensor
         slots = [torch.empty_like(padded) for _ in ctx.counts]
-        dist.all_gather(slots, padded)
+        with _timed():
+            dist.all_gather(slots, padded)
         return torch.cat([slot[:n] for slot, n in zip(slots, ctx.counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        total = grads[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        total = all_reduce(grads[0].clone(memory_format=torch.contiguous_format))
         first = sum(ctx.counts[: rank()])
         return total[first : first + ctx.counts[rank()]], None

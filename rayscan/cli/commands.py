@@ -63,6 +63,8 @@ def run_recipe(recipe: Recipe, rest: Sequence[str], *, prog: str) -> None:
     """Parse the rest of a command over a recipe, and run or plan it."""
     default = RunArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
     asked = tyro.cli(RunArguments, default=default, args=list(rest), prog=prog)
+    pretext = replace(asked.recipe.pretext, checkpoint=_absolute(asked.recipe.pretext.checkpoint))
+    asked = replace(asked, recipe=replace(asked.recipe, pretext=pretext))
     from rayscan.run import require_clusters
 
     require_clusters(asked.recipe)

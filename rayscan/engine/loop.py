@@ -7,7 +7,7 @@ the same views whoever asks, so a training that was cut anywhere goes on as if i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +17,10 @@ from torch import Tensor
 from rayscan import comms
 from rayscan.config import OptimizerConfig
 from rayscan.engine.checkpoint import Checkpoints
+from rayscan.engine.clock import Clock
 from rayscan.engine.optimizer import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
+from rayscan.engine.parts import parts_of
+from rayscan.engine.precision import is_half
 from rayscan.engine.tensors import under
 from rayscan.errors import DataError
 from rayscan.objectives.base import Batch, LossTerms, Objective
@@ -49,6 +52,8 @@ class LoopSettings:
     epochs: int
     optimizer: OptimizerConfig
     precision: str = "auto"
+    accumulate_steps: int = 1
+    """Parts a step is cut into, see `engine.parts`."""
     checkpoint_every_seconds: float = 30.0
     log_every_steps: int = 10
     device: str = "cpu"
@@ -60,10 +65,16 @@ class History:
 
     rows: list[list[Any]] = field(default_factory=list)
     """[epoch, step, name, value]."""
+    timings: list[list[Any]] = field(default_factory=list)
+    """The same of measured times, which no two runs share."""
 
     def add(self, epoch: float, step: int, values: Mapping[str, float]) -> None:
         """Append one row a value."""
         self.rows += [[epoch, step, name, value] for name, value in values.items()]
+
+    def add_timings(self, epoch: float, step: int, values: Mapping[str, float]) -> None:
+        """Append one row a measured time."""
+        self.timings += [[epoch, step, name, value] for name, value in values.items()]
 
 
 class Training:
@@ -88,6 +99,10 @@ class Training:
         self.has_stopped = False
         self.history = History()
         self.last_saved = time.monotonic()
+        self.clock = Clock()
+        self.is_half = is_half(settings.precision, settings.device, objective.module)
+        if torch.device(settings.device).type == "cuda" and not comms.is_distributed():
+            objective.compile()  # on CPUs it was measured to cost 36 s and to gain nothing
         self._resume()
 
     def run(self) -> History:
@@ -102,7 +117,11 @@ class Training:
         try:
             while self.step < total and not self.has_stopped:
                 epoch, step = divmod(self.step, per_epoch)
-                terms = self._train_step(self.feed.batch(epoch, step))
+                with self.clock.part("data"):
+                    batch = self.feed.batch(epoch, step)
+                with self.clock.part("compute"):
+                    terms = self._train_step(batch)
+                self.clock.saw(batch["count"])
                 self.step += 1
                 self._log(terms, per_epoch, total)
                 if self.step % per_epoch == 0:
@@ -118,29 +137,36 @@ class Training:
         rate = learning_rate(settings.optimizer, self.step, self.feed.num_steps, settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        is_half = settings.precision == "bf16" or (settings.precision == "auto" and settings.device != "cpu")
-        device_type = torch.device(settings.device).type
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=is_half):
-            terms = self.objective.loss(batch)
-        # Data-parallel backward averages over workers; shares of a sum want the sum.
-        (terms.total * comms.world_size()).backward()
+        parts = parts_of(batch, settings.accumulate_steps)
+        with comms.gradients_stay(self.objective.net):
+            shares = [self._backward(part) for part in parts[:-1]]
+        shares.append(self._backward(parts[-1]))
+        terms = shares[0] if len(shares) == 1 else _summed(shares)
         self._stop_if_not_finite(terms.total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.objective.after_step()
         return terms
 
+    def _backward(self, batch: Batch) -> LossTerms:
+        device_type = torch.device(self.settings.device).type
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.is_half):
+            terms = self.objective.loss(batch)
+        # Data-parallel backward averages over workers; shares of a sum want the sum.
+        (terms.total * comms.world_size()).backward()
+        return terms
+
     def _stop_if_not_finite(self, loss: Tensor) -> None:
-        if loss.is_cuda:  # checked on the device: the host does not wait for it
+        try:  # checked on the device: the host of a GPU does not wait for it
             torch._assert_async(torch.isfinite(loss))
-        elif not bool(torch.isfinite(loss)):
+        except RuntimeError as error:
             raise DataError(
                 "the loss is not finite; stopped before the weights were changed",
                 expected="a finite number",
-                got=float(loss),
+                got=float(loss.detach()),
                 where=f"step {self.step}, worker {comms.rank()} of {comms.world_size()}",
                 fix="lower the learning rate or use precision fp32; the last checkpoint is from before",
-            )
+            ) from error
 
     def _log(self, terms: LossTerms, per_epoch: int, total: int) -> None:
         if self.step % self.settings.log_every_steps and self.step % per_epoch:
@@ -150,7 +176,9 @@ class Training:
         facts = dict(zip(names, values, strict=True))
         facts["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self.history.add(self.step / per_epoch, self.step, facts)
-        self.report({"step": self.step, "total": total, **facts})
+        timings = self.clock.take()
+        self.history.add_timings(self.step / per_epoch, self.step, timings)
+        self.report({"step": self.step, "total": total, **facts, **timings})
 
     def _end_epoch(self, epoch: int, *, is_last: bool) -> None:
         end = self.objective.end_epoch(epoch, is_last=is_last)
@@ -160,7 +188,11 @@ class Training:
     def _save_if_due(self) -> None:
         if comms.rank() or time.monotonic() - self.last_saved < self.settings.checkpoint_every_seconds:
             return
+        with self.clock.part("checkpoint"):
+            self._save()
         self.last_saved = time.monotonic()
+
+    def _save(self) -> None:
         tensors = {
             **{f"net.{k}": v for k, v in self.objective.module.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.tensors().items()},
@@ -169,6 +201,7 @@ class Training:
         notes = {
             "objective": self.objective.notes(),
             "rows": self.history.rows,
+            "timings": self.history.timings,
             "has_stopped": self.has_stopped,
         }
         self.checkpoints.save(self.step, tensors, notes)
@@ -191,4 +224,12 @@ class Training:
         self.objective.restore(under(found.tensors, "objective"), found.notes["objective"])
         restore_optimizer(self.optimizer, under(found.tensors, "optimizer"))
         self.history.rows = list(found.notes["rows"])
+        self.history.timings = list(found.notes.get("timings", []))
         self.step, self.has_stopped = found.step, bool(found.notes["has_stopped"])
+
+
+def _summed(shares: Sequence[LossTerms]) -> LossTerms:
+    """The terms of a step from those of its parts."""
+    total = torch.stack([share.total.detach() for share in shares]).sum()
+    parts = {name: torch.stack([share.parts[name] for share in shares]).sum() for name in shares[0].parts}
+    return LossTerms(total, parts)

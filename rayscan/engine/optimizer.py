@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rayscan.config import OptimizerConfig
+from rayscan.engine.lars import Lars
 
 
 def build_optimizer(net: nn.Module, settings: OptimizerConfig) -> torch.optim.Optimizer:
@@ -27,6 +28,8 @@ def build_optimizer(net: nn.Module, settings: OptimizerConfig) -> torch.optim.Op
     is_fused = trainable[0].is_cuda
     if settings.kind == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, fused=is_fused)
+    if settings.kind == "lars":
+        return Lars(groups, rate)
     algorithm = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
     return algorithm(groups, lr=rate, fused=is_fused)
 

@@ -43,7 +43,7 @@ def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
         raise ArtifactError(
             "the checkpoint cannot be read without running code from it",
             expected="safetensors, or a torch file of tensors, numbers, strings and containers",
-            got=str(error).splitlines()[0][:200],
+            got=(str(error).splitlines() or [type(error).__name__])[0][:200],
             where=where,
             fix=SAVE_AGAIN,
         ) from error

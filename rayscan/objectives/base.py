@@ -37,6 +37,10 @@ class Objective:
         """The net without its data-parallel wrapper."""
         return comms.unwrap(self.net)
 
+    def compile(self) -> None:
+        """Let torch compile the net in place; names of weights stay as they are."""
+        self.module.compile(dynamic=False)
+
     def loss(self, batch: Batch) -> LossTerms:
         """This worker's share of the loss."""
         raise TypeError(f"{type(self).__name__} has no loss")

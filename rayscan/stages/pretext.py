@@ -6,6 +6,7 @@ With `pretext.checkpoint` nothing is trained: somebody else's weights are read (
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,6 +79,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 
     feed = OrderedFeed(order, make, device=worker.device)
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
+    loop = replace(loop, accumulate_steps=settings.accumulate_steps)
     history = job.fit(objective, feed, loop, worker.report)
     if worker.rank:
         return {}

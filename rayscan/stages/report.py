@@ -173,7 +173,8 @@ def _curves(stage: str, artifact: Artifact) -> Iterator[Curve]:
     if "metrics.parquet" not in artifact.files:
         return
     table = artifact.read_table("metrics.parquet")
-    for name in dict.fromkeys(table.column("name").to_pylist()):
+    names = dict.fromkeys(table.column("name").to_pylist())
+    for name in (n for n in names if not n.startswith("seconds_")):
         rows = table.filter(pc.equal(table.column("name"), name)).sort_by("step")
         yield Curve(stage, name, rows.column("epoch").to_numpy(), rows.column("value").to_numpy())
 

@@ -26,6 +26,9 @@ from rayscan.storage import Place
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
 
+SHOWN = ("loss", "confident_fraction", "images_per_second")
+HALF_FROM_PX = 32
+"""On a CPU: below this, converting to bf16 costs what the convolutions gain."""
 METRICS = pa.schema(
     [("epoch", pa.float64()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
 )
@@ -70,10 +73,13 @@ class TrainJob:
 
 def loop_settings(recipe: Recipe, epochs: int, optimizer: OptimizerConfig, device: str) -> LoopSettings:
     """Settings of the loop for one training of a recipe."""
+    precision = recipe.pretext.precision
+    if precision == "auto" and device == "cpu" and recipe.images.size_px < HALF_FROM_PX:
+        precision = "fp32"
     return LoopSettings(
         epochs=epochs,
         optimizer=optimizer,
-        precision=recipe.pretext.precision,
+        precision=precision,
         checkpoint_every_seconds=recipe.fleet.checkpoint_every_seconds,
         log_every_steps=recipe.fleet.log_every_steps,
         device=device,
@@ -82,7 +88,7 @@ def loop_settings(recipe: Recipe, epochs: int, optimizer: OptimizerConfig, devic
 
 def metrics_table(history: History) -> pa.Table:
     """Metrics in long form: epoch, step, name, value."""
-    columns = list(zip(*history.rows, strict=True)) or [(), (), (), ()]
+    columns = list(zip(*history.rows, *history.timings, strict=True)) or [(), (), (), ()]
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, METRICS, strict=True)], schema=METRICS)
 
 
@@ -100,7 +106,7 @@ def show_training(context: Context, label: str) -> Callable[[Mapping[str, Any]],
     """A listener that shows how far a training is."""
 
     def on_facts(facts: Mapping[str, Any]) -> None:
-        shown = {k: v for k, v in facts.items() if k in ("loss", "confident_fraction")}
+        shown = {k: v for k, v in facts.items() if k in SHOWN}
         if facts.get("restarts"):
             shown["restarts"] = facts["restarts"]
         context.progress.at(facts["step"], facts["total"], **shown)

@@ -81,6 +81,16 @@ def test_small_sets_selflabel(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGENET)
+def test_imagenet_pretext(name: str) -> None:
+    """MoCo v2 (arXiv 2003.04297): ResNet-50, 800 epochs of 256, SGD 0.03 / 1e-4 cosine, T 0.2, Q 65536."""
+    pretext = by_name(name).pretext
+    assert (pretext.method, pretext.epochs, pretext.batch_size) == ("moco", 800, 256)
+    assert (pretext.temperature, pretext.queue_size, pretext.encoder_momentum) == (0.2, 65_536, 0.999)
+    assert (pretext.projection_dim, pretext.projection_hidden_dim) == (128, None)
+    assert triple(pretext.optimizer) == ("sgd", 0.03, 1e-4, "cosine")
+
+
+@pytest.mark.parametrize("name", IMAGENET)
 def test_imagenet_scan(name: str) -> None:
     """B.1: frozen ResNet-50, ten linear heads, SimCLR augmentations, lambda 5, SGD, 100 epochs."""
     recipe = by_name(name)
