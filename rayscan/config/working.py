@@ -103,6 +103,16 @@ class EvaluateConfig(Section):
     """Lloyd iterations of each restart."""
     purity_neighbors: tuple[int, ...] = (1, 5, 20, 50)
     """K at which the neighbor purity is reported."""
+    knn_neighbors: tuple[int, ...] = (10, 50, 200)
+    """Numbers of voters of the weighted kNN probe."""
+    probe_images: int = 50_000
+    """At most so many train images teach the kNN and the linear probe, and a fifth as many eval images are
+    classified; 0 leaves the probes out."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(min(self.knn_neighbors, default=0) >= 1, "evaluate.knn_neighbors", ">= 1", self.knn_neighbors)
+        require(self.probe_images >= 0, "evaluate.probe_images", ">= 0", self.probe_images)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@
                              per_cluster: rows of metrics.scores.per_cluster
                              calibration: see metrics.calibration
                              confusion: clusters, classes, counts [C', L], empty clusters left out
+      probes: knn, linear -> accuracy on eval of classifiers on train features; empty without labels of both
       neighbor_purity: K -> share      label_free: used_clusters, balance, largest_share, nmi_nn (train split)
 
 The mapping from clusters to classes is fitted on the split it scores, as the SCAN paper does (Sec. 3.1);
@@ -33,6 +34,7 @@ from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import partition_scores, per_cluster
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.probes import probe
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -113,6 +115,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     context.progress.advance()
     scores = {
         "splits": splits,
+        "probes": probe(recipe, done["embed"], _reaching(classes.of, assigned.gids), len(classes.names)),
         "neighbor_purity": _purity(recipe, done, classes),
         "label_free": label_free_facts(assigned, done, recipe.num_clusters),
     }

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rayscan.config import (
     EmbedConfig,
+    EvaluateConfig,
     FleetConfig,
     ImagesConfig,
     MineConfig,
@@ -46,6 +47,8 @@ REFUSALS: list[tuple[Callable[..., Any], dict[str, Any], str, str]] = [
     (PretextConfig, {"batch_size": 8, "accumulate_steps": 5}, "pretext.accumulate_steps", "1..4"),
     (EmbedConfig, {"num_views": 0}, "embed.num_views", ">= 1"),
     (EmbedConfig, {"rows_per_part": 0}, "embed.rows_per_part", ">= 1"),
+    (EvaluateConfig, {"knn_neighbors": (5, 0)}, "evaluate.knn_neighbors", ">= 1"),
+    (EvaluateConfig, {"probe_images": -1}, "evaluate.probe_images", ">= 0"),
     (MineConfig, {"num_neighbors": 4}, "mine.num_neighbors", ">= 5"),
     (MineConfig, {"num_shards": 0}, "mine.num_shards", ">= 1"),
     (ScanConfig, {"num_neighbors": -1}, "scan.num_neighbors", ">= 0"),

@@ -1,0 +1,98 @@
+"""How much of the classes is in the features: weighted kNN and a linear classifier, trained with labels.
+
+Comes from embeddings and labels, goes to `stages.evaluate`. For comparison with other features only: no
+stage that clusters sees a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+QUERIES_AT_ONCE = 1_024
+LINEAR_EPOCHS = 36
+LINEAR_DROPS = (5, 15, 25)
+
+
+def weighted_knn(
+    features: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    neighbors: Sequence[int],
+    *,
+    num_classes: int,
+    temperature: float = 0.1,
+) -> dict[int, Tensor]:
+    """Vote of the nearest train rows, each with weight exp(cos / sigma) (arXiv 1805.01978, Sec. 3.4).
+
+    Args:
+        features: Train rows, unit [n, D].
+        labels: Their classes, int64 [n].
+        queries: Rows to classify, unit [q, D].
+        neighbors: Numbers of voters (k); one above n means all.
+        num_classes: L.
+        temperature: sigma.
+
+    Returns:
+        k -> predicted classes, int64 [q].
+    """
+    asked = sorted({min(k, len(features)) for k in neighbors})
+    predicted: dict[int, list[Tensor]] = {k: [] for k in asked}
+    for block in queries.split(QUERIES_AT_ONCE):
+        cosines, rows = (block @ features.T).topk(asked[-1], dim=1)
+        weights = (cosines / temperature).exp()
+        for k in asked:
+            votes = weights.new_zeros(len(block), num_classes)
+            votes.scatter_add_(1, labels[rows[:, :k]], weights[:, :k])
+            predicted[k].append(votes.argmax(1))
+    return {k: torch.cat(predicted[min(k, len(features))]) for k in neighbors}
+
+
+def linear_probe(
+    features: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    *,
+    num_classes: int,
+    seed: int,
+    batch_size: int = 128,
+    learning_rate: float = 0.01,
+) -> Tensor:
+    """Predictions of a linear classifier trained by the protocol of SeLa (arXiv 1911.05371, appendix A.1).
+
+    SGD with momentum 0.9, 36 epochs, batch 128, learning rate 0.01 divided by five at epochs 5, 15 and 25.
+    Deviation: on stored features of the plain images, not on fresh crops. They are centered and scaled by one
+    number, so that a component has variance 1 on average: stored rows have unit length, for which this
+    learning rate would be far too small.
+
+    Args:
+        features: Train rows [n, D].
+        labels: Their classes, int64 [n].
+        queries: Rows to classify [q, D].
+        num_classes: L.
+        seed: Of weights and order.
+        batch_size: Rows per step.
+        learning_rate: At the beginning.
+
+    Returns:
+        Classes, int64 [q].
+    """
+    mean = features.mean(0)
+    deviation = features.var(0).mean().sqrt().clamp(min=1e-6)
+    train, test = (features - mean) / deviation, (queries - mean) / deviation
+    generator = torch.Generator().manual_seed(seed)
+    weight = nn.Parameter(torch.randn(num_classes, train.shape[1], generator=generator) * 0.01)
+    bias = nn.Parameter(torch.zeros(num_classes))
+    optimizer = torch.optim.SGD([weight, bias], lr=learning_rate, momentum=0.9)
+    for epoch in range(LINEAR_EPOCHS):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate / 5 ** sum(epoch >= drop for drop in LINEAR_DROPS)
+        for rows in torch.randperm(len(train), generator=generator).split(batch_size):
+            loss = functional.cross_entropy(functional.linear(train[rows], weight, bias), labels[rows])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return functional.linear(test, weight, bias).argmax(1).detach()

@@ -1,0 +1,58 @@
+"""The pretext stage on two workers: a method with its own state; a checkpoint that needs no training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from rayscan import pipeline
+from rayscan.artifacts import Artifact
+from rayscan.config import FleetConfig, Recipe
+from rayscan.data.digits import write_digits
+from rayscan.engine.tensors import under, unpack
+from rayscan.recipes import by_name
+from rayscan.stages import embed, index, pretext
+from rayscan.stages.context import Sources
+from rayscan.storage import Place
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(str(tmp_path_factory.mktemp("pretext") / "run"))
+
+
+def recipe(**changes: object) -> Recipe:
+    base = by_name("digits")
+    quick = {"epochs": 2, "batch_size": 300, "noise_samples": 64, "accumulate_steps": 2, **changes}
+    return replace(base, pretext=replace(base.pretext, **quick), fleet=FleetConfig(num_workers=2))
+
+
+def run(place: Place, asked: Recipe) -> dict[str, Artifact]:
+    digits = write_digits(place.child("data"))
+    return pipeline.run(asked, Sources(digits.train), place, river=(index, pretext, embed))
+
+
+def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place, tmp_path: Path) -> None:
+    asked = recipe(method="instdisc", temperature=0.2)
+    done = run(place, asked)
+    table = done["pretext"].read_table("metrics.parquet").to_pydict()
+    last = dict(zip(table["name"], table["value"], strict=True))
+    assert np.isfinite(last["loss"])
+    assert 0 < last["neighbor_stability"] <= 1
+    assert last["effective_rank"] > 1
+    assert last["seconds_communication"] > 0
+    assert last["images_per_second"] > 0
+    assert done["pretext"].facts["method"] == "instdisc"
+
+    weights = under(unpack(done["pretext"].read("backbone.safetensors")), "backbone")
+    save_file(weights, tmp_path / "weights.safetensors")
+    taken = recipe(checkpoint=str(tmp_path / "weights.safetensors"), checkpoint_license="mine")
+    again = run(place, taken)
+    assert again["pretext"].facts["method"] == "checkpoint"
+    assert again["pretext"].identity != done["pretext"].identity
+    for name in ("part-00000.npy", "gids.npy"):
+        assert np.array_equal(again["embed"].read_array(name), done["embed"].read_array(name))
