@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 QUERIES_AT_ONCE = 1_024
-LINEAR_EPOCHS = 36
+LINEAR_EPOCHS, LINEAR_BATCH = 36, 128
 LINEAR_DROPS = (5, 15, 25)
 
 
@@ -58,7 +58,6 @@ def linear_probe(
     *,
     num_classes: int,
     seed: int,
-    batch_size: int = 128,
     learning_rate: float = 0.01,
 ) -> Tensor:
     """Predictions of a linear classifier trained by the protocol of SeLa (arXiv 1911.05371, appendix A.1).
@@ -66,7 +65,8 @@ def linear_probe(
     SGD with momentum 0.9, 36 epochs, batch 128, learning rate 0.01 divided by five at epochs 5, 15 and 25.
     Deviation: on stored features of the plain images, not on fresh crops. They are centered and scaled by one
     number, so that a component has variance 1 on average: stored rows have unit length, for which this
-    learning rate would be far too small.
+    learning rate would be far too small. Below 12,800 train rows batches shrink, to 16 at least, so that an
+    epoch still has about a hundred steps.
 
     Args:
         features: Train rows [n, D].
@@ -74,7 +74,6 @@ def linear_probe(
         queries: Rows to classify [q, D].
         num_classes: L.
         seed: Of weights and order.
-        batch_size: Rows per step.
         learning_rate: At the beginning.
 
     Returns:
@@ -86,6 +85,7 @@ def linear_probe(
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(num_classes, train.shape[1], generator=generator) * 0.01)
     bias = nn.Parameter(torch.zeros(num_classes))
+    batch_size = min(LINEAR_BATCH, max(16, len(train) // 100))
     optimizer = torch.optim.SGD([weight, bias], lr=learning_rate, momentum=0.9)
     for epoch in range(LINEAR_EPOCHS):
         for group in optimizer.param_groups:
