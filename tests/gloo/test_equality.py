@@ -87,7 +87,7 @@ def sela() -> Objective:
     return Sela(cluster_net(2), settings, random_labels(2, B, C, 0), features, lambda net: torch.zeros(2), 1)
 
 
-BUILDS = (simclr, scan, scan_running, pmi, selflabel, selflabel_taught, sela)
+BUILDS = (scan, scan_running, pmi, selflabel, selflabel_taught, sela)
 
 
 def pixels(step: int, name: str) -> torch.Tensor:
