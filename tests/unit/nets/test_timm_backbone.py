@@ -42,7 +42,7 @@ class OwnNorm(nn.BatchNorm2d):
 def library(norm: type[nn.Module] = nn.BatchNorm2d) -> types.SimpleNamespace:
     return types.SimpleNamespace(
         is_model=lambda name: name == "small",
-        list_models=lambda pattern: ["small"] if pattern == "*smal*" else [],
+        list_models=lambda pattern: ["small"] if pattern == "*tin*" else [],
         create_model=lambda name, *, pretrained, num_classes: Small(norm),
     )
 
@@ -79,7 +79,7 @@ def test_a_model_is_wrapped_and_its_normalisation_made_global(monkeypatch: pytes
 def test_an_unknown_name_suggests_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm_backbone, "_library", library)
     with pytest.raises(ConfigError, match="small"):
-        build_backbone("timm/smal.tiny", "cifar")
+        build_backbone("timm/tin.small", "cifar")
 
 
 def test_a_normalisation_that_cannot_be_global_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
