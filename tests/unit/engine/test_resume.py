@@ -17,6 +17,7 @@ from rayscan.engine.loop import LoopSettings, Training
 from rayscan.errors import DataError
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.base import Batch, LossTerms, Objective
+from rayscan.objectives.pair_losses import ScanLoss
 from rayscan.objectives.scan import ScanHeads
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.storage import Place
@@ -53,7 +54,7 @@ class Features:
 def scan_heads() -> Objective:
     torch.manual_seed(0)
     watched = torch.randn(5, D)
-    return ScanHeads(ClusterHeads(2, D, C), 2.0, lambda net: net(watched).logsumexp(-1).mean(-1), 1)
+    return ScanHeads(ClusterHeads(2, D, C), ScanLoss(2.0), lambda net: net(watched).logsumexp(-1).mean(-1), 1)
 
 
 def selflabel() -> Objective:
