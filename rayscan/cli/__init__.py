@@ -20,6 +20,7 @@ USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
   predict RUN --data DATA  clusters of new images, by the model of a run
   report RUN               render the page again with other settings
   compare RUN RUN ...      a table with mean and deviation over seeds
+  experiment NAME RECIPE   a table or figure of a paper on your images, over seeds
 """
 
 

@@ -113,3 +113,20 @@ class DoctorArguments:
     """A run or an index directory: compare every byte with what it recorded."""
     address: str | None = None
     """Ray to join for large collections; none starts one here if it is worth it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentArguments:
+    """A table or figure of a paper on your images: mean and deviation over seeds, all runs in one --out."""
+
+    recipe: Annotated[Recipe, arg(name="")]
+    data: str
+    """Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt list."""
+    out: str
+    """Where the runs go; tables and figures go to experiments/NAME in it. One --out shares all results."""
+    eval_data: str | None = None
+    """Images of the eval split, which is then the one that is scored."""
+    labels: str | None = None
+    """CSV or Parquet with a label for some images; without it, labels inside the shards."""
+    seeds: int = 3
+    """Runs of each row, from the recipe's seed on."""

@@ -15,6 +15,7 @@ from rayscan.cli.arguments import (
     DemoArguments,
     DoctorArguments,
     EvaluateArguments,
+    ExperimentArguments,
     IndexArguments,
     PredictArguments,
     ReportArguments,
@@ -197,6 +198,39 @@ def compare_command(rest: list[str]) -> None:
     sys.stdout.write(compare([Run(uri) for uri in asked.runs], as_json=asked.json) + "\n")
 
 
+def experiment_command(rest: list[str]) -> None:
+    """`rayscan experiment NAME [RECIPE] --data DATA --out OUT`; without a name, the list."""
+    from rayscan.experiments import EXPERIMENTS, experiment_named
+
+    if not rest or rest[0] in ("-h", "--help"):
+        names = "\n".join(
+            f"  {e.name:18} {e.title} ({e.source}){'; trains on labels' if e.reads_labels else ''}"
+            for e in EXPERIMENTS.values()
+        )
+        sys.stdout.write(
+            "usage: rayscan experiment NAME [RECIPE, else custom] --data DATA --out OUT [--seeds 3] ...\n\n"
+            f"experiments:\n{names}\n"
+        )
+        return
+    experiment, rest = experiment_named(rest[0]), rest[1:]
+    named = bool(rest) and not rest[0].startswith("-")
+    recipe, rest = recipe_named(rest[0] if named else "custom"), rest[1:] if named else rest
+    default = ExperimentArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
+    prog = f"rayscan experiment {experiment.name} {recipe.name}"
+    asked = tyro.cli(ExperimentArguments, default=default, args=rest, prog=prog)
+    from rayscan.run import require_clusters
+    from rayscan.sections import require
+
+    require_clusters(asked.recipe)
+    require(asked.seeds >= 1, "seeds", ">= 1", asked.seeds)
+    from rayscan.experiments.running import run_experiment
+    from rayscan.stages.context import Sources
+    from rayscan.storage import Place
+
+    sources = Sources(_absolute(asked.data), _absolute(asked.eval_data), _absolute(asked.labels))
+    sys.stdout.write(run_experiment(experiment, asked.recipe, sources, Place(asked.out), seeds=asked.seeds))
+
+
 def _absolute(pattern: str | None) -> str | None:
     """Local patterns made absolute, so that a run can be resumed from another directory."""
     if pattern is None or "://" in pattern:
@@ -219,5 +253,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "predict": predict_command,
     "report": report_command,
     "compare": compare_command,
+    "experiment": experiment_command,
     "full_imagenet": full_imagenet_command,
 }

@@ -34,7 +34,7 @@ class SelaConfig(Section):
     prior: str | None = operational(None)
     """File with the share of each cluster, one number a line or a JSON list; none makes all equal. Its
     numbers, not its name, enter the fingerprint."""
-    labels: str | None = operational(None)
+    first_labels: str | None = operational(None)
     """Parquet with gid and cluster (or head_0, head_1 ...), such as the assignments.parquet or labels.parquet
     of a run on the same images: first labels instead of random ones. Its contents enter the fingerprint."""
     views: ViewKind = "simclr"

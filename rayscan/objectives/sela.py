@@ -136,7 +136,7 @@ class Sela(SelectingObjective):
     def tensors(self) -> dict[str, Tensor]:
         """The best weights, the labels and the potentials the next transport starts from."""
         potentials = {} if self.potentials is None else {"potentials": self.potentials}
-        return {**super().tensors(), **potentials, "labels": self.labels}
+        return {**super().tensors(), **potentials, "targets": self.labels}
 
     def notes(self) -> dict[str, Any]:
         """What belongs to them."""
@@ -145,7 +145,7 @@ class Sela(SelectingObjective):
     def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Take it all back."""
         super().restore(tensors, notes)
-        self.labels = tensors["labels"].cpu()
+        self.labels = tensors["targets"].cpu()
         self.potentials = tensors.get("potentials")
         self.num_relabeled = int(notes["num_relabeled"])
 

@@ -21,7 +21,7 @@ def read_labels(recipe: Recipe, gids: Gids) -> NDArray[np.int32]:
     Raises:
         DataError: the table has no such column, lacks an image, or a label is no cluster.
     """
-    path = recipe.sela.labels
+    path = recipe.sela.first_labels
     assert path is not None
     assert recipe.num_clusters is not None
     table = pq.read_table(pa.BufferReader(addresses.read(addresses.absolute(path))))

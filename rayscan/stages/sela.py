@@ -66,9 +66,9 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
     }
     if (prior := read_prior(recipe, recipe.sela.prior)) is not None:
         config["prior"] = prior
-    if recipe.sela.labels is not None:
+    if recipe.sela.first_labels is not None:
         gids = done["embed"].read_array("gids.npy")[: int(done["embed"].facts["train_rows"])]
-        config["labels"] = digest(read_labels(recipe, gids).tolist())
+        config["first_labels"] = digest(read_labels(recipe, gids).tolist())
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS})
 
 
@@ -153,7 +153,7 @@ def _objective(
     """The objective with its first labels: of a file, or drawn."""
     recipe, settings = job.recipe, job.recipe.sela
     assert recipe.num_clusters is not None
-    if settings.labels is None:
+    if settings.first_labels is None:
         labels = random_labels(settings.num_heads, len(gids), recipe.num_clusters, recipe.seed)
     else:
         labels = torch.from_numpy(read_labels(recipe, gids))

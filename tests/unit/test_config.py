@@ -136,7 +136,7 @@ OPERATIONAL = {
     "mine.query_block",
     "assign.batch_size",
     "sela.prior",  # the same
-    "sela.labels",
+    "sela.first_labels",
     "sela.memory_bytes",
     "scan.prior",  # a path: the numbers in the file enter the fingerprint
     *(f"fleet.{field.name}" for field in dataclasses.fields(FleetConfig)),

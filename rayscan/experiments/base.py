@@ -1,0 +1,124 @@
+"""What an experiment is: rows, each a change of a recipe, and what is read of the run.
+
+One file per experiment beside this one; `rayscan experiment NAME` runs it. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from rayscan.config import PretextConfig, Recipe
+from rayscan.errors import ConfigError
+
+Value = Any
+"""A setting, or a function of the recipe the user gave that makes it."""
+Selection = Literal["all", "light", "heavy", "third", "two thirds"]
+"""Which train images and classes are used, see `selection`."""
+
+Neighbors = Literal["mined", "pure"]
+"""As mined, or without those of another class: reads labels."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a run, or another look at the run of another line."""
+
+    name: str
+    settings: Mapping[str, Value | Callable[[Recipe], Value]] = field(default_factory=dict)
+    """Dotted setting -> its value, or a function of the user's recipe."""
+    reads: Literal["model", "kmeans", "pixels", "purity"] = "model"
+    """Scores of the run's model; of k-means on its embeddings, or on raw pixels; purity of its neighbors."""
+    x: float | None = None
+    """Place on the figure's axis."""
+    series: str = ""
+    """Line of the figure it belongs to."""
+    images: Selection = "all"
+    """Train images and classes that are left; made at index time, reads labels."""
+    neighbors: Neighbors = "mined"
+    """Which of the mined neighbors are met."""
+    first_labels: str | None = None
+    """For method sela: true for the classes themselves (reads labels), or the row whose clusters to take."""
+    paper: Mapping[str, str] = field(default_factory=dict)
+    """Recipe -> what the paper reports."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels decide what is trained, not only how it is scored."""
+        return self.images != "all" or self.neighbors == "pure" or self.first_labels == "true"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table of a paper, or one like it."""
+
+    name: str
+    title: str
+    source: str
+    """Paper and table."""
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...] = ("acc", "nmi", "ari")
+    """Columns; the first is drawn."""
+    x_label: str = ""
+    """Of the figure; without it the rows become bars."""
+    notes: str = ""
+    """What differs from the paper."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether some row trains on what labels say."""
+        return any(row.reads_labels for row in self.rows)
+
+
+def altered(recipe: Recipe, row: Row) -> Recipe:
+    """The recipe of a row.
+
+    Raises:
+        ConfigError: there is no such setting, or a value is out of range.
+    """
+    values = {key: v(recipe) if callable(v) else v for key, v in row.settings.items()}
+    made = recipe
+    for key, value in sorted(values.items(), key=lambda item: ORDER.index(item[0].partition(".")[0])):
+        made = _set(made, key.split("."), value, row.name)
+    return made
+
+
+ORDER = ("method", "num_clusters", "pretext", "embed", "mine", "evaluate", "scan", "selflabel", "sela")
+"""Sections in the order they are set: scan's K is checked against mine's."""
+
+
+def _set(section: Any, path: list[str], value: Any, row: str) -> Any:
+    name, *rest = path
+    if not hasattr(section, name):
+        raise ConfigError("an experiment names an unknown setting", got=".".join(path), where=row)
+    return replace(section, **{name: _set(getattr(section, name), rest, value, row) if rest else value})
+
+
+def same_as(key: str) -> Callable[[Recipe], Value]:
+    """The user's own setting of another key."""
+    return lambda recipe: _get(recipe, key)
+
+
+def at_least(key: str, least: int) -> Callable[[Recipe], Value]:
+    """The user's own setting, or more."""
+    return lambda recipe: max(least, _get(recipe, key))
+
+
+def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]:
+    """The user's own setting, or `least` if that is more, times a factor, rounded."""
+    return lambda recipe: round(factor * max(least, _get(recipe, key)))
+
+
+def _get(recipe: Recipe, key: str) -> Any:
+    value: Any = recipe
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def missing(row: Row) -> str:
+    """Why a row cannot be run by this version; empty if it can."""
+    asked = row.settings.get("pretext.method")
+    known = get_args(get_type_hints(PretextConfig)["method"])
+    return "" if asked is None or asked in known else f"there is no pretext {asked}"
