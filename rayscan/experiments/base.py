@@ -84,8 +84,9 @@ def altered(recipe: Recipe, row: Row) -> Recipe:
     return made
 
 
-ORDER = ("method", "num_clusters", "pretext", "embed", "mine", "evaluate", "scan", "selflabel", "sela")
-"""Sections in the order they are set: scan's K is checked against mine's."""
+ORDER = ("method", "num_clusters", "embed", "pretext", "mine", "evaluate", "scan", "selflabel", "sela")
+"""Sections in the order they are set: scan's K is checked against mine's, the
+pretext against embed's space."""
 
 
 def _set(section: Any, path: list[str], value: Any, row: str) -> Any:
