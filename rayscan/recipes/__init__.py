@@ -12,6 +12,7 @@ from collections.abc import Callable
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
 from rayscan.recipes.cifar10 import cifar10
+from rayscan.recipes.cifar10_fast import cifar10_fast
 from rayscan.recipes.cifar20 import cifar20
 from rayscan.recipes.custom import custom
 from rayscan.recipes.digits import digits
@@ -22,6 +23,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits,
     "custom": custom,
     "cifar10": cifar10,
+    "cifar10_fast": cifar10_fast,
     "cifar20": cifar20,
     "stl10": stl10,
     "imagenet": imagenet,
