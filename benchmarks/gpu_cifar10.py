@@ -5,12 +5,13 @@
                                      [--write docs/results/cifar10.md]
 
 1. `card.json`: FLOP/s of a large bf16 matrix product, bytes/s of a copy on the card.
-2. `speed.json`: SimCLR on ResNet-18, batch 512, pictures on the card: images/s (two views each) and the share of the matrix product's FLOP/s; goal >= 30 % (about 36,000 images/s on an H200).
+2. `speed.json`: SimCLR on ResNet-18, batch 512, pictures on the card: images/s (two views each) and
+   the share of the matrix product's FLOP/s; goal >= 30 % (about 36,000 images/s on an H200).
 3. index to evaluate by `rayscan run`, ten train shards and both test shards: seconds of each stage, ACC, NMI,
    ARI on the test split; goals: <= 25 minutes, ACC >= 88.3 (the SCAN paper's best), stretch 91.
 
 `--window 520` stops in time for a limit of nine minutes; the same command goes on where it stopped, until it
-says done. What is finished is not measured again. `--toy` rehearses all of it on a CPU with a small network on two
+says done. What is finished is not measured again. `--toy` rehearses all of it on a CPU, small, on two
 shards; its numbers mean nothing.
 """
 
