@@ -13,6 +13,7 @@ USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
 
   demo                     cluster 1,797 handwritten digits, from pixels to report, in minutes
   run RECIPE --data DATA   images in, clusters and a report out; run it again to resume
+  search RECIPE --data ... find settings without a label
   shard FOLDER OUT         pack a folder of images into WebDataset shards
   index DATA               look through images and say what is there
   doctor DATA              say what is there and what is damaged; --against RUN compares every byte

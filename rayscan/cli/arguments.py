@@ -30,6 +30,40 @@ class RunArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchArguments:
+    """Find settings without a label: many trials, scored by neighbors and a linear rule."""
+
+    recipe: Annotated[Recipe, arg(name="")]
+    data: str
+    """Images of the train split, as for `run`."""
+    out: str
+    """As for `run`: index, pretext, embed and mine are taken over or left for a later run. The search writes
+    search/results.parquet, search/recipe.json and search/index.html. The same command again goes on."""
+    eval_data: str | None = None
+    """Images of the eval split: indexed and embedded, so that `run` with the same --out takes them over; no
+    part of the score."""
+    trials: int = 60
+    """Trials, those of an earlier search in this --out included."""
+    space: tuple[str, ...] = ()
+    """Settings to vary: path=low:high, path=low:high:log, path=one,another. Without it entropy weight, K
+    and threshold."""
+    from_images: bool = False
+    """Train whole trials on images instead of heads on cached embeddings; any setting may then vary."""
+    finalists: int = 3
+    """Best trials that are run again with other seeds."""
+    seeds: int = 3
+    """Runs of each finalist."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """Learn from the trials so far, or draw at random."""
+    early_stopping: bool = True
+    """Stop heads that are worse than others after the same training (ASHA)."""
+    concurrent: int | None = None
+    """Trials at once; without it as many as fit."""
+    gpus_per_trial: float | None = None
+    """GPUs of a trial of heads; without it a quarter where there are any."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoArguments:
     """Cluster the handwritten digits that ship with scikit-learn, from pixels to report."""
 

@@ -20,6 +20,7 @@ from rayscan.cli.arguments import (
     PredictArguments,
     ReportArguments,
     RunArguments,
+    SearchArguments,
     ShardArguments,
 )
 from rayscan.config import Recipe
@@ -90,6 +91,40 @@ def _show_plan(asked: RunArguments, sources: Sources) -> None:
 
     for planned in pipeline.plan(asked.recipe, sources, Place(asked.out)):
         sys.stdout.write(f"{planned.stage:10} {'reused' if planned.is_reused else 'run':7} {planned.why}\n")
+
+
+def search_command(rest: list[str]) -> None:
+    """`rayscan search RECIPE ...`: the recipe as for `run`."""
+    from rayscan.recipes import RECIPES
+
+    if not rest or rest[0].startswith("-"):
+        sys.stdout.write(
+            "usage: rayscan search RECIPE --data DATA --out OUT [--trials 60] [--space PATH=VALUES ...]\n\n"
+            f"recipes: {', '.join(RECIPES)}, or a recipe.json\n"
+        )
+        return
+    asked = tyro.cli(
+        SearchArguments,
+        default=SearchArguments(recipe=recipe_named(rest[0]), data=tyro.MISSING, out=tyro.MISSING),
+        args=rest[1:],
+        prog=f"rayscan search {rest[0]}",
+    )
+    from rayscan.run import require_clusters
+    from rayscan.search.plan import Plan
+    from rayscan.search.space import make_space
+
+    require_clusters(asked.recipe)
+    space = make_space(asked.recipe, asked.space, from_images=asked.from_images)
+    plan = Plan(**{name: getattr(asked, name) for name in Plan.__dataclass_fields__})
+    from rayscan.search.campaign import search
+    from rayscan.stages.context import Sources
+    from rayscan.storage import Place
+
+    out = Place(asked.out)
+    search(space, Sources(_absolute(asked.data), _absolute(asked.eval_data)), out, plan)
+    sys.stdout.write(
+        f"best settings: {out.uri_of('search/recipe.json')}\npage: {out.uri_of('search/index.html')}\n"
+    )
 
 
 def demo_command(rest: list[str]) -> None:
@@ -246,6 +281,7 @@ def full_imagenet_command(rest: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo_command,
     "run": run_command,
+    "search": search_command,
     "shard": shard_command,
     "index": index_command,
     "doctor": doctor_command,

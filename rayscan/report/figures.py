@@ -65,11 +65,11 @@ class Axes:
             y = self.y(tick)
             parts += [
                 LINE.format("grid", LEFT, WIDTH - RIGHT, y, y),
-                _text(LEFT - 6, y + 4, short(tick), "end"),
+                text(LEFT - 6, y + 4, short(tick), "end"),
             ]
         along = ticks(self.x_low, self.x_high, 5) if x_ticks is None else x_ticks
-        parts += [_text(self.x(tick), HEIGHT - BOTTOM + 15, short(tick), "middle") for tick in along]
-        parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, x_label, "middle", "axis"))
+        parts += [text(self.x(tick), HEIGHT - BOTTOM + 15, short(tick), "middle") for tick in along]
+        parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, x_label, "middle", "axis"))
         return _join(parts)
 
 
@@ -102,7 +102,7 @@ def sizes(counts: Array) -> Markup:
     says = (
         f"Images per cluster: {len(ordered)} clusters of {ordered[0]:,.0f} down to {ordered[-1]:,.0f} images"
     )
-    return _svg(says, axes.frame("clusters, largest first (dashed: all equal)") + shape + line)
+    return svg(says, axes.frame("clusters, largest first (dashed: all equal)") + shape + line)
 
 
 def histogram(counts: Array, low: float, high: float, x_label: str) -> Markup:
@@ -110,9 +110,9 @@ def histogram(counts: Array, low: float, high: float, x_label: str) -> Markup:
     values = np.asarray(counts, np.float64)
     axes = Axes(0, len(values), 0, max(float(values.max(initial=0)), 1.0) * 1.05)
     named = [(low + (high - low) * i / 5, len(values) * i / 5) for i in range(6)]
-    labels = [_text(axes.x(at), HEIGHT - BOTTOM + 15, f"{value:.2g}", "middle") for value, at in named]
+    labels = [text(axes.x(at), HEIGHT - BOTTOM + 15, f"{value:.2g}", "middle") for value, at in named]
     says = f"Histogram of {x_label}, {values.sum():,.0f} images"
-    return _svg(says, axes.frame(x_label, x_ticks=[]) + _bars(axes, values) + _join(labels))
+    return svg(says, axes.frame(x_label, x_ticks=[]) + _bars(axes, values) + _join(labels))
 
 
 def curve(x: Array, y: Array, x_label: str, says: str) -> Markup:
@@ -130,7 +130,7 @@ def curve(x: Array, y: Array, x_label: str, says: str) -> Markup:
     )
     marks = Markup('<polyline class="line" points="{}"/>').format(points)
     marks += _dot(axes, float(xs[-1]), float(ys[-1]), "end", short(float(ys[-1])))
-    return _svg(f"{says}: last value {ys[-1]:.4g}", axes.frame(x_label) + marks)
+    return svg(f"{says}: last value {ys[-1]:.4g}", axes.frame(x_label) + marks)
 
 
 def dots(values: Sequence[float], chosen: int | None, x_label: str, says: str) -> Markup:
@@ -146,7 +146,7 @@ def dots(values: Sequence[float], chosen: int | None, x_label: str, says: str) -
         for i, v in enumerate(values)
         if math.isfinite(v)
     ]
-    return _svg(says, axes.frame(x_label, x_ticks=steps) + _join(marks))
+    return svg(says, axes.frame(x_label, x_ticks=steps) + _join(marks))
 
 
 def heatmap(counts: Array, rows: Sequence[str], columns: Sequence[str], says: str) -> Markup:
@@ -172,11 +172,11 @@ def heatmap(counts: Array, rows: Sequence[str], columns: Sequence[str], says: st
         parts.append(SLANTED.format(x, top - 6, x, top - 6, _cut(name)))
     for i, name in enumerate(rows):
         y = top + i * cell
-        parts.append(_text(left - 5, y + cell / 2 + 4, _cut(name), "end"))
+        parts.append(text(left - 5, y + cell / 2 + 4, _cut(name), "end"))
         for j, column in enumerate(columns):
             value = (float(shares[i, j]), int(counts[i, j]))
             parts.append(_cell(left + j * cell, y, cell, value, f"{name} / {column}"))
-    return _svg(says, _join(parts), height=height, kind="chart heatmap")
+    return svg(says, _join(parts), height=height, kind="chart heatmap")
 
 
 def _cell(x: float, y: float, side: float, value: tuple[float, int], title: str) -> Markup:
@@ -186,7 +186,7 @@ def _cell(x: float, y: float, side: float, value: tuple[float, int], title: str)
     if side < MIN_COUNT_CELL or not count:
         return rect
     kind = "count dark" if share > 0.5 else "count"
-    return rect + _text(x + side / 2, y + side / 2 + 3, short(count), "middle", kind)
+    return rect + text(x + side / 2, y + side / 2 + 3, short(count), "middle", kind)
 
 
 def _pixels(shares: Array, says: str) -> Markup:
@@ -231,8 +231,9 @@ def _dot(axes: Axes, x: float, y: float, kind: str, title: str) -> Markup:
     return DOT.format(kind, axes.x(x), axes.y(y), 5 if kind == "chosen" else 3, title)
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
-    return TEXT.format(kind, x, y, anchor, text)
+def text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> Markup:
+    """A label in a chart."""
+    return TEXT.format(kind, x, y, anchor, words)
 
 
 def _cut(name: str) -> str:
@@ -243,7 +244,8 @@ def _join(parts: Iterable[Markup]) -> Markup:
     return Markup("").join(parts)
 
 
-def _svg(says: str, body: Markup, *, height: float = HEIGHT, kind: str = "chart") -> Markup:
+def svg(says: str, body: Markup, *, height: float = HEIGHT, kind: str = "chart") -> Markup:
+    """A whole chart; `says` is what a screen reader tells."""
     return Markup('<svg class="{}" role="img" aria-label="{}" viewBox="0 0 {:g} {:g}">{}</svg>').format(
         kind, says, WIDTH, height, body
     )

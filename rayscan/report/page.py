@@ -48,16 +48,16 @@ def render(content: Content) -> str:
     Returns:
         A whole HTML document, ASCII only outside of names.
     """
-    style, script = _part("page.css"), _part("page.js")
+    style, script = part("page.css"), part("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {source_hash(style)}; "
+        f"script-src {source_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "short": figures.short}
-    return environment.from_string(_part("template.html")).render(
+    return environment.from_string(part("template.html")).render(
         policy=policy,
         style=Markup(style),
         script=Markup(script),
@@ -86,11 +86,13 @@ def percent(value: float) -> str:
 
 
 @cache
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """A file of this package, as text."""
     return resources.files("rayscan.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """A source that a Content-Security-Policy admits: this very text."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 

@@ -1,0 +1,226 @@
+"""A search on the fleet: `ray.tune` around a plain function and a proposer of values.
+
+Tune places trials, stops bad ones early (ASHA) and replaces trials whose process died. It keeps no state of
+ours: its records go to scratch and are never resumed. What a trial found, the trial itself writes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search import Searcher
+
+from rayscan.errors import FleetError
+from rayscan.fleet.connect import Fleet, unwrapped
+from rayscan.storage import resolve
+
+WORST = -1e9
+"""What a trial without a value reports, so that ASHA can compare it."""
+ROOM_SECONDS = 600.0
+SAY_SECONDS = 10.0
+
+Report = Callable[[int, float], None]
+"""Rung and value."""
+TrialFunction = Callable[[Any, Mapping[str, Any], Report], float | None]
+"""(shared, values, report) -> value, higher is better; None if there is none."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended."""
+
+    values: Mapping[str, Any]
+    steps: dict[int, float]
+    """What it reported, by rung."""
+    how: Literal["whole", "stopped", "failed"]
+    """To its end; by ASHA; or not at all."""
+    reason: str = ""
+    """Why it failed."""
+
+
+class Proposer(Protocol):
+    """Says what to try."""
+
+    def ask(self, name: str) -> dict[str, Any]:
+        """Values of a new trial."""
+
+    def end(self, name: str, ended: Ended) -> None:
+        """Told of every end, in the driver."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How trials are placed and stopped."""
+
+    num_trials: int
+    bundle: Mapping[str, float]
+    """Resources of one trial's process."""
+    concurrent: int
+    """At most so many at once."""
+    rungs: Sequence[int] = ()
+    """Where trials are compared, ascending; the last one is the end. None lets all run."""
+    shares_process: bool = True
+    """Let a process do one trial after the other."""
+
+
+def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Proposer, tuning: Tuning) -> None:
+    """Run trials until there were enough.
+
+    Args:
+        fleet: Where.
+        fn: A function of a module; resumes from storage by itself when its process died.
+        shared: Small things all trials need: settings and addresses.
+        proposer: Asked in this process.
+        tuning: How many, where, and whether bad ones are stopped.
+
+    Raises:
+        FleetError: Tune itself failed.
+    """
+    _quiet()
+    fleet.joined()
+    scratch = fleet.out.child(".work", f"tune-{secrets.token_hex(4)}")
+    filesystem, path = resolve(scratch.uri)
+    searcher = _Asking(proposer)
+    last = tuning.rungs[-1] if tuning.rungs else 1
+    trainable = tune.with_parameters(
+        _trial, fn=fn, shared=shared, last=last, threads=fleet.threads_per_worker
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, tune.PlacementGroupFactory([dict(tuning.bundle)])),
+        tune_config=tune.TuneConfig(
+            metric="value",
+            mode="max",
+            num_samples=tuning.num_trials,
+            max_concurrent_trials=tuning.concurrent,
+            search_alg=searcher,
+            scheduler=_scheduler(tuning.rungs),
+            reuse_actors=tuning.shares_process,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=tune.FailureConfig(max_failures=fleet.config.max_failures),
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    except (tune.TuneError, ray.exceptions.RayError) as error:
+        raise unwrapped(error, "the search") from error
+    finally:
+        fleet.out.delete(f".work/{scratch.uri.rpartition('/')[2]}")
+
+
+def require_room(fleet: Fleet, bundles: Sequence[Mapping[str, float]], what: str) -> None:
+    """Wait until these bundles can be placed together, so that no trial waits for what never comes.
+
+    An autoscaler sees the demand and brings a node.
+
+    Raises:
+        FleetError: they could not be placed in time.
+    """
+    fleet.joined()
+    group = ray.util.placement_group([dict(bundle) for bundle in bundles])
+    try:
+        waited = 0.0
+        while not group.wait(SAY_SECONDS):
+            waited += SAY_SECONDS
+            fleet.say(f"  waiting for room for {what}: {_listed(bundles)} ({waited:.0f} s)")
+            if waited >= ROOM_SECONDS:
+                raise FleetError(
+                    f"there is no room for {what}",
+                    expected=_listed(bundles),
+                    got=f"{fleet.offer.cpus:g} CPUs, {fleet.offer.gpus:g} GPUs on {fleet.offer.nodes} nodes",
+                    where="--fleet.*",
+                    fix="ask for less with --fleet.num-workers, --fleet.cpus-per-worker or --gpus-per-trial",
+                )
+    finally:
+        ray.util.remove_placement_group(group)
+
+
+def _listed(bundles: Sequence[Mapping[str, float]]) -> str:
+    return ", ".join(" + ".join(f"{v:g} {k}" for k, v in bundle.items()) for bundle in bundles)
+
+
+def _scheduler(rungs: Sequence[int]) -> Any:
+    if len(rungs) < 2:
+        return FIFOScheduler()
+    factor = rungs[1] / rungs[0]
+    return ASHAScheduler(
+        time_attr="rung", grace_period=rungs[0], max_t=rungs[-1], reduction_factor=factor, brackets=1
+    )
+
+
+def _quiet() -> None:
+    """Tune without its tables, loggers, snapshots and hold on Ctrl-C."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
+    os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", str(10**9))
+
+
+def _trial(config: dict[str, Any], *, fn: TrialFunction, shared: object, last: int, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def report(rung: int, value: float) -> None:
+        tune.report({"rung": rung, "value": value})
+
+    try:
+        value = fn(shared, config, report)
+        reason = ""
+    except Exception as error:  # told, not tried again: Tune restarts trials whose process died
+        value, reason = None, f"{type(error).__name__}: {str(error).strip()[-2000:]}"
+    worth = WORST if value is None else value
+    tune.report({"rung": last, "value": worth, "is_whole": True, "reason": reason})
+
+
+class _Asking(Searcher):  # type: ignore[misc]
+    """Tune's door to a proposer."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        super().__init__(metric="value", mode="max")
+        self._proposer = proposer
+        self._values: dict[str, dict[str, Any]] = {}
+        self._steps: dict[str, dict[int, float]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        self._values[trial_id] = self._proposer.ask(trial_id)
+        self._steps[trial_id] = {}
+        return dict(self._values[trial_id])
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if not result.get("is_whole"):
+            self._steps[trial_id][int(result["rung"])] = float(result["value"])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        reason = "its process died again and again" if error else ""
+        if result and result.get("is_whole"):
+            reason = str(result["reason"])
+        elif result and "rung" in result:
+            self.on_trial_result(trial_id, result)
+        is_whole = bool(result and result.get("is_whole"))
+        how: Literal["whole", "stopped", "failed"] = "whole" if is_whole else "stopped"
+        ended = Ended(
+            self._values.pop(trial_id), self._steps.pop(trial_id), "failed" if reason else how, reason
+        )
+        self._proposer.end(trial_id, ended)
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()  # Tune wants a file; the trials' artifacts are the state
+
+    def restore(self, checkpoint_path: str) -> None:
+        del checkpoint_path

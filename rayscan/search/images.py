@@ -1,0 +1,63 @@
+"""A whole trial: the stages that the values touch, on images, through Ray Train.
+
+The trial's process drives the stages as a run would and computes nothing itself, so it holds no CPU that a
+training could wait for. Every stage is an artifact in the same `--out`: trials that agree up to a stage share
+it, and so does the run of the best recipe afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan import pipeline
+from rayscan.artifacts import Artifact, Draft
+from rayscan.fleet.connect import Fleet
+from rayscan.search.space import Values
+from rayscan.search.trial import Report, Shared, prepared
+from rayscan.stages import assign, embed, mine, pretext, scan, selflabel
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.progress import Progress
+
+EARLY = (pretext, embed, mine)
+"""Stages that keep the base seed: other seeds of a finalist are other starts of the heads, no more."""
+LATE = (scan, selflabel, assign)
+
+
+def train_images(
+    shared: Shared, values: Values, seed: int, draft: Draft, _report: Report
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The stages from the first one the values touch to the assignments; `search.trial.TrainTrial`.
+
+    Nothing is reported on the way: a driver that is stopped inside a training leaves its workers behind for
+    as long as Ray takes to notice, so whole trials run to their end.
+    """
+    recipe = shared.recipe(values, seed)
+    early = replace(recipe, seed=shared.space.base.seed)
+    fleet = Fleet(recipe.fleet, shared.run.child(".work", "search", draft.step.directory))
+    # Read by no stage after index, and these begin after it.
+    context = Context(shared.run, Sources(data=None), fleet, Progress(io.StringIO()))
+    done: dict[str, Artifact] = {"index": shared.inputs["index"]}
+    for stage in (*EARLY, *LATE):
+        done[stage.NAME], _ = pipeline.do(stage, early if stage in EARLY else recipe, done, context)
+    shared.run.delete(f".work/search/{draft.step.directory}")
+    table = done["assign"].read_table("assignments.parquet", columns=["gid", "cluster"])
+    gids, judge = table.column("gid").to_numpy(), prepared(shared)[1]
+    of = np.full(int(gids.max()) + 1, -1, np.int64)
+    of[gids] = table.column("cluster").to_numpy()
+    facts = {"heldout_loss": float(_heads(done["scan"])["best_loss"]), "stages": _directories(done)}
+    return of[judge.anchors], facts
+
+
+def _heads(scanned: Artifact) -> Any:
+    """What scan says of its heads: those on images if it trained on images last."""
+    name = "finetune.json" if "finetune.json" in scanned.files else "heads.json"
+    return scanned.read_json(name)
+
+
+def _directories(done: dict[str, Artifact]) -> dict[str, str]:
+    return {name: artifact.place.uri.rpartition("/")[2] for name, artifact in done.items()}

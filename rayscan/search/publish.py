@@ -1,0 +1,77 @@
+"""What a search leaves behind for people: the table of trials, the best recipe, a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rayscan.report.search import Dimension, Row, SearchContent, render
+from rayscan.run import recipe_to_json
+from rayscan.search import ledger
+from rayscan.search.axis import Axis
+from rayscan.search.finalists import Finalist
+from rayscan.search.ledger import Trial
+from rayscan.search.trial import Shared
+
+
+def publish(shared: Shared, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> None:
+    """Write `results.parquet`, `index.html` and, if there is a best one, `recipe.json`."""
+    others = [run for finalist in ranked for run in finalist.trials[1:]]
+    sink = pa.BufferOutputStream()
+    pq.write_table(ledger.table([*trials, *others], shared), sink, compression="zstd")
+    shared.out.write("results.parquet", memoryview(sink.getvalue()))
+    if ranked:
+        best = shared.space.recipe(ranked[0].values)
+        shared.out.write("recipe.json", recipe_to_json(best))
+    shared.out.write("index.html", render(_content(shared, trials, ranked)).encode())
+
+
+def settings_text(values: Mapping[str, Any]) -> str:
+    """Values on one line: `scan.entropy_weight 4.2, scan.num_neighbors 20`."""
+    return ", ".join(f"{path} {value_text(value)}" for path, value in values.items())
+
+
+def value_text(value: Any) -> str:
+    """A value, short."""
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _content(shared: Shared, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> SearchContent:
+    base, index = shared.space.base, shared.inputs["index"]
+    chosen = ranked[0].trials[0].name if ranked else None
+    return SearchContent(
+        recipe=base.name,
+        num_clusters=base.num_clusters or 0,
+        num_images=int(index.facts["train"]),
+        seed=base.seed,
+        from_images=shared.from_images,
+        dimensions=[_dimension(axis) for axis in shared.space.axes],
+        rows=[_row(t, is_chosen=t.name == chosen and bool(t.name)) for t in trials],
+        finalists=[
+            (settings_text(f.values), f.mean, [t.score for t in f.trials], f.stability) for f in ranked
+        ],
+    )
+
+
+def _dimension(axis: Axis) -> Dimension:
+    names = tuple(value_text(c) for c in axis.choices)
+    return Dimension(axis.path, axis.low, axis.high, axis.is_log, names if axis.kind == "choice" else None)
+
+
+def _row(trial: Trial, *, is_chosen: bool) -> Row:
+    facts = trial.facts
+    return Row(
+        status=trial.status,
+        reason=str(facts.get("reason", "")),
+        values={path: value for path, value in trial.values.items()},
+        texts={path: value_text(value) for path, value in trial.values.items()},
+        score=trial.score,
+        nmi_nn=facts.get("nmi_nn"),
+        cv_mi=facts.get("cv_mi"),
+        balance=facts.get("balance"),
+        seconds=facts.get("seconds"),
+        is_chosen=is_chosen,
+    )

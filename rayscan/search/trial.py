@@ -1,0 +1,234 @@
+"""One trial: values -> heads on the cached embeddings -> a score that no label was asked for.
+
+A trial is an artifact like any other, `<out>/search/trial-<hash12>/`, committed by the trial itself: a search
+that was killed anywhere finds every trial that had ended.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from rayscan.artifacts import Artifact, Draft, FileEntry, Step, digest, find
+from rayscan.config import Recipe
+from rayscan.data.keyed import permutation
+from rayscan.engine.loop import History
+from rayscan.engine.tensors import under
+from rayscan.errors import ConfigError, DataError
+from rayscan.metrics.generalization import LinearProbe
+from rayscan.metrics.trial_score import Judge, degenerate
+from rayscan.nets.heads import ClusterHeads
+from rayscan.objectives.scan import ScanHeads
+from rayscan.objectives.selection import HeldoutGraph
+from rayscan.search.space import Space, Values
+from rayscan.sections import semantic
+from rayscan.stages import scan, selflabel
+from rayscan.stages.features import CachedFeatures
+from rayscan.stages.training import TrainJob
+from rayscan.stages.unkeyed import Unkeyed
+from rayscan.storage import Place
+
+SCHEMA = 1
+STAGE = "trial"
+CLUSTERS = "clusters.npy"
+STARTED = "started"
+RUNGS = (1, 3, 9)
+"""Ninths of the heads' training after which trials are compared."""
+PROBED = 20_000
+PROBED_PER_CLUSTER = 50
+"""The linear probe sees so many train images, more if there are many clusters."""
+PROBE_EPOCH = -2
+"""Of the permutation that chooses and deals them: no epoch of any training."""
+ROWS_AT_ONCE = 65_536
+
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a search have in common: settings and addresses."""
+
+    space: Space
+    inputs: Mapping[str, Artifact]
+    """index, pretext, embed, mine of the base recipe; graph and features of the score."""
+    run: Place
+    """--out."""
+    from_images: bool = False
+
+    @property
+    def out(self) -> Place:
+        """Where trials go."""
+        return self.run.child("search")
+
+    @property
+    def key(self) -> str:
+        """Hash of everything but the values and the seed: trials with the same key compare.
+
+        The number of mined neighbors is no part of it: a shorter list is a prefix of a longer one.
+        """
+        recipe = self.trained(self.space.base)
+        sections = ("scan", "selflabel") + ("pretext", "embed", "images") * self.from_images
+        tree = {name: semantic(getattr(recipe, name)) for name in sections}
+        for axis in self.space.axes:
+            node: Any = tree
+            *path, name = axis.path.split(".")
+            for section in path:
+                node = node.get(section, {})
+            node.pop(name, None)
+        axes = sorted(axis.path for axis in self.space.axes)
+        inputs = [self.inputs[name].identity for name in ("index", "embed")]
+        return digest([SCHEMA, tree, axes, recipe.num_clusters, self.from_images, inputs])
+
+    def trained(self, recipe: Recipe) -> Recipe:
+        """What a trial trains of a recipe: heads on embeddings, unless whole trials were asked for."""
+        if self.from_images:
+            return recipe
+        return replace(
+            recipe,
+            scan=replace(recipe.scan, inputs="embeddings"),
+            selflabel=replace(recipe.selflabel, inputs="embeddings"),
+        )
+
+    def recipe(self, values: Values, seed: int) -> Recipe:
+        """Settings of one trial.
+
+        Raises:
+            ConfigError: the values do not go together.
+        """
+        return replace(self.trained(self.space.recipe(values)), seed=seed)
+
+    def step(self, values: Values, seed: int) -> Step:
+        """Identity of one trial."""
+        return Step(STAGE, SCHEMA, {"search": self.key, "values": dict(values), "seed": seed})
+
+
+def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: TrainTrial) -> dict[str, Any]:
+    """One trial, or what it found if it has been done.
+
+    Args:
+        shared: Settings and addresses.
+        values: By path.
+        seed: Of this trial.
+        report: Told (rung, neighbor information) on the way.
+        train: Gives clusters of all train images and what else is to be known.
+
+    Returns:
+        Its facts: status finished or rejected, reason, score and its parts, losses, seconds.
+    """
+    step = shared.step(values, seed)
+    found = find(shared.out.child(step.directory), step)
+    if found is not None:
+        return dict(found.facts)
+    draft = Draft(shared.out, step)
+    draft.finish_part(STARTED, {}, {"search": shared.key, "values": dict(values), "seed": seed})
+    began, rungs = time.monotonic(), dict[str, float]()
+
+    def noted(rung: int, value: float) -> None:
+        rungs[str(rung)] = value
+        report(rung, value)
+
+    files: dict[str, FileEntry] = {}
+    facts: dict[str, Any] = {"status": "finished", "reason": ""}
+    try:
+        clusters, more = train(shared, values, seed, draft, noted)
+    except (DataError, ConfigError) as error:  # a loss that is not finite, values that do not go together
+        facts |= {"status": "rejected", "reason": error.text.partition("\n")[0]}
+    else:
+        judge = prepared(shared)[1]
+        facts |= {**judge.score(clusters), **more}
+        files[CLUSTERS] = draft.write_array(CLUSTERS, clusters.astype(np.int32))
+        if reason := degenerate(clusters, judge.num_clusters):
+            facts |= {"status": "rejected", "reason": reason}
+    facts["rungs"] = rungs
+    facts["seconds"] = round(time.monotonic() - began, 3)
+    return dict(draft.commit(files, facts=facts).facts)
+
+
+TrainTrial = Callable[[Shared, Values, int, Draft, Report], tuple[NDArray[np.int64], dict[str, Any]]]
+"""(shared, values, seed, draft, report) -> clusters of the train images [N], facts."""
+
+
+def train_heads(
+    shared: Shared, values: Values, seed: int, draft: Draft, report: Report
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Scan heads, then self-labelling of the best one, on the cached embeddings."""
+    features, judge = prepared(shared)
+    features = copy.copy(features)
+    features.seed = seed
+    work = shared.run.child(".work", "search", draft.step.directory)
+    job = TrainJob(shared.recipe(values, seed), shared.inputs, draft, work)
+    left = list(RUNGS[:-1])
+
+    def watch(logged: Mapping[str, Any], objective: ScanHeads) -> None:
+        if left and logged["step"] * RUNGS[-1] >= left[0] * logged["total"] and objective.best.weights:
+            report(left.pop(0), judge.neighbors_agree(clusters_of(_best(objective), features)))
+
+    objective, history = scan.fit_heads(job, features, watch)
+    head: nn.Module = _best(objective)
+    facts = {"train_loss": _last(history, "loss"), "heldout_loss": objective.best.loss}
+    if job.recipe.selflabel.epochs:
+        taught, _ = selflabel.fit_head(replace(job, work=work.child("selflabel")), features, _best(objective))
+        head = taught.average
+        facts |= {"selflabel_epochs": len(taught.history), "confident": taught.history[-1]}
+    facts["scan_val_loss"] = _graph_loss(head, features, judge)
+    shared.run.delete(f".work/search/{draft.step.directory}")
+    return clusters_of(head, features), facts
+
+
+def clusters_of(head: nn.Module, features: CachedFeatures) -> NDArray[np.int64]:
+    """Most probable cluster of every train image by a single head: int64 [N]."""
+    device = next(head.parameters()).device
+    blocks = []
+    with torch.inference_mode():
+        for first in range(0, len(features.gids), ROWS_AT_ONCE):
+            rows = features.plain(features.gids[first : first + ROWS_AT_ONCE]).to(device)
+            blocks.append(head(rows)[0].argmax(1).cpu().numpy())
+    return np.concatenate(blocks)
+
+
+def _best(objective: ScanHeads) -> ClusterHeads:
+    state = under(objective.best.weights, "heads")
+    num_heads, num_clusters, dim = state["weight"].shape
+    head = ClusterHeads(num_heads, dim, num_clusters).to(state["weight"].device)
+    head.load_state_dict(state)
+    return head
+
+
+def _graph_loss(head: nn.Module, features: CachedFeatures, judge: Judge) -> float:
+    """SCAN's validation loss (entropy weight 1) on the graph of the score, for comparison only."""
+    graph = HeldoutGraph.build(judge.anchors, judge.anchors, judge.ids)
+    device = next(head.parameters()).device
+    with torch.inference_mode():
+        return float(graph.losses(head(features.plain(graph.gids).to(device)))[0])
+
+
+def _last(history: History, name: str) -> float:
+    return float(next(row[3] for row in reversed(history.rows) if row[2] == name))
+
+
+def prepared(shared: Shared) -> tuple[CachedFeatures, Judge]:
+    """Features and judge of this process, made once for all its trials."""
+    embed, mine = shared.inputs["embed"], shared.inputs["mine"]
+    return _prepared(embed.place.uri, mine.place.uri, Unkeyed(shared))
+
+
+@lru_cache(maxsize=1)
+def _prepared(_embed: str, _mine: str, carried: Unkeyed[Shared]) -> tuple[CachedFeatures, Judge]:
+    shared = carried.value
+    num_clusters = shared.space.base.num_clusters
+    assert num_clusters is not None
+    features = CachedFeatures(shared.inputs["embed"], seed=0)
+    anchors, ids = scan.neighbor_ids(shared.inputs["mine"], 5)
+    count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
+    probed = np.sort(permutation(0, PROBE_EPOCH, len(anchors))[:count])
+    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, PROBE_EPOCH, count))
+    return features, Judge(anchors, ids, probed, probe, num_clusters)
