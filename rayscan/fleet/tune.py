@@ -20,10 +20,11 @@ from ray.tune.search import Searcher
 
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet, unwrapped
-from rayscan.storage import resolve
+from rayscan.storage import Place, resolve
 
 WORST = -1e9
 """What a trial without a value reports, so that ASHA can compare it."""
+SCRATCH = "tune-"
 ROOM_SECONDS = 600.0
 SAY_SECONDS = 10.0
 
@@ -86,7 +87,7 @@ def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Propos
     """
     _quiet()
     fleet.joined()
-    scratch = fleet.out.child(".work", f"tune-{secrets.token_hex(4)}")
+    scratch = fleet.out.child(".work", f"{SCRATCH}{secrets.token_hex(4)}")
     filesystem, path = resolve(scratch.uri)
     searcher = _Asking(proposer)
     last = tuning.rungs[-1] if tuning.rungs else 1
@@ -119,6 +120,13 @@ def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Propos
         raise unwrapped(error, "the search") from error
     finally:
         fleet.out.delete(f".work/{scratch.uri.rpartition('/')[2]}")
+
+
+def sweep(out: Place) -> None:
+    """Remove what a killed search left of Tune's records; no other search may be running in `out`."""
+    for name in out.child(".work").names():
+        if name.startswith(SCRATCH):
+            out.delete(f".work/{name}")
 
 
 def require_room(fleet: Fleet, bundles: Sequence[Mapping[str, float]], what: str) -> None:
@@ -163,6 +171,7 @@ def _scheduler(rungs: Sequence[int]) -> Any:
 
 def _quiet() -> None:
     """Tune without its tables, loggers, snapshots and hold on Ctrl-C."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints its configuration at any verbosity
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
@@ -189,13 +198,20 @@ def _trial(config: dict[str, Any], *, fn: TrialFunction, shared: object, last: i
 class _Asking(Searcher):  # type: ignore[misc]
     """Tune's door to a proposer."""
 
-    def __init__(self, proposer: Proposer) -> None:
+    def __init__(self, proposer: Proposer | None) -> None:
         super().__init__(metric="value", mode="max")
         self._proposer = proposer
         self._values: dict[str, dict[str, Any]] = {}
         self._steps: dict[str, dict[int, float]] = {}
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_Asking, (None,))  # Tune records itself, us included; it is never taken up from there
+
+    def __deepcopy__(self, _memo: object) -> _Asking:
+        return self
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
+        assert self._proposer is not None
         self._values[trial_id] = self._proposer.ask(trial_id)
         self._steps[trial_id] = {}
         return dict(self._values[trial_id])
@@ -207,6 +223,7 @@ class _Asking(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        assert self._proposer is not None
         reason = "its process died again and again" if error else ""
         if result and result.get("is_whole"):
             reason = str(result["reason"])

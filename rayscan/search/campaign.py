@@ -14,7 +14,7 @@ from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.errors import DataError, FleetError
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.tune import Ended, Report, Tuning, require_room, run_trials
+from rayscan.fleet.tune import Ended, Report, Tuning, require_room, run_trials, sweep
 from rayscan.lock import RunLock
 from rayscan.run import require_clusters
 from rayscan.search import finalists, ledger
@@ -62,6 +62,7 @@ def search(
     require_clusters(space.base)
     shown = progress or Progress()
     with RunLock(out), Fleet(space.base.fleet, out, shown.say) as fleet:
+        sweep(out)
         context = Context(out, sources, fleet, shown)
         done: dict[str, Artifact] = {}
         for stage in ONCE:

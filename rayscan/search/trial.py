@@ -41,8 +41,8 @@ SCHEMA = 1
 STAGE = "trial"
 CLUSTERS = "clusters.npy"
 STARTED = "started"
-RUNGS = (1, 3, 9)
-"""Ninths of the heads' training after which trials are compared."""
+RUNGS = (1, 2, 4)
+"""Quarters of the heads' training after which trials are compared; the better half goes on."""
 PROBED = 20_000
 PROBED_PER_CLUSTER = 50
 """The linear probe sees so many train images, more if there are many clusters."""

@@ -1,0 +1,187 @@
+"""One trial and the ledger of many, in this process: no Ray is started, though the stages can reach it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rayscan.artifacts import Artifact, Draft, Step, load
+from rayscan.config import FleetConfig, MineConfig, OptimizerConfig, Recipe, ScanConfig, SelfLabelConfig
+from rayscan.search import finalists, ledger
+from rayscan.search.space import make_space
+from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
+from rayscan.storage import Place
+from tests.unit.vectors.matrices import brute_force, embedded, unit
+
+SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]
+GOOD = {"scan.entropy_weight": 5.0, "scan.num_neighbors": 3, "selflabel.threshold": 0.5}
+ADAM = OptimizerConfig(kind="adam", learning_rate=0.05, weight_decay=0.0)
+RECIPE = Recipe(
+    name="test",
+    num_clusters=4,
+    mine=MineConfig(num_neighbors=6),
+    scan=ScanConfig(
+        num_neighbors=3,
+        num_heads=3,
+        head_epochs=18,
+        head_batch_size=32,
+        head_optimizer=ADAM,
+        heldout_fraction=0.2,
+    ),
+    selflabel=SelfLabelConfig(epochs=2, batch_size=64, optimizer=ADAM, ema_decay=0.5),
+    fleet=FleetConfig(log_every_steps=1),
+)
+
+
+def grouped(seed: int = 0) -> np.ndarray:
+    """200 unit rows in 4 noisy groups, 12 dimensions."""
+    rng = np.random.default_rng(seed)
+    return unit(rng.normal(size=(4, 12))[np.arange(200) % 4] + 0.35 * rng.normal(size=(200, 12)))
+
+
+def mined(place: Place, x: np.ndarray, k: int) -> Artifact:
+    """A mine artifact by brute force."""
+    scores, ids = brute_force(x, k)
+    table = pa.table({"gid": np.arange(len(x)), "ids": list(ids), "scores": list(scores)})
+    draft = Draft(place, Step("mine", 1, {"k": k}))
+    return draft.commit({"neighbors.parquet": draft.write_table("neighbors.parquet", table)})
+
+
+def shared(
+    tmp_path: Path,
+    k: int = 6,
+    recipe: Recipe = RECIPE,
+    texts: list[str] = SPACE,
+    x: np.ndarray = grouped(),  # noqa: B008
+) -> Shared:
+    place = Place(str(tmp_path / "in"))
+    space = make_space(recipe, texts, from_images=False)
+    index = Draft(place, Step("index", 1, {})).commit({}, facts={"train": len(x)})
+    inputs = {"index": index, "embed": embedded(place, x), "mine": mined(place, x, k)}
+    return Shared(space, inputs, Place(str(tmp_path / "run")))
+
+
+def ran(told: Shared, values: dict, seed: int = 0, rungs: list | None = None) -> dict:
+    return run_trial(
+        told, values, seed, lambda r, v: None if rungs is None else rungs.append((r, v)), train_heads
+    )
+
+
+def test_a_trial_finds_the_groups_reports_at_its_rungs_and_is_done_once(tmp_path: Path) -> None:
+    told, rungs = shared(tmp_path), []
+    facts = ran(told, GOOD, rungs=rungs)
+    assert facts["status"] == "finished"
+    assert [r for r, _ in rungs] == [1, 2]
+    assert facts["rungs"] == {str(r): v for r, v in rungs}
+    trial = ledger.look_up(told, GOOD, 0)
+    assert trial is not None
+    clusters = load(told.out.child(trial.name)).read_array(CLUSTERS)
+    purity = sum(np.bincount(clusters[g::4]).max() for g in range(4)) / 200
+    assert purity > 0.9
+    assert facts["score"] == pytest.approx((facts["nmi_nn"] + facts["cv_mi"]) / 2)
+    before = (Path(told.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns
+    assert ran(told, GOOD) == facts
+    assert (Path(told.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns == before
+    assert not list(Path(told.run.uri).glob(".work/search/*"))
+
+
+def test_k_is_a_slice_of_the_largest_k(tmp_path: Path) -> None:
+    """The same trial from six mined neighbors, and from three by themselves, as the base recipe has K = 3.
+
+    The graph of the score has five neighbors, so fewer than five are never mined: 5 and 6 here.
+    """
+    wide, narrow = shared(tmp_path / "a", k=6), shared(tmp_path / "b", k=5)
+    assert wide.key == narrow.key
+    assert wide.step(GOOD, 0) == narrow.step(GOOD, 0)
+    a, b = ran(wide, GOOD), ran(narrow, GOOD)
+    assert {**a, "seconds": 0} == {**b, "seconds": 0}
+    assert ran(wide, {**GOOD, "scan.num_neighbors": 6})["train_loss"] != a["train_loss"]
+
+
+def test_a_collapsed_trial_is_rejected_with_its_reason_and_told_as_worse_than_any(tmp_path: Path) -> None:
+    """Images that are all but equal, and nothing that spreads them: all in one cluster."""
+    alike = unit(1 + 1e-3 * np.random.default_rng(0).normal(size=(200, 12)))
+    told, flat = shared(tmp_path / "a"), shared(tmp_path / "b", x=alike)
+    ran(flat, {**GOOD, "scan.entropy_weight": 0.0})
+    ran(told, GOOD)
+    (bad,), (good,) = ledger.read(flat)[0], ledger.read(told)[0]
+    assert (bad.status, good.status) == ("rejected", "finished")
+    assert bad.facts["reason"] == "100.0% of the images in 1 of 4 clusters"
+    assert (bad.told().value or 0) < 0 < (good.told().value or 0)
+    assert finalists.choose([bad, good], 3) == [good]
+    table = ledger.table([bad, good], told)
+    assert table["status"].to_pylist() == ["finished", "rejected"]
+    assert table["scan.entropy_weight"].to_pylist() == [5.0, 0.0]
+
+
+def test_a_loss_that_is_not_finite_rejects_the_trial(tmp_path: Path) -> None:
+    wild = replace(RECIPE.scan, head_optimizer=OptimizerConfig(kind="sgd", learning_rate=1e30))
+    told = shared(tmp_path, recipe=replace(RECIPE, scan=wild))
+    facts = ran(told, GOOD)
+    assert facts["status"] == "rejected"
+    assert "not finite" in facts["reason"]
+    assert ledger.look_up(told, GOOD, 0).told().value == -1.0  # type: ignore[union-attr]
+
+
+def test_ledger_knows_what_ended_what_was_cut_and_what_is_another_search(tmp_path: Path) -> None:
+    told = shared(tmp_path)
+    ran(told, GOOD)
+    ran(told, GOOD, seed=1)  # a finalist's other seed
+    step = told.step({**GOOD, "selflabel.threshold": 0.7}, 0)
+    begun = {"search": told.key, "values": {**GOOD, "selflabel.threshold": 0.7}, "seed": 0}
+    Draft(told.out, step).finish_part("started", {}, begun)
+    told.out.write("trial-000000000000/parts/started.json", b"{")  # torn
+    stopped = {**GOOD, "selflabel.threshold": 0.8}
+    ledger.end_early(told, stopped, 0, {"status": "stopped", "reason": "", "rungs": {"1": 0.25}})
+    ended, cut = ledger.read(told)
+    assert sorted((t.status, t.seed) for t in ended) == [("finished", 0), ("finished", 1), ("stopped", 0)]
+    assert cut == [begun["values"]]
+    told_of_it = next(t for t in ended if t.status == "stopped").told()
+    assert (told_of_it.is_stopped, told_of_it.steps) == (True, {1: 0.25})
+    other = shared(tmp_path, recipe=replace(RECIPE, num_clusters=5))
+    assert ledger.read(other) == ([], [])
+    narrower = shared(tmp_path, texts=[SPACE[0], SPACE[1], "selflabel.threshold=0.3:0.6"])
+    assert narrower.key == told.key
+    assert [t.values for t in ledger.read(narrower)[0]] == [GOOD, GOOD]  # those that lie in it
+    assert ledger.read(narrower)[1] == []
+
+
+def test_finalists_are_ranked_by_the_mean_over_seeds_then_by_agreement(tmp_path: Path) -> None:
+    told = shared(tmp_path)
+    one, two = GOOD, {**GOOD, "scan.num_neighbors": 6}
+    for values in (one, two):
+        ran(told, values)
+    best = finalists.choose(ledger.read(told)[0], 2)
+
+    def again(asked: list) -> list:
+        return [
+            t
+            for values, seed in asked
+            if ran(told, values, seed) and (t := ledger.look_up(told, values, seed))
+        ]
+
+    ranked = finalists.compare(told, best, 3, again)
+    assert [[t.seed for t in f.trials] for f in ranked] == [[0, 1, 2]] * 2
+    for f in ranked:
+        assert f.mean == pytest.approx(np.mean([t.score for t in f.trials]))
+        grouping = [load(told.out.child(t.name)).read_array(CLUSTERS) for t in f.trials]
+        assert f.stability == pytest.approx(
+            np.mean([naive_ari(grouping[i], grouping[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
+        )
+    assert ranked[0].rank() >= ranked[1].rank()
+    rejected = finalists.Finalist(
+        [best[0], replace(best[0], facts={"status": "rejected", "score": 0.9})], 1.0
+    )
+    assert rejected.mean == pytest.approx((best[0].score or 0) / 2)
+
+
+def naive_ari(a: np.ndarray, b: np.ndarray) -> float:
+    """Over all pairs of images: (agreements - expected) / (best - expected)."""
+    same_a, same_b = (np.equal.outer(v, v)[np.triu_indices(len(v), 1)] for v in (a, b))
+    both, pairs = (same_a & same_b).sum(), len(same_a)
+    expected = same_a.sum() * same_b.sum() / pairs
+    return (both - expected) / ((same_a.sum() + same_b.sum()) / 2 - expected)
