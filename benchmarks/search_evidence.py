@@ -82,7 +82,10 @@ def digits(place: Path, *, is_quick: bool) -> Set:
             scan=replace(recipe.scan, head_epochs=30),
             selflabel=replace(recipe.selflabel, epochs=5),
         )
-    return Set(recipe, Sources(written.train), Sources(written.train, labels=written.labels))
+    sources = Sources(
+        written.train, written.eval
+    )  # as in the demo, so that its early stages can be taken over
+    return Set(recipe, sources, replace(sources, labels=written.labels))
 
 
 def cifar10(data: Path) -> Set:

@@ -33,6 +33,7 @@ NUMBERS = (
     "train_loss",
     "confident",
     "selflabel_epochs",
+    "selflabel_kept",
     "seconds",
 )
 """Facts that become columns."""

@@ -33,6 +33,8 @@ from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
 from rayscan.stages.features import CachedFeatures
+from rayscan.stages.judging import neighbor_ids
+from rayscan.stages.prior import read_prior
 from rayscan.stages.training import TrainJob
 from rayscan.stages.unkeyed import Unkeyed
 from rayscan.storage import Place
@@ -77,13 +79,14 @@ class Shared:
         """
         recipe = self.trained(self.space.base)
         sections = ("scan", "selflabel") + ("pretext", "embed", "images") * self.from_images
-        tree = {name: semantic(getattr(recipe, name)) for name in sections}
+        tree: dict[str, Any] = {name: semantic(getattr(recipe, name)) for name in sections}
         for axis in self.space.axes:
             node: Any = tree
             *path, name = axis.path.split(".")
             for section in path:
                 node = node.get(section, {})
             node.pop(name, None)
+        tree["prior"] = read_prior(recipe, recipe.scan.prior)
         axes = sorted(axis.path for axis in self.space.axes)
         inputs = [self.inputs[name].identity for name in ("index", "embed")]
         return digest([SCHEMA, tree, axes, recipe.num_clusters, self.from_images, inputs])
@@ -177,8 +180,11 @@ def train_heads(
     facts = {"train_loss": _last(history, "loss"), "heldout_loss": objective.best.loss}
     if job.recipe.selflabel.epochs:
         taught, _ = selflabel.fit_head(replace(job, work=work.child("selflabel")), features, _best(objective))
-        head = taught.average
+        guard = selflabel.guard_heads(job, features, head, taught.average)
+        is_kept = guard is None or guard["kept_new"]
+        head = taught.average if is_kept else head
         facts |= {"selflabel_epochs": len(taught.history), "confident": taught.history[-1]}
+        facts["selflabel_kept"] = float(is_kept)
     facts["scan_val_loss"] = _graph_loss(head, features, judge)
     shared.run.delete(f".work/search/{draft.step.directory}")
     return clusters_of(head, features), facts
@@ -227,7 +233,7 @@ def _prepared(_embed: str, _mine: str, carried: Unkeyed[Shared]) -> tuple[Cached
     num_clusters = shared.space.base.num_clusters
     assert num_clusters is not None
     features = CachedFeatures(shared.inputs["embed"], seed=0)
-    anchors, ids = scan.neighbor_ids(shared.inputs["mine"], 5)
+    anchors, ids = neighbor_ids(shared.inputs["mine"], 5)
     count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
     probed = np.sort(permutation(0, PROBE_EPOCH, len(anchors))[:count])
     probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, PROBE_EPOCH, count))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
@@ -123,19 +123,11 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 def train_head(job: TrainJob) -> dict[str, Any]:
     """The head alone, on cached embeddings, in one process."""
     features = CachedFeatures(job.inputs["embed"], job.recipe.seed)
+    found = load_heads(job.inputs["scan"])
     objective, history = fit_head(job, features, load_heads(job.inputs["scan"]))
     whole = unpack(job.inputs["scan"].read(MODEL))
     whole |= {f"heads.{k}": v for k, v in objective.average.state_dict().items()}
-    guard = None
-    if job.recipe.selflabel.keep_better:
-        graph = heldout_graph(job.recipe, job.inputs["mine"], features.gids)
-        watched = features.plain(graph.gids)
-        with torch.no_grad():
-            before, after = (
-                graph_score(graph, head.cpu()(watched))
-                for head in (load_heads(job.inputs["scan"]), objective.average)
-            )
-        guard = _guard(before, after)
+    guard = guard_heads(job, features, found, objective.average)
     return _result(job, objective, whole, history, guard)
 
 
@@ -159,6 +151,19 @@ def fit_head(job: TrainJob, features: CachedFeatures, head: ClusterHeads) -> tup
     )
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, device)
     return objective, job.fit(objective, feed, loop, lambda _: None)
+
+
+def guard_heads(
+    job: TrainJob, features: CachedFeatures, found: nn.Module, made: nn.Module
+) -> dict[str, Any] | None:
+    """Verdict on the head that scan found and the one made of it; None if it is not asked for."""
+    if not job.recipe.selflabel.keep_better:
+        return None
+    graph = heldout_graph(job.recipe, job.inputs["mine"], features.gids)
+    watched = features.plain(graph.gids)
+    with torch.no_grad():
+        before, after = (graph_score(graph, head.cpu()(watched)) for head in (found, made))
+    return _guard(before, after)
 
 
 def _guard(before: float, after: float) -> dict[str, Any]:
