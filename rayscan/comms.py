@@ -57,6 +57,15 @@ def all_reduce(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def all_gather_rows(row: Tensor) -> Tensor:
+    """The same-shaped `row` of every worker in rank order, without gradient: [...] -> [W, ...]."""
+    if not is_distributed():
+        return row.unsqueeze(0)
+    rows = [torch.empty_like(row) for _ in range(world_size())]
+    dist.all_gather(rows, row)
+    return torch.stack(rows)
+
+
 def broadcast_object(value: Any) -> Any:
     """The value worker 0 holds, on every worker. For small plain values, rarely."""
     if not is_distributed():

@@ -1,6 +1,7 @@
 """Batch normalisation over the global batch, on any device (torch's SyncBatchNorm refuses CPU tensors).
 
-The statistics of W workers with uneven slices are those of one worker with the whole batch.
+The statistics of W workers with uneven slices are those of one worker with the whole batch. Each layer sends
+one message forward and one backward: workers are as fast as the slowest message is rare.
 """
 
 from __future__ import annotations
@@ -42,50 +43,64 @@ def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
         unbiased = var * (count / (count - 1).clamp(min=1))
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
         norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
-    out: Tensor = _Normalize.apply(x, norm.weight, norm.bias, mean, torch.rsqrt(var + norm.eps), count)
+    out: Tensor = _Normalize.apply(x, norm.weight, norm.bias, mean, var, count, norm.eps)
     return out
 
 
-def _axes(x: Tensor) -> list[int]:
-    return [axis for axis in range(x.dim()) if axis != 1]
+def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [C], biased variance [C] and count [] over all workers.
+
+    Every worker sends its own mean and variance; they are combined about the common mean (Chan, Golub,
+    LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979, Eq. 2.1), so
+    nothing cancels. All sum in rank order and get the same bits.
+    """
+    num_channels = x.shape[1]
+    mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+    parts = comms.all_gather_rows(torch.cat([mean, var, mean.new_tensor([x.numel() / num_channels])]))
+    counts = parts[:, -1:]  # [W, 1]
+    means, variances = parts[:, :num_channels], parts[:, num_channels:-1]
+    count = counts.sum()
+    mean = (means * counts).sum(0) / count
+    var = ((variances + (means - mean).square()) * counts).sum(0) / count
+    return mean, var, count
+
+
+class _Normalize(torch.autograd.Function):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var depending on every worker's x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        count: Tensor,
+        eps: float,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, var, count)
+        ctx.eps = eps
+        return torch.batch_norm(x, weight, bias, mean, var, False, 0.0, eps, False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var, count = ctx.saved_tensors
+        grad = grads[0]
+        _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, mean, var, None, None, False, ctx.eps, [False, True, True]
+        )  # with fixed moments: the sums over this worker's elements alone
+        both = comms.all_reduce(torch.cat([grad_bias, grad_weight]))  # the loss is summed over workers
+        mean_grad, mean_grad_normal = (both / count).chunk(2)
+        # grad_x = scale * (grad - mean_grad - normal * mean_grad_normal), gathered by powers of x
+        inv_std = torch.rsqrt(var + ctx.eps)
+        scale = inv_std * weight
+        slope = -scale * inv_std * mean_grad_normal
+        offset = -scale * mean_grad - slope * mean
+        grad_x = torch.addcmul(_per_channel(offset, x), x, _per_channel(slope, x))
+        grad_x.addcmul_(grad, _per_channel(scale, x))
+        return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None, None, None, None
 
 
 def _per_channel(v: Tensor, x: Tensor) -> Tensor:
     return v.view(1, -1, *[1] * (x.dim() - 2)).to(x.dtype)
-
-
-def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [C], biased variance [C] and count [] over all workers; two passes, so that nothing cancels."""
-    wide = x.double() if x.dtype == torch.float64 else x.float()
-    local = torch.cat([wide.sum(_axes(x)), wide.new_tensor([wide.numel() / wide.shape[1]])])
-    total = comms.all_reduce(local)
-    count = total[-1]
-    mean = total[:-1] / count
-    squares = (wide - _per_channel(mean, wide)).square_().sum(_axes(x))
-    return mean, comms.all_reduce(squares) / count, count
-
-
-class _Normalize(torch.autograd.Function):
-    """y = (x - mean) * inv_std * weight + bias, with mean and inv_std depending on every worker's x."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv_std: Tensor, count: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, inv_std, count)
-        scale = inv_std * weight
-        return x * _per_channel(scale, x) + _per_channel(bias - mean * scale, x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inv_std, count = ctx.saved_tensors
-        grad = grads[0]
-        normal = (x - _per_channel(mean, x)) * _per_channel(inv_std, x)
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        grad_bias = grad.sum(_axes(x), dtype=wide)
-        grad_weight = (grad * normal).sum(_axes(x), dtype=wide)
-        both = comms.all_reduce(torch.cat([grad_bias, grad_weight]))  # the loss is summed over workers
-        mean_grad, mean_grad_normal = (both / count).chunk(2)
-        inner = grad - _per_channel(mean_grad, x) - normal * _per_channel(mean_grad_normal, x)
-        grad_x = inner * _per_channel(inv_std * weight, x)
-        return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None, None, None
