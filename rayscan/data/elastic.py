@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rayscan.data.geometry import affine_matrices
+from rayscan.data.geometry import affine_matrices, compose
 from rayscan.data.keyed import Floats
 
-AFFINE_UNIFORMS = 6
+AFFINE_UNIFORMS = 7
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Deformation:
     """At most, radians."""
     scale: float = 1.15
     """Magnification between 1 / scale and scale, uniform in its logarithm."""
+    stretch: float = 1.2
+    """Magnification across by t and down by 1 / t, t between 1 / stretch and stretch, uniform in its logarithm:
+    the same digit is written narrow or wide."""
     shear: float = math.radians(12)
     """At most along each axis, radians."""
     shift: float = 0.03
@@ -46,12 +49,16 @@ class Deformation:
 def digit_matrices(u: Floats, size: int, deformation: Deformation) -> Floats:
     """Affine maps [M, 2, 3] from output to source px of the view, centered; `u` is [M, AFFINE_UNIFORMS]."""
     v = 2 * u - 1
-    return affine_matrices(
+    written = affine_matrices(
         v[:, 0] * deformation.rotation,
         np.exp(v[:, 1] * math.log(deformation.scale)),
         v[:, 2:4] * deformation.shear,
         v[:, 4:6] * deformation.shift * size,
     )
+    stretched = np.zeros_like(written)
+    stretched[:, 0, 0] = np.exp(-v[:, 6] * math.log(deformation.stretch))
+    stretched[:, 1, 1] = 1 / stretched[:, 0, 0]
+    return compose(stretched, written)
 
 
 def elastic_field(u: Floats, size: int, deformation: Deformation, device: torch.device) -> Tensor:

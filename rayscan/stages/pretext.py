@@ -34,7 +34,9 @@ from rayscan.stages.training import (
 )
 
 NAME = "pretext"
-SCHEMA = 1
+SCHEMA = 2  # 2: digits are stretched too
+MONITOR_IMAGES = 2_048
+MONITORS_PER_TRAINING = 10
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:

@@ -34,7 +34,7 @@ def test_maps_stay_in_their_ranges_and_never_mirror() -> None:
     matrices = elastic.digit_matrices(u, 16, deformation)
     determinants = np.linalg.det(matrices[:, :, :2])
     assert determinants.min() > 0
-    # Rotations and shears keep areas, scale s multiplies them by s^2: the inverse has determinant 1 / s^2.
+    # Rotations, shears and stretches keep areas, scale s multiplies them by s^2: the inverse has determinant 1 / s^2.
     assert np.sqrt(determinants).min() >= 1 / deformation.scale - 1e-9
     assert np.sqrt(determinants).max() <= deformation.scale + 1e-9
     # 5,000 draws of a uniform come near both ends.
@@ -42,7 +42,7 @@ def test_maps_stay_in_their_ranges_and_never_mirror() -> None:
 
 
 def test_no_deformation_is_the_identity() -> None:
-    still = elastic.Deformation(rotation=0, scale=1, shear=0, shift=0, displacement=0)
+    still = elastic.Deformation(rotation=0, scale=1, stretch=1, shear=0, shift=0, displacement=0)
     u = uniforms(0, 0, np.arange(3), 0, "affine", elastic.AFFINE_UNIFORMS)
     np.testing.assert_allclose(
         elastic.digit_matrices(u, 16, still), np.tile(np.eye(2, 3), (3, 1, 1)), atol=1e-12
@@ -52,7 +52,22 @@ def test_no_deformation_is_the_identity() -> None:
 
 
 def test_shift_moves_by_at_most_its_share() -> None:
-    deformation = elastic.Deformation(rotation=0, scale=1, shear=0, shift=0.12)
+    deformation = elastic.Deformation(rotation=0, scale=1, stretch=1, shear=0, shift=0.12)
     u = uniforms(0, 0, np.arange(3000), 0, "affine", elastic.AFFINE_UNIFORMS)
     moved = np.abs(elastic.digit_matrices(u, 50, deformation)[:, :, 2])
     assert 5.9 < moved.max() <= 6.0
+
+
+def test_stretch_widens_as_much_as_it_flattens() -> None:
+    deformation = elastic.Deformation(rotation=0, scale=1, stretch=1.5, shear=0, shift=0)
+    u = uniforms(0, 0, np.arange(3000), 0, "affine", elastic.AFFINE_UNIFORMS)
+    matrices = elastic.digit_matrices(u, 16, deformation)
+    across, down = matrices[:, 0, 0], matrices[:, 1, 1]
+    np.testing.assert_allclose(across * down, 1)
+    np.testing.assert_array_equal(matrices[:, [0, 1, 0, 1], [1, 0, 2, 2]], 0)
+    # Uniform in its logarithm, with both ends nearly reached.
+    assert 1 / 1.5 <= across.min() < 0.67
+    assert 1.49 < across.max() <= 1.5
+    np.testing.assert_allclose(
+        np.quantile(np.log(across), [0.25, 0.5, 0.75]) / np.log(1.5), [-0.5, 0, 0.5], atol=0.05
+    )
