@@ -29,8 +29,8 @@ class Deformation:
     scale: float = 1.15
     """Magnification between 1 / scale and scale, uniform in its logarithm."""
     stretch: float = 1.2
-    """Magnification across by t and down by 1 / t, t between 1 / stretch and stretch, uniform in its logarithm:
-    the same digit is written narrow or wide."""
+    """Magnification across by t, down by 1 / t; t between 1 / stretch and stretch, uniform in its logarithm.
+    The same digit is written narrow or wide."""
     shear: float = math.radians(12)
     """At most along each axis, radians."""
     shift: float = 0.03

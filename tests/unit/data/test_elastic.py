@@ -34,7 +34,8 @@ def test_maps_stay_in_their_ranges_and_never_mirror() -> None:
     matrices = elastic.digit_matrices(u, 16, deformation)
     determinants = np.linalg.det(matrices[:, :, :2])
     assert determinants.min() > 0
-    # Rotations, shears and stretches keep areas, scale s multiplies them by s^2: the inverse has determinant 1 / s^2.
+    # Rotations, shears and stretches keep areas, scale s multiplies them by s^2: the inverse's
+    # determinant is 1 / s^2.
     assert np.sqrt(determinants).min() >= 1 / deformation.scale - 1e-9
     assert np.sqrt(determinants).max() <= deformation.scale + 1e-9
     # 5,000 draws of a uniform come near both ends.
