@@ -25,6 +25,7 @@ from rayscan.stages import (
     index,
     labels,
     mine,
+    outside,
     pretext,
     report,
     scan,
@@ -78,6 +79,7 @@ def run(
         The result of every stage.
     """
     require_clusters(recipe)
+    outside.require_file(recipe.pretext)
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
     stages: dict[str, Any] = {}
@@ -145,6 +147,7 @@ class Planned:
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
+    outside.require_file(recipe.pretext)
     done: dict[str, Artifact] = {}
     unknown = ""
     for stage in stages_of(recipe):

@@ -80,5 +80,5 @@ def _globalize(model: nn.Module, name: str) -> None:
                 expected="torch.nn.BatchNorm2d, or another kind of normalisation",
                 got=f"{type(module).__name__} at {key} of {name}",
                 where=WHERE,
-                fix="pass --no-pretext.sync-batchnorm: then the worker count changes the result",
+                fix="pass --pretext.no-sync-batchnorm: then the worker count changes the result",
             )

@@ -25,6 +25,19 @@ def config(settings: PretextConfig) -> dict[str, Any]:
     return {"pretext": {"checkpoint_sha256": _sha256(_read(settings)), **net}}
 
 
+def require_file(settings: PretextConfig) -> None:
+    """Refuse a checkpoint that is not there, before anything is run.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if settings.checkpoint is None:
+        return
+    place, name = _place(settings)
+    if place.size(name) is None:
+        raise _missing(settings)
+
+
 def take_over(settings: PretextConfig, draft: Draft, context: Context) -> Artifact:
     """The checkpoint's backbone as the result of the pretext stage.
 
@@ -63,16 +76,22 @@ FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint w
 
 
 def _read(settings: PretextConfig) -> bytes:
-    folder, _, name = str(settings.checkpoint).rpartition("/")
+    place, name = _place(settings)
     try:
-        return bytes(Place(folder or ".").read(name))
+        return bytes(place.read(name))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigError(
-            "there is no such checkpoint",
-            expected="a file of weights",
-            got=settings.checkpoint,
-            where=KEY,
-        ) from error
+        raise _missing(settings) from error
+
+
+def _place(settings: PretextConfig) -> tuple[Place, str]:
+    folder, slash, name = str(settings.checkpoint).rpartition("/")
+    return Place(folder or slash or "."), name
+
+
+def _missing(settings: PretextConfig) -> ConfigError:
+    return ConfigError(
+        "there is no such checkpoint", expected="a file of weights", got=settings.checkpoint, where=KEY
+    )
 
 
 def _sha256(data: bytes) -> str:

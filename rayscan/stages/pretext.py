@@ -64,7 +64,8 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     """One worker's part of the training; worker 0 writes the result."""
     recipe, settings = job.recipe, job.recipe.pretext
     gids = job.train_gids()
-    check_batch(settings.batch_size, len(gids), "pretext.batch_size", worker)
+    parts = settings.accumulate_steps
+    check_batch(settings.batch_size // parts, len(gids) // parts, "pretext.batch_size", worker)
     order = Order(gids, settings.batch_size, recipe.seed)
     with_seed(recipe.seed, "pretext")
     net = build_projected_net(settings).to(worker.device)
@@ -81,7 +82,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 
     feed = OrderedFeed(order, make, device=worker.device)
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
-    loop = replace(loop, accumulate_steps=settings.accumulate_steps)
+    loop = replace(loop, accumulate_steps=parts)
     history = job.fit(objective, feed, loop, worker.report)
     if worker.rank:
         return {}

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from rayscan import comms
+from rayscan.engine.optimizer import optimizer_tensors, restore_optimizer
+from rayscan.engine.tensors import pack, unpack
 from rayscan.nets.heads import NormalizedHead, ProjectedNet, ProjectionHead
 from rayscan.objectives.byol import BYOL, PredictedNet
 from rayscan.objectives.instdisc import InstDisc
@@ -73,12 +75,17 @@ def batch_of(objective: PretextObjective, step: int, edges: list[int], rank: int
     }
 
 
-def train_one(rank: int, name: str, edges: list[int]) -> dict[str, Any]:
+def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All steps, or those after the half that `half` comes from; states as bytes, for the way between."""
     torch.manual_seed(11)
     objective = BUILDS[name]()
     optimizer = torch.optim.SGD(objective.module.parameters(), lr=0.05, momentum=0.9)
-    losses, gradients = [], {}
-    for step in range(STEPS):
+    if half is not None:
+        objective.module.load_state_dict(unpack(half["net"]))
+        objective.restore(unpack(half["own"]), half["notes"])
+        restore_optimizer(optimizer, unpack(half["optimizer"]))
+    losses, gradients, saved = [], {}, {}
+    for step in range(0 if half is None else STEPS // 2, STEPS):
         terms = objective.loss(batch_of(objective, step, edges, rank))
         (terms.total * comms.world_size()).backward()
         if step == 0:
@@ -86,11 +93,18 @@ def train_one(rank: int, name: str, edges: list[int]) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         objective.after_step()
+        if step + 1 == STEPS // 2:
+            saved = {
+                "net": pack(objective.module.state_dict()),
+                "own": pack(objective.tensors()),
+                "optimizer": pack(optimizer_tensors(optimizer)),
+                "notes": objective.notes(),
+            }
         summed = torch.stack([terms.parts[k].double() for k in sorted(terms.parts)])
         losses.append(dict(zip(sorted(terms.parts), comms.all_reduce(summed).tolist(), strict=True)))
     state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
     own = {k: v.numpy() for k, v in objective.tensors().items()}
-    return {"losses": losses, "gradients": gradients, "state": state, "own": own}
+    return {"losses": losses, "gradients": gradients, "state": state, "own": own, "half": saved}
 
 
 def train_all(rank: int, edges: list[int]) -> dict[str, Any]:
@@ -122,6 +136,18 @@ def test_workers_equal_one(name: str, world: int) -> None:
                 np.testing.assert_allclose(
                     worker[part][key], value, rtol=1e-9, atol=1e-12, err_msg=f"{part} {key}"
                 )
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_training_goes_on_with_another_number_of_workers(name: str) -> None:
+    """Half of it on three workers, the other half on one: queue, bank and slow copies come along."""
+    half = together(1)[0][name]["half"]
+    one, went_on = alone(name), train_one(0, name, [0, B], half)
+    for theirs, mine in zip(went_on["losses"], one["losses"][STEPS // 2 :], strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-9)
+    for part in ("state", "own"):
+        for key, value in one[part].items():
+            np.testing.assert_allclose(went_on[part][key], value, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("name", BUILDS)

@@ -255,3 +255,48 @@ def test_every_objective_can_be_told_to_compile(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(objective.module, "compile", lambda **kw: asked.append(kw))
     objective.compile()
     assert asked == [{"dynamic": False}]
+
+
+class CutError(Exception):
+    """The power went out."""
+
+
+class Cut(Fed):
+    """Cuts the power before a step."""
+
+    def __init__(self, objective: PretextObjective, at: int | None) -> None:
+        super().__init__(objective)
+        self.at = at
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        if step == self.at:
+            raise CutError
+        return super().batch(epoch, step)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cut_and_resumed_equals_uninterrupted(method: str, tmp_path: Path) -> None:
+    """Queue, bank, slow copies and their counters come back with the same bits."""
+
+    def train(place: str, at: int | None) -> Training:
+        objective = small(method)
+        loop = LoopSettings(
+            1, OptimizerConfig(learning_rate=0.01), log_every_steps=1, checkpoint_every_seconds=0.0
+        )
+        checkpoints = Checkpoints(Place(str(tmp_path / place)), "f")
+        run = Training(objective, Cut(objective, at), loop, checkpoints, lambda _: None)
+        try:
+            run.run()
+        except CutError:
+            run.checkpoints.wait()
+        return run
+
+    whole = train("whole", None)
+    train("cut", 2)
+    resumed = train("cut", None)
+    assert whole.step == resumed.step == STEPS
+    assert whole.history.rows == resumed.history.rows
+    assert whole.objective.notes() == resumed.objective.notes()
+    for key, value in {**whole.objective.module.state_dict(), **whole.objective.tensors()}.items():
+        again = {**resumed.objective.module.state_dict(), **resumed.objective.tensors()}[key]
+        assert torch.equal(value, again), key

@@ -97,6 +97,10 @@ def test_another_stem_is_named_by_its_shape(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such checkpoint"):
         outside.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        outside.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+    outside.require_file(SETTINGS)
+    outside.require_file(write(tmp_path / "there.pth", weights()))
 
 
 def test_a_checkpoint_has_no_projection() -> None:
