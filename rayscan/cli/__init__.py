@@ -6,9 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from rayscan.cli.commands import COMMANDS
+from rayscan.cli.commands import COMMANDS as CORE
+from rayscan.cli.studies import STUDIES
 from rayscan.errors import ConfigError, RayscanError
 
+COMMANDS = CORE | STUDIES
+"""Name -> what runs it."""
 USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
 
   demo                     cluster 1,797 handwritten digits, from pixels to report, in minutes
@@ -21,6 +24,8 @@ USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
   predict RUN --data DATA  clusters of new images, by the model of a run
   report RUN               render the page again with other settings
   compare RUN RUN ...      a table with mean and deviation over seeds
+  merge RUN                which clusters would join; --to C writes the result
+  consensus RUN RUN ...    one grouping from several seeds, or from the heads of one run
   experiment NAME RECIPE   a table or figure of a paper on your images, over seeds
 """
 

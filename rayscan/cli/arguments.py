@@ -164,3 +164,23 @@ class ExperimentArguments:
     """CSV or Parquet with a label for some images; without it, labels inside the shards."""
     seeds: int = 3
     """Runs of each row, from the recipe's seed on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeArguments:
+    """Say which clusters of a run would join, by the links between their images' neighbors."""
+
+    run: Positional[str]
+    to: int | None = None
+    """Also write the assignments with so many clusters."""
+    out: str | None = None
+    """Parquet file for them; none takes assignments-C.parquet in the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsensusArguments:
+    """One grouping from several runs of the same images, or from the heads of one run."""
+
+    runs: Positional[tuple[str, ...]]
+    out: str
+    """Parquet file: gid, cluster, agreement."""

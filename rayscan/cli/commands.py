@@ -15,7 +15,6 @@ from rayscan.cli.arguments import (
     DemoArguments,
     DoctorArguments,
     EvaluateArguments,
-    ExperimentArguments,
     IndexArguments,
     PredictArguments,
     ReportArguments,
@@ -65,14 +64,14 @@ def run_recipe(recipe: Recipe, rest: Sequence[str], *, prog: str) -> None:
     """Parse the rest of a command over a recipe, and run or plan it."""
     default = RunArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
     asked = tyro.cli(RunArguments, default=default, args=list(rest), prog=prog)
-    pretext = replace(asked.recipe.pretext, checkpoint=_absolute(asked.recipe.pretext.checkpoint))
+    pretext = replace(asked.recipe.pretext, checkpoint=absolute(asked.recipe.pretext.checkpoint))
     asked = replace(asked, recipe=replace(asked.recipe, pretext=pretext))
     from rayscan.run import require_clusters
 
     require_clusters(asked.recipe)
     from rayscan.stages.context import Sources
 
-    sources = Sources(_absolute(asked.data), _absolute(asked.eval_data), _absolute(asked.labels))
+    sources = Sources(absolute(asked.data), absolute(asked.eval_data), absolute(asked.labels))
     (_show_plan if asked.plan else _run)(asked, sources)
 
 
@@ -170,7 +169,7 @@ def index_command(rest: list[str]) -> None:
     from rayscan.storage import Place
 
     recipe = replace(by_name("custom"), num_clusters=2)  # indexing forms none, but a run wants to know
-    sources = Sources(_absolute(asked.data), _absolute(asked.eval_data))
+    sources = Sources(absolute(asked.data), absolute(asked.eval_data))
     facts = pipeline.run(recipe, sources, Place(asked.out), river=(index,))["index"].facts
     sys.stdout.write(
         f"{facts['train']:,} train, {facts['eval']:,} eval, {facts['quarantined']:,} quarantined\n"
@@ -182,7 +181,7 @@ def doctor_command(rest: list[str]) -> None:
     asked = tyro.cli(DoctorArguments, args=rest, prog="rayscan doctor")
     from rayscan.cli.doctor_data import doctor_data
 
-    doctor_data(_absolute(asked.data) or "", asked.against, asked.address)
+    doctor_data(absolute(asked.data) or "", asked.against, asked.address)
 
 
 def evaluate_command(rest: list[str]) -> None:
@@ -193,7 +192,7 @@ def evaluate_command(rest: list[str]) -> None:
     from rayscan.stages.context import Sources
 
     run = Run(asked.run)
-    sources = replace(Sources(**run.record["sources"]), labels=_absolute(asked.labels))
+    sources = replace(Sources(**run.record["sources"]), labels=absolute(asked.labels))
     pipeline.run(run.recipe, sources, run.place)
     sys.stdout.write(f"scores: {run.place.uri_of('scores.json')}\nreport: {run.report}\n")
 
@@ -203,7 +202,7 @@ def predict_command(rest: list[str]) -> None:
     asked = tyro.cli(PredictArguments, args=rest, prog="rayscan predict")
     from rayscan.predict import predict
 
-    out = predict(asked.run, _absolute(asked.data) or "", asked.out)
+    out = predict(asked.run, absolute(asked.data) or "", asked.out)
     sys.stdout.write(f"assignments: {out.uri_of('assignments.parquet')}\n")
 
 
@@ -233,40 +232,7 @@ def compare_command(rest: list[str]) -> None:
     sys.stdout.write(compare([Run(uri) for uri in asked.runs], as_json=asked.json) + "\n")
 
 
-def experiment_command(rest: list[str]) -> None:
-    """`rayscan experiment NAME [RECIPE] --data DATA --out OUT`; without a name, the list."""
-    from rayscan.experiments import EXPERIMENTS, experiment_named
-
-    if not rest or rest[0] in ("-h", "--help"):
-        names = "\n".join(
-            f"  {e.name:18} {e.title} ({e.source}){'; trains on labels' if e.reads_labels else ''}"
-            for e in EXPERIMENTS.values()
-        )
-        sys.stdout.write(
-            "usage: rayscan experiment NAME [RECIPE, else custom] --data DATA --out OUT [--seeds 3] ...\n\n"
-            f"experiments:\n{names}\n"
-        )
-        return
-    experiment, rest = experiment_named(rest[0]), rest[1:]
-    named = bool(rest) and not rest[0].startswith("-")
-    recipe, rest = recipe_named(rest[0] if named else "custom"), rest[1:] if named else rest
-    default = ExperimentArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
-    prog = f"rayscan experiment {experiment.name} {recipe.name}"
-    asked = tyro.cli(ExperimentArguments, default=default, args=rest, prog=prog)
-    from rayscan.run import require_clusters
-    from rayscan.sections import require
-
-    require_clusters(asked.recipe)
-    require(asked.seeds >= 1, "seeds", ">= 1", asked.seeds)
-    from rayscan.experiments.running import run_experiment
-    from rayscan.stages.context import Sources
-    from rayscan.storage import Place
-
-    sources = Sources(_absolute(asked.data), _absolute(asked.eval_data), _absolute(asked.labels))
-    sys.stdout.write(run_experiment(experiment, asked.recipe, sources, Place(asked.out), seeds=asked.seeds))
-
-
-def _absolute(pattern: str | None) -> str | None:
+def absolute(pattern: str | None) -> str | None:
     """Local patterns made absolute, so that a run can be resumed from another directory."""
     if pattern is None or "://" in pattern:
         return pattern
@@ -289,6 +255,5 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "predict": predict_command,
     "report": report_command,
     "compare": compare_command,
-    "experiment": experiment_command,
     "full_imagenet": full_imagenet_command,
 }

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +46,9 @@ from rayscan.stages.training import (
 NAME = "scan"
 SCHEMA = 1
 HEADS = "heads.safetensors"
+HEADS_CLUSTERS = "heads_clusters.parquet"
 LOOKS_ON_IMAGES = 10
+ROWS_AT_ONCE = 16_384
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -93,7 +96,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
 def train_heads(job: TrainJob) -> None:
     """H heads side by side on cached embeddings, in one process."""
     recipe = job.recipe
-    objective, history = fit_heads(job, CachedFeatures(job.inputs["embed"], recipe.seed))
+    features = CachedFeatures(job.inputs["embed"], recipe.seed)
+    objective, history = fit_heads(job, features)
     best = {k: v.cpu() for k, v in under(objective.best.weights, "heads").items()}
     backbone, _ = feature_net(recipe, job.inputs["pretext"])
     whole = {f"backbone.{k}": v for k, v in backbone.state_dict().items()} | {
@@ -106,8 +110,21 @@ def train_heads(job: TrainJob) -> None:
         "heads_metrics.parquet": draft.write_table("heads_metrics.parquet", metrics_table(history)),
         "metrics.parquet": draft.write_table("metrics.parquet", metrics_table(history)),
         "heads.json": draft.write_json("heads.json", heads_facts(objective.best)),
+        HEADS_CLUSTERS: draft.write_table(HEADS_CLUSTERS, _clusters_of_heads(objective, features)),
     }
     draft.finish_part(HEADS, files, {"heads": heads_facts(objective.best)})
+
+
+def _clusters_of_heads(objective: ScanHeads, features: CachedFeatures) -> pa.Table:
+    """Cluster of every train image by every head, as they were at the end: gid, head_0, head_1 ..."""
+    device = next(objective.module.parameters()).device
+    parts = []
+    with torch.no_grad():
+        for first in range(0, len(features.gids), ROWS_AT_ONCE):
+            rows = features.plain(features.gids[first : first + ROWS_AT_ONCE]).to(device)
+            parts.append(objective.module(rows).argmax(-1).to("cpu", torch.int32))
+    columns = {f"head_{h}": pa.array(row.numpy()) for h, row in enumerate(torch.cat(parts, dim=1))}
+    return pa.table({"gid": pa.array(features.gids, pa.int64()), **columns})
 
 
 def fit_heads(

@@ -1,0 +1,156 @@
+"""After a run: which of its clusters would join, and one grouping out of several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from rayscan.artifacts import Artifact
+from rayscan.errors import ArtifactError, ConfigError, DataError
+from rayscan.metrics.consensus import consensus
+from rayscan.metrics.merging import Merging, merge_clusters
+from rayscan.run import Run
+from rayscan.sections import require
+from rayscan.storage import Place
+
+Ints = NDArray[np.int64]
+SHOWN = 30
+MERGES = "merges.json"
+
+
+def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
+    """Write merges.json into the run and, if asked for, assignments with fewer clusters.
+
+    Args:
+        uri: `--out` of a finished run with neighbors.
+        to: Clusters to end with.
+        out: Where the assignments go.
+
+    Returns:
+        A table of the last joins, with the modularity after each.
+
+    Raises:
+        ConfigError: `to` is not below the number of clusters.
+    """
+    run = Run(uri)
+    table, neighbors = run.assignments, run.neighbors
+    gids, clusters = table["gid"].to_numpy(), table["cluster"].to_numpy().astype(np.int64)
+    names = {c["cluster"]: c["name"] for c in run.clusters}
+    num_clusters = len(names)
+    cluster_of = np.zeros(int(gids.max()) + 1, np.int64)
+    cluster_of[gids] = clusters
+    anchors = neighbors["gid"].to_numpy()
+    ids = neighbors["ids"].combine_chunks().flatten().to_numpy().reshape(len(anchors), -1)
+    merging = merge_clusters(cluster_of, anchors, ids, num_clusters)
+    run.place.write(MERGES, json.dumps(_as_json(merging), indent=2).encode())
+    text = _table(merging, names) + f"all steps: {run.place.uri_of(MERGES)}\n"
+    if to is None:
+        return text
+    held = len(merging.joins) + 1
+    require(1 <= to <= held, "to", f"1..{held}, the clusters that hold images", to)
+    renamed = pa.array(merging.mapping(to)[clusters].astype(np.int32))
+    kept = table.select(["gid", "id", "source", "key", "split"]).append_column("cluster", renamed)
+    address = out or run.place.uri_of(f"assignments-{to}.parquet")
+    _write(kept, address)
+    return text + f"{to} clusters: {address}\n"
+
+
+def _as_json(merging: Merging) -> dict[str, object]:
+    return {
+        "suggested_clusters": merging.suggested,
+        "modularity": merging.start,
+        "joins": [vars(join) for join in merging.joins],
+    }
+
+
+def _table(merging: Merging, names: dict[int, str]) -> str:
+    """The joins near the suggested number, best first as they happen."""
+    suggested = merging.suggested
+    around = [j for j in merging.joins if j.clusters_left < suggested + SHOWN][:SHOWN]
+    lines = [f"{merging.num_clusters} clusters, modularity {merging.start:.4f}; highest with {suggested}"]
+    for join in around:
+        mark = "  <- highest" if join.clusters_left == suggested else ""
+        lines.append(
+            f"{join.clusters_left:6} left: {names[join.joined]} joins {names[join.into]}, "
+            f"gain {join.gain:+.4f}, modularity {join.modularity:.4f}{mark}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def vote(uris: Sequence[str], out: str) -> str:
+    """Write the consensus of several runs, or of the heads of one; says how stable they are.
+
+    Raises:
+        DataError: the runs are not over the same images, or differ in their number of clusters.
+        ConfigError: there is only one grouping.
+    """
+    runs = [Run(uri) for uri in uris]
+    gids, groupings = _heads(runs[0]) if len(runs) == 1 else _of_runs(runs)
+    if len(groupings) < 2:
+        raise ConfigError(
+            "a consensus needs several groupings",
+            expected="two runs, or a run with several heads on embeddings or of method sela",
+            got="one",
+            where="rayscan consensus",
+            fix="pass more runs, or --scan.num-heads 10",
+        )
+    num_clusters = runs[0].recipe.num_clusters
+    assert num_clusters is not None
+    found = consensus(groupings, num_clusters)
+    table = {
+        "gid": pa.array(gids, pa.int64()),
+        "cluster": pa.array(found.clusters.astype(np.int32)),
+        "agreement": pa.array(found.agreement.astype(np.float32)),
+    }
+    _write(pa.table(table), out)
+    warning = "; below 0.6: try another number of clusters" * (found.stability < 0.6)
+    return (
+        f"{len(groupings)} groupings of {len(gids):,} images: mean pairwise ARI {found.stability:.4f}{warning}\n"
+        f"{(found.agreement == 1).mean():.1%} of the images have one cluster in all\n"
+        f"consensus: {out}\n"
+    )
+
+
+def _of_runs(runs: Sequence[Run]) -> tuple[Ints, Ints]:
+    """Gids, and the clusters of every run [R, N]."""
+    if len({(run.artifact("index").identity, run.recipe.num_clusters) for run in runs}) > 1:
+        raise DataError(
+            "the runs cannot vote together",
+            expected="the same images and the same num_clusters",
+            got=", ".join(f"{run.place.uri}: {run.recipe.num_clusters} clusters" for run in runs),
+            fix="pass runs that differ in seed or settings alone",
+        )
+    tables = [run.assignments for run in runs]
+    groupings = np.stack([table["cluster"].to_numpy().astype(np.int64) for table in tables])
+    return tables[0]["gid"].to_numpy(), groupings
+
+
+def _heads(run: Run) -> tuple[Ints, Ints]:
+    """Gids of the train images, and the clusters of every head of a run [H, N]."""
+    for stage, name in (("sela", "labels.parquet"), ("scan", "heads_clusters.parquet")):
+        if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
+            return _columns(artifact, name)
+    raise ArtifactError(
+        "the run has no clusters of several heads",
+        expected="a scan on embeddings, or method sela",
+        where=run.place.uri,
+        fix="run it with --scan.inputs both, or pass several runs",
+    )
+
+
+def _columns(artifact: Artifact, name: str) -> tuple[Ints, Ints]:
+    table = artifact.read_table(name)
+    heads = [n for n in table.column_names if n.startswith("head_")]
+    return table["gid"].to_numpy(), np.stack([table[n].to_numpy().astype(np.int64) for n in heads])
+
+
+def _write(table: pa.Table, address: str) -> None:
+    folder, _, name = address.rpartition("/")
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    Place(folder or ".").write(name, memoryview(sink.getvalue()))
