@@ -108,9 +108,10 @@ def vote(uris: Sequence[str], out: str) -> str:
         "agreement": pa.array(found.agreement.astype(np.float32)),
     }
     _write(pa.table(table), out)
-    warning = "; below 0.6: try another number of clusters" * (found.stability < 0.6)
+    warning = "; below 0.6: try another number of clusters" if found.stability < 0.6 else ""
     return (
-        f"{len(groupings)} groupings of {len(gids):,} images: mean pairwise ARI {found.stability:.4f}{warning}\n"
+        f"{len(groupings)} groupings of {len(gids):,} images: mean pairwise ARI "
+        f"{found.stability:.4f}{warning}\n"
         f"{(found.agreement == 1).mean():.1%} of the images have one cluster in all\n"
         f"consensus: {out}\n"
     )

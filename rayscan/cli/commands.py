@@ -120,7 +120,7 @@ def search_command(rest: list[str]) -> None:
     from rayscan.storage import Place
 
     out = Place(asked.out)
-    search(space, Sources(_absolute(asked.data), _absolute(asked.eval_data)), out, plan)
+    search(space, Sources(absolute(asked.data), absolute(asked.eval_data)), out, plan)
     sys.stdout.write(
         f"best settings: {out.uri_of('search/recipe.json')}\npage: {out.uri_of('search/index.html')}\n"
     )
