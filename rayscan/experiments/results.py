@@ -99,7 +99,7 @@ def markdown(experiment: Experiment, found: Found, facts: Mapping[str, object], 
         beside = [row.paper.get(recipe_name, "")] if has_paper else []
         lines.append(f"| {' | '.join([row.name, *cells, _count(row, found), *beside])} |")
     lines += ["", "![figure](figure.svg)", ""]
-    lines += [f"- {key}: {value}" for key, value in facts.items()]
+    lines += [f"- {key}: {value}" for key, value in facts.items() if value != ""]
     return "\n".join(lines) + "\n"
 
 

@@ -26,5 +26,8 @@ EXPERIMENT = Experiment(
         Row("SCAN-Loss (RA)", NONE, paper={"cifar10": "81.8 +- 1.7"}),
         Row("SCAN-Loss (RA), self-labeling (RA)", STRONG, paper={"cifar10": "87.6 +- 0.4"}),
     ),
-    notes="The guard of self-labelling is off in every row: the third row is meant to collapse.",
+    notes=(
+        "RA is the recipe's own scan.views, RandAugment but for digits. The guard of self-labelling is off "
+        "in every row: the third is meant to collapse."
+    ),
 )

@@ -1,0 +1,72 @@
+"""The guard of self-labelling on a real model; SeLa and an experiment from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import rayscan
+from rayscan.artifacts import Draft, Step
+from rayscan.config import OptimizerConfig
+from rayscan.engine.tensors import unpack
+from rayscan.stages.selflabel import MODEL, train_head
+from rayscan.stages.training import TrainJob
+from rayscan.storage import Place
+from tests.ray.tiny import command, run
+
+
+@pytest.mark.parametrize(("rate", "is_kept"), [(1e3, False), (1e-9, True)])
+def test_guard_keeps_the_weights_of_scan_where_self_labelling_spoils_them(
+    finished: Path, tmp_path: Path, rate: float, is_kept: bool
+) -> None:
+    """A rate of 1000 ruins a head: scan's weights come back. A tiny one changes little: the new ones stay."""
+    done = rayscan.open(str(finished))
+    settings = replace(
+        done.recipe.selflabel,
+        inputs="embeddings",
+        epochs=1,
+        threshold=0.11,
+        optimizer=OptimizerConfig(kind="sgd", learning_rate=rate, schedule="constant"),
+        ema_decay=0.0,
+    )
+    place = Place(str(tmp_path))
+    inputs = {name: done.artifact(name) for name in ("index", "pretext", "embed", "scan", "mine")}
+    draft = Draft(place, Step("selflabel", 2, {}, {}))
+    recipe = replace(done.recipe, selflabel=settings)
+    made = train_head(TrainJob(recipe, inputs, draft, place.child("work")))
+    guard = made["facts"]["guard"]
+    assert guard["kept_new"] == is_kept == (guard["after"] >= guard["before"])
+    written = unpack(draft.place.read(made["files"][MODEL]["path"]))
+    before = unpack(inputs["scan"].read(MODEL))
+    assert written["heads.weight"].equal(before["heads.weight"]) != is_kept
+
+
+def test_an_experiment_shares_what_a_run_did_and_says_what_it_found(finished: Path, tmp_path: Path) -> None:
+    """What the run had up to mine is taken over by all five rows; two groupings vote, clusters merge."""
+    out = tmp_path / "lab"
+    shutil.copytree(finished, out)
+    data = out / "data"
+    arguments = [*command(out)[:3], "experiment", "sela-relabelings", str(out / "recipe.json")]
+    arguments += ["--data", f"{data}/digits-train-*.tar", "--eval-data", f"{data}/digits-eval-*.tar"]
+    arguments += ["--labels", f"{data}/digits-labels.csv", "--out", str(out), "--seeds", "1"]
+    arguments += ["--sela.inputs", "embeddings"]
+    done = run(arguments)
+    assert done.stderr.count("mine: done before, taken over") == 5
+    table = pq.read_table(out / "experiments" / "sela-relabelings" / "table.parquet").to_pylist()
+    accs = {row["row"]: row["value"] for row in table if row["metric"] == "acc"}
+    assert list(accs) == [f"{m} re-labelings" for m in (0, 1, 5, 20, 80)]
+    assert all(0.1 <= acc <= 1 for acc in accs.values())
+    assert "| 80 re-labelings |" in done.stdout
+    voted = run(
+        [*command(out)[:3], "consensus", str(out), str(finished), "--out", str(tmp_path / "vote.parquet")]
+    )
+    assert "2 groupings of 1,797 images" in voted.stdout
+    assert pq.read_table(tmp_path / "vote.parquet").num_rows == 1797
+    merged = run([*command(out)[:3], "merge", str(finished), "--out", str(tmp_path / "merged.parquet")])
+    joins = json.loads((finished / "merges.json").read_text())["joins"]
+    assert merged.stdout.count(" joins ") == len(joins)
