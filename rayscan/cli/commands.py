@@ -99,7 +99,7 @@ def search_command(rest: list[str]) -> None:
     if not rest or rest[0].startswith("-"):
         sys.stdout.write(
             "usage: rayscan search RECIPE --data DATA --out OUT [--trials 60] [--space PATH=VALUES ...]\n\n"
-            f"recipes: {', '.join(RECIPES)}, or a recipe.json\n"
+            f"recipes: {', '.join(RECIPES)}, or a recipe.json\nrayscan search RECIPE --help tells more\n"
         )
         return
     asked = tyro.cli(

@@ -129,6 +129,12 @@ def sweep(out: Place) -> None:
             out.delete(f".work/{name}")
 
 
+def resources() -> dict[str, float]:
+    """CPUs and GPUs that the joined Ray has at this moment."""
+    has = ray.cluster_resources()
+    return {name: float(has.get(name, 0.0)) for name in ("CPU", "GPU")}
+
+
 def require_room(fleet: Fleet, bundles: Sequence[Mapping[str, float]], what: str) -> None:
     """Wait until these bundles can be placed together, so that no trial waits for what never comes.
 

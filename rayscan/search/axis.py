@@ -41,6 +41,12 @@ class Axis:
             return self.choices
         return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
 
+    def grid(self) -> tuple[Value, ...] | None:
+        """Every value, if they can be counted."""
+        if self.kind == "choice":
+            return self.choices
+        return tuple(range(int(self.low), int(self.high) + 1)) if self.kind == "int" else None
+
     def holds(self, value: Value) -> bool:
         """Whether a value lies on the axis."""
         if self.kind == "choice":

@@ -14,7 +14,7 @@ from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.errors import DataError, FleetError
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.tune import Ended, Report, Tuning, require_room, run_trials, sweep
+from rayscan.fleet.tune import Ended, Report, Tuning, require_room, resources, run_trials, sweep
 from rayscan.lock import RunLock
 from rayscan.run import require_clusters
 from rayscan.search import finalists, ledger
@@ -24,7 +24,7 @@ from rayscan.search.ledger import Trial
 from rayscan.search.plan import Plan
 from rayscan.search.publish import publish, settings_text
 from rayscan.search.space import Space, Values
-from rayscan.search.study import Study
+from rayscan.search.study import Study, capacity
 from rayscan.search.trial import RUNGS, Shared, run_trial, train_heads
 from rayscan.stages import embed, index, mine, pretext
 from rayscan.stages.context import Context, Sources
@@ -35,6 +35,8 @@ ONCE = (index, pretext, embed, mine)
 """Run once and read by all trials."""
 GPU_SHARE = 0.25
 """Of a GPU, for a trial of heads: they are small, and the CPU feeds them."""
+JOINED = 8
+"""Trials of heads that are asked for at once on a Ray that was joined: those that wait may make it grow."""
 DRIVER_MEMORY = 512 * 2**20
 """Bytes asked for the process that drives a whole trial. It asks for no CPU, so no training waits for it."""
 
@@ -95,8 +97,12 @@ class Campaign:
         """Trials up to the number asked for; those of an earlier search count."""
         ended, cut = ledger.read(self.shared)
         self.trials = [t for t in ended if t.seed == self.seed]
-        left = max(0, self.plan.trials - len(self.trials))
         progress = self.context.progress
+        wanted, there_are = self.plan.trials, capacity(self.shared.space.axes)
+        if there_are is not None and there_are < wanted:
+            progress.say(f"  search: the space holds {there_are} combinations, so there are no more trials")
+            wanted = there_are
+        left = max(0, wanted - len(self.trials))
         if self.trials or cut:
             progress.say(f"  search: {len(self.trials)} trials done before, {len(cut)} cut off, {left} to do")
         if not left:
@@ -145,7 +151,6 @@ class Campaign:
     def _tuning(self, left: int) -> Tuning:
         """Where trials go. Waits until one of them fits, so that none waits for what never comes."""
         fleet, plan = self.context.fleet, self.plan
-        offer = fleet.offer
         cpus, gpus = fleet.config.cpus_per_worker, fleet.gpus_per_worker
         if plan.from_images:
             worker = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
@@ -156,12 +161,15 @@ class Campaign:
             gpus = GPU_SHARE * (gpus > 0) if asked is None else asked
             bundles = [{"CPU": cpus} | ({"GPU": gpus} if gpus else {})]
         require_room(fleet, bundles, "a trial")
-        fits = min([offer.cpus / cpus, *([offer.gpus / gpus] if gpus else [])])
+        has = resources()  # now: an autoscaler may have brought the first node
+        fits = int(min([has["CPU"] / cpus, *([has["GPU"] / gpus] if gpus else [])]) + 1e-9)
+        if not fleet.offer.is_own and not plan.from_images:
+            fits = max(fits, JOINED)
         stops = plan.early_stopping and not plan.from_images
         return Tuning(
             left,
             bundles[0],
-            concurrent=plan.concurrent or max(1, int(fits + 1e-9)),
+            concurrent=plan.concurrent or max(1, fits),
             rungs=RUNGS if stops else (),
             shares_process=not plan.from_images,
         )

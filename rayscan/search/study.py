@@ -6,7 +6,9 @@ which a new study is told the same; so there is no state file that could be torn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +24,8 @@ from optuna.trial import TrialState
 from rayscan.search.axis import Axis
 from rayscan.search.space import Values
 
+ASK_AGAIN = 20
+"""Proposals that were had before are refused so often; then the first that was not is taken."""
 RANDOM_FIRST = 10
 """Trials drawn at random before TPE begins to model."""
 
@@ -46,6 +50,18 @@ def distribution(axis: Axis) -> BaseDistribution:
     if axis.kind == "int":
         return IntDistribution(int(axis.low), int(axis.high), log=axis.is_log)
     return FloatDistribution(axis.low, axis.high, log=axis.is_log)
+
+
+def capacity(axes: Sequence[Axis]) -> int | None:
+    """How many trials the space holds, if they can be counted."""
+    grids = [axis.grid() for axis in axes]
+    return math.prod(len(g) for g in grids if g is not None) if None not in grids else None
+
+
+def combinations(axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
+    """Every trial of a space that can be counted."""
+    for values in itertools.product(*(axis.grid() or () for axis in axes)):
+        yield {axis.path: value for axis, value in zip(axes, values, strict=True)}
 
 
 class Study:
@@ -81,15 +97,30 @@ class Study:
         )
         self._study = optuna.create_study(direction="maximize", sampler=chosen)
         self._open: dict[str, optuna.Trial] = {}
+        self._axes = axes
+        self._is_finite = capacity(axes) is not None
+        self._seen = {_key(trial.values) for trial in told}
         self._first = list(first)
         for trial in told:
             self._study.add_trial(self._frozen(trial))
 
     def ask(self, name: str) -> dict[str, Any]:
-        """Values of the next trial, by path."""
+        """Values of the next trial, by path; never the same twice where they can be counted."""
         if self._first:
             self._study.enqueue_trial(dict(self._first.pop(0)))
-        self._open[name] = trial = self._study.ask(self._space)
+        trial = self._study.ask(self._space)
+        for _ in range(ASK_AGAIN):
+            if not self._is_finite or _key(trial.params) not in self._seen:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+            trial = self._study.ask(self._space)
+        else:
+            unseen = (values for values in combinations(self._axes) if _key(values) not in self._seen)
+            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.enqueue_trial(next(unseen, trial.params))
+            trial = self._study.ask(self._space)
+        self._seen.add(_key(trial.params))
+        self._open[name] = trial
         return dict(trial.params)
 
     def tell(self, name: str, told: Told) -> None:
@@ -109,6 +140,10 @@ class Study:
             state=state,
             intermediate_values=dict(told.steps),
         )
+
+
+def _key(values: Values) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(values.items()))
 
 
 def _state(told: Told) -> TrialState:

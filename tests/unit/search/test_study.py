@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rayscan.search.axis import parse_axis
-from rayscan.search.study import RANDOM_FIRST, Study, Told
+from rayscan.search.study import RANDOM_FIRST, Study, Told, capacity, combinations
 
 AXES = [parse_axis("scan.entropy_weight=1:100:log"), parse_axis("scan.num_neighbors=5,10,20")]
 WEIGHT, K = "scan.entropy_weight", "scan.num_neighbors"
@@ -64,3 +64,17 @@ def test_stopped_and_failed_trials_are_taken() -> None:
         study.tell(str(i), Told(values, value, steps, is_stopped=value is not None))
     told = [Told({WEIGHT: 2.0, K: 5}, None), Told({WEIGHT: 3.0, K: 5}, 0.2, {1: 0.2}, is_stopped=True)]
     assert Study(AXES, seed=1, told=told).ask("a")[K] in (5, 10, 20)
+
+
+def test_a_space_that_can_be_counted_is_gone_through_without_repeats() -> None:
+    axes = [parse_axis("scan.num_neighbors=5,10,20"), parse_axis("scan.num_heads=1:4")]
+    assert capacity(axes) == 12
+    assert len(list(combinations(axes))) == 12
+    study = Study(axes, seed=0, told=[Told({"scan.num_neighbors": 5, "scan.num_heads": 2}, 0.5)])
+    seen = {(5, 2)}
+    for i in range(11):
+        values = study.ask(str(i))
+        study.tell(str(i), Told(values, 0.1 * i))
+        seen.add((values["scan.num_neighbors"], values["scan.num_heads"]))
+    assert len(seen) == 12
+    assert capacity(AXES) is None
