@@ -8,18 +8,28 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from rayscan.artifacts import Artifact, Draft, Step, load
 from rayscan.config import FleetConfig, MineConfig, OptimizerConfig, Recipe, ScanConfig, SelfLabelConfig
+from rayscan.engine.tensors import pack
+from rayscan.objectives.pretexts import build_projected_net
+from rayscan.objectives.selection import HeldoutGraph
 from rayscan.search import finalists, ledger
 from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
+from rayscan.stages import scan, selflabel
+from rayscan.stages.judging import neighbor_ids
+from rayscan.stages.models import load_heads
+from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place
 from tests.unit.vectors.matrices import brute_force, embedded, unit
 
 SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]
 GOOD = {"scan.entropy_weight": 5.0, "scan.num_neighbors": 3, "selflabel.threshold": 0.5}
 ADAM = OptimizerConfig(kind="adam", learning_rate=0.05, weight_decay=0.0)
+TAUGHT = SelfLabelConfig(epochs=2, batch_size=64, optimizer=ADAM, ema_decay=0.5)
+B = "backbone.safetensors"
 RECIPE = Recipe(
     name="test",
     num_clusters=4,
@@ -32,7 +42,7 @@ RECIPE = Recipe(
         head_optimizer=ADAM,
         heldout_fraction=0.2,
     ),
-    selflabel=SelfLabelConfig(epochs=2, batch_size=64, optimizer=ADAM, ema_decay=0.5),
+    selflabel=TAUGHT,
     fleet=FleetConfig(log_every_steps=1),
 )
 
@@ -87,6 +97,33 @@ def test_a_trial_finds_the_groups_reports_at_its_rungs_and_is_done_once(tmp_path
     assert ran(told, GOOD) == facts
     assert (Path(told.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns == before
     assert not list(Path(told.run.uri).glob(".work/search/*"))
+
+
+def test_a_trial_is_what_the_stages_would_do(tmp_path: Path) -> None:
+    """The heads that scan and selflabel write for the trial's recipe give the trial's clusters."""
+    told, seed = shared(tmp_path, recipe=replace(RECIPE, selflabel=replace(TAUGHT, keep_better=False))), 3
+    ran(told, GOOD, seed)
+    trial = ledger.look_up(told, GOOD, seed)
+    assert trial is not None
+    recipe = told.recipe(GOOD, seed)
+    place = Place(str(tmp_path / "stages"))
+    draft = Draft(place, Step("pretext", 1, {}))
+    weights = pack(build_projected_net(recipe.pretext).state_dict())
+    inputs = {**told.inputs, "pretext": draft.commit({B: draft.write(B, weights)})}
+    scanned = Draft(place, Step("scan", 1, {}))
+    scan.train_heads(TrainJob(recipe, inputs, scanned, place.child("work", "scan")))
+    files, facts = scanned.finished_part(scan.HEADS)  # type: ignore[misc]
+    inputs["scan"] = scanned.commit(files, facts=facts)
+    taught = Draft(place, Step("selflabel", 1, {}))
+    made = selflabel.train_head(TrainJob(recipe, inputs, taught, place.child("work", "selflabel")))
+    head = load_heads(taught.commit(entries_from_json(made["files"])))
+    logits = head(torch.from_numpy(grouped())).detach()
+    clusters = logits[0].argmax(1)
+    assert load(told.out.child(trial.name)).read_array(CLUSTERS).tolist() == clusters.tolist()
+    graph = HeldoutGraph.build(np.arange(200), *neighbor_ids(told.inputs["mine"], 5))
+    assert trial.facts["scan_val_loss"] == pytest.approx(float(graph.losses(logits)[0]), rel=1e-6)
+    assert trial.facts["confident"] == made["facts"]["confident"][-1]
+    assert trial.facts["heldout_loss"] == facts["heads"]["best_loss"]
 
 
 def test_k_is_a_slice_of_the_largest_k(tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ def test_probe_equals_the_dense_normal_equations(planted: tuple[np.ndarray, np.n
         assert probe.cv_mi(clusters, num) == pytest.approx(value, abs=1e-12)
 
 
+def test_probe_shrinks_where_there_are_more_features_than_images() -> None:
+    """Without the ridge the normal equations have no solution here, and with another one another."""
+    rng = np.random.default_rng(6)
+    x, clusters, order = rng.normal(size=(60, 80)), rng.integers(0, 3, 60), rng.permutation(60)
+    x *= np.geomspace(3, 0.01, 80)
+    expected = naive_predictions(x, order, clusters, 3)
+    assert LinearProbe(x, order).predict(clusters, 3).tolist() == expected.tolist()
+
+
 def test_score_equals_a_loop_over_pairs(planted: tuple[np.ndarray, np.ndarray]) -> None:
     x, group = planted
     for clusters in (group, np.random.default_rng(4).integers(0, 4, len(x))):
