@@ -58,3 +58,23 @@ def test_labels_are_opened_after_everything_was_assigned() -> None:
     assert isinstance(river, ast.Tuple)
     names = [stage.id for stage in river.elts if isinstance(stage, ast.Name)]
     assert names[names.index("assign") :] == ["assign", "labels", "evaluate", "report"]
+
+
+def test_no_part_of_a_search_knows_a_stage_that_opens_labels() -> None:
+    """Its trials are judged without them: neither the stages nor their artifact nor an option for a file."""
+    searching = [m for m in MODULES if m.startswith("search/")]
+    assert "search/campaign.py" in searching
+    for module in [*searching, "metrics/trial_score.py", "metrics/generalization.py", "fleet/tune.py"]:
+        known = {f"rayscan.stages.{stage}" for stage in ("labels", "evaluate", "report")}
+        assert not imports(module) & known, module
+        words = {n.attr for n in nodes(module) if isinstance(n, ast.Attribute)}
+        words |= {n.value for n in nodes(module) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert "labels" not in words, module
+    arguments = next(
+        n for n in nodes("cli/arguments.py") if isinstance(n, ast.ClassDef) and n.name == "SearchArguments"
+    )
+    fields = {
+        n.target.id for n in arguments.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+    assert "data" in fields
+    assert "labels" not in fields
