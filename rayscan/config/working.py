@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rayscan.sections import Section, operational, require
+from rayscan.sections import Section, later, operational, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +22,9 @@ class ImagesConfig(Section):
     """Per-channel mean of RGB in 0..1 that is subtracted."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Per-channel standard deviation of RGB in 0..1 that divides."""
+    color: Literal["exact", "fast"] = later("exact")
+    """Color jitter of simclr views: exact is torchvision's, in HSV and clipped after every step; fast is one
+    3 x 3 matrix per view, several times as fast, see `data.color_matrix`."""
     max_bad_fraction: float = 0.001
     """Stop at indexing when more than this share of the images cannot be decoded."""
     max_pixels: int = 64_000_000

@@ -91,13 +91,8 @@ def jitter(x: Tensor, rows: Integers, u: Floats, strength: Jitter) -> None:
         u: Uniform numbers [n, JITTER_UNIFORMS]: four strengths, then four sort keys of the order.
         strength: Half-widths of the ranges around 1 (around 0 for hue).
     """
-    widths = np.array([strength.brightness, strength.contrast, strength.saturation, strength.hue])
-    centers = np.array([1.0, 1.0, 1.0, 0.0])
-    lowest = np.maximum(centers - widths, [0.0, 0.0, 0.0, -0.5])
-    amounts = torch.as_tensor(
-        (lowest + u[:, :4] * (centers + widths - lowest)).astype(np.float32), device=x.device
-    )
-    orders = np.argsort(u[:, 4:], axis=1, kind="stable")
+    drawn, orders = jitter_draws(u, strength)
+    amounts = torch.as_tensor(drawn.astype(np.float32), device=x.device)
     for place in range(4):
         for kind, members in groups(orders[:, place]):
             index = torch.as_tensor(rows[members], device=x.device)
@@ -106,6 +101,19 @@ def jitter(x: Tensor, rows: Integers, u: Floats, strength: Jitter) -> None:
                 x.index_select(0, index), amounts[torch.as_tensor(members, device=x.device), kind]
             )
             x.index_copy_(0, index, changed)
+
+
+def jitter_draws(u: Floats, strength: Jitter) -> tuple[Floats, Integers]:
+    """Strengths [n, 4] of brightness, contrast, saturation and hue, and the order [n, 4] they come in.
+
+    Args:
+        u: Uniform numbers [n, JITTER_UNIFORMS]: four strengths, then four sort keys of the order.
+        strength: Half-widths of the ranges around 1 (around 0 for hue).
+    """
+    widths = np.array([strength.brightness, strength.contrast, strength.saturation, strength.hue])
+    centers = np.array([1.0, 1.0, 1.0, 0.0])
+    lowest = np.maximum(centers - widths, [0.0, 0.0, 0.0, -0.5])
+    return lowest + u[:, :4] * (centers + widths - lowest), np.argsort(u[:, 4:], axis=1, kind="stable")
 
 
 def gaussian_blur(x: Tensor, sigma: Floats, largest: float) -> Tensor:

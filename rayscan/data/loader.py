@@ -14,27 +14,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from rayscan.config import ImagesConfig, ViewKind
 from rayscan.data.decode import resize_canvas
 from rayscan.data.keyed import Draw, Integers
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
-from rayscan.data.views import make_views, view_boxes
+from rayscan.data.views import fast_colors, is_colored_fast, make_views, view_boxes, view_flips
 
 T = TypeVar("T")
 Picture = npt.NDArray[np.uint8]
 
 DECODED_BYTES = 256_000_000  # full pictures in memory at a time
 # A CPU works best within its caches; a GPU wants few, large kernels.
-CHUNK_FLOATS = {"cpu": 1 << 22, "cuda": 1 << 28}
+CHUNK_FLOATS = {"cpu": 1 << 20, "cuda": 1 << 28}
 
 
 class ViewLoader:
@@ -85,18 +85,47 @@ class ViewLoader:
         size = self._images.size_px
         draw = Draw(self._seed, epoch, gids, views)
         pixels, boxes = (
-            self._cut(draw, family) if self._images.canvas_px is None else self._whole(draw, family)
+            (self._cut(draw, family), None) if self._images.canvas_px is None else self._whole(draw, family)
         )
-        out = torch.empty((len(views), len(gids), 3, size, size), device=self._device)
-        floats = len(views) * 3 * max(size, pixels.shape[-1]) ** 2
-        step = max(1, CHUNK_FLOATS.get(self._device.type, CHUNK_FLOATS["cpu"]) // floats)
-        for start in range(0, len(gids), step):
-            part = slice(start, start + step)
-            sources = pixels[:, part].to(self._device).flatten(0, 1)
-            part_draw = replace(draw, gids=gids[part])
-            made = make_views(sources, boxes[:, part].reshape(-1, 4), family, part_draw, self._images)
-            out[:, part] = made.reshape(len(views), -1, *made.shape[1:])
+        out = self._floats(len(views), len(gids), 3, size, size)
+        is_fast = is_colored_fast(family, self._images)
+        colors = (
+            fast_colors(draw, size) if is_fast else None
+        )  # once: it costs as much for few views as for many
+        for part_views, part in self._parts(len(views), len(gids), max(size, pixels.shape[-1])):
+            sources = pixels[part_views, part].to(self._device, non_blocking=True).flatten(0, 1)
+            part_draw = replace(draw, gids=gids[part], views=views[part_views])
+            where = None if boxes is None else boxes[part_views, part].reshape(-1, 4)
+            target = out[part_views, part].view(-1, 3, size, size)
+            first = part_views.start * len(gids) + part.start
+            some = None if colors is None else colors[first : first + len(target)]
+            make_views(sources, where, family, part_draw, self._images, out=target, colors=some)
         return out
+
+    def cuts(self, gids: Integers, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
+        """Views before their colors: cut, scaled and mirrored from full pictures, uint8 [V, B, 3, S, S].
+
+        This is what the host does for a device that colors; in pinned memory if that is a GPU.
+        """
+        return self._cut(Draw(self._seed, epoch, gids, views), family)
+
+    def _parts(self, num_views: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
+        """Pieces of [V, B] that lie in one piece of memory: whole, or runs of images of one view each."""
+        step = max(1, CHUNK_FLOATS.get(self._device.type, CHUNK_FLOATS["cpu"]) // (3 * side**2))
+        if step >= num_views * count:
+            yield slice(0, num_views), slice(0, count)
+            return
+        for view in range(num_views):
+            for start in range(0, count, step):
+                yield slice(view, view + 1), slice(start, start + step)
+
+    def _floats(self, *shape: int) -> Tensor:
+        """Memory for views."""
+        if (
+            self._device.type == "cpu"
+        ):  # NumPy asks for huge pages: page faults would cost more than the views
+            return torch.from_numpy(np.empty(shape, np.float32))
+        return torch.empty(shape, device=self._device)
 
     def plain(self, gids: Integers) -> Tensor:
         """The views images are embedded and judged by: float32 [B, 3, S, S], normalized."""
@@ -130,24 +159,38 @@ class ViewLoader:
         row = 0
         for part in self._portions(gids):
             decoded = self._reader.images(part, self._images.decode_threads)
-            canvases[row : row + len(part)] = list(self._pool.map(resize_canvas, decoded, repeat(side)))
+            if any(picture.shape[:2] != (side, side) for picture in decoded):
+                decoded = list(self._pool.map(resize_canvas, decoded, repeat(side)))
+            canvases[row : row + len(part)] = decoded
             row += len(part)
         return torch.from_numpy(canvases).permute(0, 3, 1, 2).contiguous()
 
-    def _cut(self, draw: Draw, family: ViewKind) -> tuple[Tensor, Integers]:
-        """Views cut and scaled from full pictures, uint8 [V, B, 3, S, S], and boxes that take them whole."""
+    def _cut(self, draw: Draw, family: ViewKind) -> Tensor:
+        """Views cut, scaled and mirrored from full pictures, uint8 [V, B, 3, S, S]."""
         num_views, size = len(draw.views), self._images.size_px
-        cuts = np.empty((num_views, len(draw.gids), size, size, 3), np.uint8)
+        cuts = self._host(num_views, len(draw.gids), 3, size, size)
         row = 0
         for part in self._portions(draw.gids):
             decoded = self._reader.images(part, self._images.decode_threads) * num_views
             heights, widths = np.array([picture.shape[:2] for picture in decoded]).T
-            boxes = view_boxes(family, replace(draw, gids=part), heights, widths, size)
-            scaled = list(self._pool.map(cut_and_scale, decoded, boxes, repeat(size)))
-            cuts[:, row : row + len(part)] = np.reshape(scaled, (num_views, len(part), *cuts.shape[2:]))
+            part_draw = replace(draw, gids=part)
+            boxes, flips = view_boxes(family, part_draw, heights, widths, size), view_flips(family, part_draw)
+            targets = [cuts[view, row + i] for view in range(num_views) for i in range(len(part))]
+            self._each(cut_and_scale, decoded, boxes, flips, targets)
             row += len(part)
-        whole = np.broadcast_to(np.array([0, 0, size, size]), (*cuts.shape[:2], 4))
-        return torch.from_numpy(cuts).permute(0, 1, 4, 2, 3), whole
+        return cuts
+
+    def _host(self, *shape: int) -> Tensor:
+        """Memory for pixels on their way to the device; pinned if that is a GPU, which fetches itself."""
+        if self._device.type == "cuda":
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        return torch.from_numpy(np.empty(shape, np.uint8))
+
+    def _each(self, fn: Callable[..., None], *columns: Iterable[Any]) -> None:
+        """Call `fn` with each row of these columns; in threads if there are several."""
+        apply = map if self._images.decode_threads == 1 else self._pool.map
+        for _ in apply(fn, *columns):
+            pass
 
     def _portions(self, gids: Integers) -> list[Integers]:
         """Consecutive pieces whose decoded pictures stay within DECODED_BYTES (or are a single one)."""
@@ -156,13 +199,15 @@ class ViewLoader:
         return np.split(gids, np.flatnonzero(np.diff(bins)) + 1) if len(gids) else []
 
 
-def cut_and_scale(picture: Picture, box: Integers, size: int) -> Picture:
-    """Cut a box (top, left, height, width) and scale it to [size, size, 3], bilinear and antialiased."""
+def cut_and_scale(picture: Picture, box: Integers, is_mirrored: bool, out: Tensor) -> None:
+    """Cut a box (top, left, height, width), scale it into `out`, uint8 [3, S, S]; bilinear, antialiased."""
     top, left, height, width = (int(edge) for edge in box)
-    cut = np.ascontiguousarray(picture[top : top + height, left : left + width])
-    if (height, width) == (size, size):
-        return cut
-    return np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BILINEAR))
+    size = out.shape[-1]
+    picture = picture if picture.flags.writeable else picture.copy()  # torch takes no other
+    cut = torch.from_numpy(picture).permute(2, 0, 1)[None, :, top : top + height, left : left + width]
+    if (height, width) != (size, size):
+        cut = interpolate(cut, (size, size), mode="bilinear", antialias=True)
+    out.copy_(cut[0].flip(2) if is_mirrored else cut[0])
 
 
 class Prefetcher(Generic[T]):

@@ -1,8 +1,9 @@
 """Bytes and pixels of images by gid, in any order. From the index (`table`) to `loader`, assign and report.
 
-Local shards are read by `os.pread` at the indexed position: no shared position, many threads at once.
-Remote ones are read by range, near ranges joined, several at a time. Every read is checked against the
-checksum of the index: what was looked at then is what comes now, or a DataError.
+Requests are sorted by shard and position and near ones joined (`spans`). Local shards are read by `os.pread`
+(`local_files`), remote ones by range or from the node's cache (`remote`). What comes is checked against the
+checksums of the index: remote bytes always, local ones when an image is read for the first time since its
+shard was opened. What was looked at at index time is what comes, or a DataError.
 """
 
 from __future__ import annotations
@@ -10,71 +11,26 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from rayscan.data.addresses import is_remote, locate
+from rayscan.data.addresses import is_remote
 from rayscan.data.decode import Pixels, decode
+from rayscan.data.keyed import Integers
+from rayscan.data.local_files import LocalFiles, unreadable
+from rayscan.data.remote import RemoteFiles
+from rayscan.data.spans import Spans, plan_spans
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
 
-MAX_OPEN = 128
+LOCAL_GAP = 4 << 10
+"""Bytes that are cheaper to read and drop than to start another read."""
+LOCAL_SPAN = 256 << 10
 REMOTE_THREADS = 16
 REMOTE_GAP = 128 << 10
 REMOTE_SPAN = 8 << 20
-
-Gids = npt.NDArray[np.int64]
-Integers = npt.NDArray[np.integer]
-
-
-class _File(Protocol):
-    def read(self, offset: int, length: int) -> bytes:
-        """Bytes from an offset; fewer at the end of the file."""
-
-
-class _LocalFile:
-    """A descriptor that closes itself when the last thread that reads from it lets go."""
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._descriptor, length, offset)
-        while len(data) < length and (
-            more := os.pread(self._descriptor, length - len(data), offset + len(data))
-        ):
-            data += more
-        return data
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
-
-
-class _RemoteFile:
-    """A range reader of an object."""
-
-    def __init__(self, uri: str) -> None:
-        filesystem, path = locate(uri)
-        self._file = filesystem.open_input_file(path)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return bytes(self._file.read_at(length, offset))
-
-
-class _Span(NamedTuple):
-    """Neighboring images of one shard that are fetched at once."""
-
-    shard: int
-    first: int
-    stop: int
-    rows: list[int]
-    """Positions in the request."""
 
 
 class Reader:
@@ -83,13 +39,17 @@ class Reader:
     def __init__(self, table: ImageTable) -> None:
         """Nothing is opened yet."""
         self.table = table
+        self._is_remote = np.array([is_remote(uri) for uri in table.shard_uris], bool)
         self._start()
 
     def _start(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._open: OrderedDict[int, _File] = OrderedDict()
+        self._local = LocalFiles(self.table.shard_uris)
+        self._remote = RemoteFiles(self.table.shard_uris)
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        self._checked_at = np.zeros(len(self.table), np.int32)
+        """Opening of its shard under which each image was found to be what was indexed."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as the index alone."""
@@ -107,20 +67,15 @@ class Reader:
         Raises:
             DataError: a shard is missing, cut or not what was indexed.
         """
-        asked = self._checked(gids)
-        shard, offset, length = self.table.shard[asked], self.table.offset[asked], self.table.length[asked]
-        order = np.lexsort((offset, shard))
-        spans = self._spans(order, shard, offset, length)
+        asked = self._known(gids)
+        self._wake()
         results: list[bytes] = [b""] * len(asked)
-        for span, data in self._fetch(spans):
-            for row in span.rows:
-                start = int(offset[row]) - span.first
-                results[row] = data[start : start + int(length[row])]
-                if (
-                    zlib.crc32(results[row]) != self.table.crc32[asked[row]]
-                    or len(results[row]) != length[row]
-                ):
-                    raise self._changed(int(asked[row]), f"{len(results[row]):,} bytes of other content")
+        is_remote = self._is_remote[self.table.shard[asked]] if self._is_remote.any() else None
+        if is_remote is None or not is_remote.any():
+            self._read_local(asked, np.arange(len(asked)), results)
+        else:
+            self._read_local(asked, np.flatnonzero(~is_remote), results)
+            self._read_remote(asked, np.flatnonzero(is_remote), results)
         return results
 
     def images(self, gids: npt.ArrayLike, threads: int = 1) -> list[Pixels]:
@@ -136,7 +91,7 @@ class Reader:
         Raises:
             DataError: an image cannot be read, or does not decode as it did at index time.
         """
-        asked = self._checked(gids)
+        asked = self._known(gids)
         if not self.table.is_ok[asked].all():
             bad = asked[~self.table.is_ok[asked]]
             raise DataError(
@@ -160,7 +115,7 @@ class Reader:
             )
         return pixels
 
-    def _checked(self, gids: npt.ArrayLike) -> Gids:
+    def _known(self, gids: npt.ArrayLike) -> Integers:
         asked = np.asarray(gids, dtype=np.int64).reshape(-1)
         if len(asked) and not 0 <= asked.min() <= asked.max() < len(self.table):
             raise DataError(
@@ -170,58 +125,71 @@ class Reader:
             )
         return asked
 
-    def _spans(self, order: Gids, shard: Integers, offset: Integers, length: Integers) -> list[_Span]:
-        """Join what lies near together: round trips cost more than bytes on remote storage, never locally."""
-        spans: list[_Span] = []
-        starts, stops = offset[order].tolist(), (offset + length)[order].tolist()
-        for row, number, start, stop in zip(
-            order.tolist(), shard[order].tolist(), starts, stops, strict=True
-        ):
-            last = spans[-1] if spans else None
-            gap = REMOTE_GAP if is_remote(self.table.shard_uris[number]) else 0
-            if (
-                last is None
-                or last.shard != number
-                or start - last.stop > gap
-                or stop - last.first > REMOTE_SPAN
-            ):
-                spans.append(_Span(number, start, stop, [row]))
-            else:
-                last.rows.append(row)
-                spans[-1] = last._replace(stop=stop)
-        return spans
+    def _spans(self, asked: Integers, gap: int, longest: int) -> Spans:
+        gaps = np.full(len(asked), gap)
+        return plan_spans(
+            self.table.shard[asked], self.table.offset[asked], self.table.length[asked], gaps, longest
+        )
 
-    def _fetch(self, spans: Sequence[_Span]) -> Iterable[tuple[_Span, bytes]]:
-        remote = [span for span in spans if is_remote(self.table.shard_uris[span.shard])]
-        yield from ((s, self._bytes(s)) for s in spans if not is_remote(self.table.shard_uris[s.shard]))
-        if remote:
-            yield from zip(remote, self._pool(REMOTE_THREADS).map(self._bytes, remote), strict=True)
+    def _read_local(self, asked: Integers, rows: Integers, results: list[bytes]) -> None:
+        """Read some rows of a request; shard after shard, so that few files are open at a time."""
+        spans = self._spans(asked[rows], LOCAL_GAP, LOCAL_SPAN)
+        starts = np.flatnonzero(np.diff(spans.shard, prepend=-1)).tolist()
+        order = rows[spans.order]
+        for begin, end in zip(starts, [*starts[1:], len(spans.shard)], strict=False):
+            shard = int(spans.shard[begin])
+            opened = self._local.get(shard)
+            bounds = spans.bounds[begin : end + 1].tolist()
+            descriptor, pread = opened.descriptor, os.pread
+            firsts, lengths = spans.first[begin:end].tolist(), (spans.stop - spans.first)[begin:end].tolist()
+            at = 0
+            try:
+                for at, length, one, after in zip(firsts, lengths, bounds, bounds[1:], strict=False):
+                    data = pread(descriptor, length, at)
+                    if len(data) != length:
+                        data = opened.rest(data, at, length)
+                    if after - one == 1:
+                        results[order[one]] = data
+                    else:
+                        self._share(data, at, asked, order[one:after], results)
+            except OSError as error:
+                raise unreadable(self.table.shard_uris[shard], at, error) from error
+            self._check(asked, order[bounds[0] : bounds[-1]], results, opened.number)
 
-    def _bytes(self, span: _Span) -> bytes:
-        uri = self.table.shard_uris[span.shard]
-        try:
-            return self._file(span.shard, uri).read(span.first, span.stop - span.first)
-        except OSError as error:
-            raise DataError(
-                "images cannot be read",
-                expected="the file that was indexed",
-                got=error,
-                where=f"{uri} at byte {span.first:,}",
-                fix="put the file back, or index again",
-            ) from error
+    def _read_remote(self, asked: Integers, rows: Integers, results: list[bytes]) -> None:
+        spans = self._spans(asked[rows], REMOTE_GAP, REMOTE_SPAN)
+        order = rows[spans.order]
+        ranges = list(zip(spans.shard.tolist(), spans.first.tolist(), spans.stop.tolist(), strict=True))
+        pool = self._pool(REMOTE_THREADS)
+        for number, data in enumerate(pool.map(lambda r: self._remote.read(*r), ranges)):
+            members = order[spans.bounds[number] : spans.bounds[number + 1]]
+            self._share(data, ranges[number][1], asked, members, results)
+            self._check(asked, members, results, 0)
 
-    def _file(self, shard: int, uri: str) -> _File:
-        self._wake()
-        with self._lock:
-            if (known := self._open.get(shard)) is not None:
-                self._open.move_to_end(shard)
-                return known
-        opened: _File = _RemoteFile(uri) if is_remote(uri) else _LocalFile(uri)
-        with self._lock:
-            self._open[shard] = opened
-            if len(self._open) > MAX_OPEN:
-                self._open.popitem(last=False)
-        return opened
+    def _share(
+        self, data: bytes, first: int, asked: Integers, members: Integers, results: list[bytes]
+    ) -> None:
+        """Cut what one read brought into its images."""
+        starts = self.table.offset[asked[members]] - first
+        stops = starts + self.table.length[asked[members]]
+        for row, start, stop in zip(members.tolist(), starts.tolist(), stops.tolist(), strict=True):
+            results[row] = data[start:stop]
+
+    def _check(self, asked: Integers, members: Integers, results: list[bytes], opening: int) -> None:
+        """Compare with the index what has not been compared since its shard was opened; 0 compares all."""
+        gids = asked[members]
+        lengths = self.table.length[gids].tolist()
+        rows = members.tolist()
+        if [len(results[row]) for row in rows] != lengths:
+            row = next(r for r, n in zip(rows, lengths, strict=True) if len(results[r]) != n)
+            raise self._changed(int(asked[row]), f"{len(results[row]):,} bytes")
+        if opening and (self._checked_at[gids] == opening).all():
+            return
+        for row, gid, expected in zip(rows, gids.tolist(), self.table.crc32[gids].tolist(), strict=True):
+            if zlib.crc32(results[row]) != expected:
+                raise self._changed(gid, f"{len(results[row]):,} bytes of other content")
+        if opening:
+            self._checked_at[gids] = opening
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         self._wake()

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact
 
@@ -67,14 +67,16 @@ class ImageTable:
         Raises:
             ArtifactError: the files of the index are missing or altered.
         """
-        rows = index.read_table(IMAGES, columns=_COLUMNS)
+        stored = pa.BufferReader(index.read(IMAGES))
+        # Text that repeats stays as one number per row: a million strings cost more than all else here.
+        rows = pq.read_table(stored, columns=_COLUMNS, read_dictionary=["split", "status"])
         plain = {
             name: rows[name].to_numpy() for name in ("shard", "offset", "length", "crc32", "width", "height")
         }
         return cls(
             **plain,
-            is_ok=pc.equal(rows["status"], "ok").to_numpy(),
-            is_eval=pc.equal(rows["split"], "eval").to_numpy(),
+            is_ok=_equals(rows["status"], "ok"),
+            is_eval=_equals(rows["split"], "eval"),
             shard_uris=tuple(index.read_table(SHARDS, columns=["uri"])["uri"].to_pylist()),
         )
 
@@ -86,3 +88,14 @@ class ImageTable:
     def __len__(self) -> int:
         """Rows, with those in quarantine."""
         return len(self.shard)
+
+
+def _equals(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
+    """Where a dictionary-encoded column holds a word."""
+    codes = [
+        np.isin(
+            part.indices.to_numpy(), [n for n, text in enumerate(part.dictionary.to_pylist()) if text == word]
+        )
+        for part in column.chunks
+    ]
+    return np.concatenate(codes) if codes else np.zeros(0, bool)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from rayscan.config import ImagesConfig, ViewKind
-from rayscan.data import color, elastic, geometry, randaugment
-from rayscan.data.keyed import Draw, Integers
+from rayscan.data import color, color_matrix, elastic, geometry, randaugment
+from rayscan.data.keyed import Booleans, Draw, Integers
 
 SIMCLR_SCALE = (0.2, 1.0)
 SIMCLR_JITTER = color.Jitter(0.4, 0.4, 0.4, 0.1)
@@ -47,35 +47,59 @@ def view_boxes(family: ViewKind, draw: Draw, heights: Integers, widths: Integers
     return geometry.evaluation_boxes(heights, widths, size)
 
 
-def make_views(pixels: Tensor, boxes: Integers, family: ViewKind, draw: Draw, images: ImagesConfig) -> Tensor:
+def view_flips(family: ViewKind, draw: Draw) -> Booleans:
+    """Which views are mirrored left to right, bool [M]."""
+    if family in ("plain", "digits"):
+        return np.zeros(len(draw.gids) * len(draw.views), bool)
+    return draw("flip", 1)[:, 0] < FLIP_SHARE
+
+
+def make_views(
+    pixels: Tensor,
+    boxes: Integers | None,
+    family: ViewKind,
+    draw: Draw,
+    images: ImagesConfig,
+    out: Tensor | None = None,
+    colors: color_matrix.Colors | None = None,
+) -> Tensor:
     """Views as networks see them.
 
     Args:
         pixels: Sources, uint8 [M, 3, h, w], one for each view.
-        boxes: Where in its source each view lies [M, 4]; from `view_boxes`, or the whole if already cut.
+        boxes: Where in its source each view lies [M, 4], from `view_boxes`; None if it is cut, scaled and
+            mirrored already.
         family: Augmentation family.
         draw: Randomness of the M views, the same that gave the boxes.
-        images: Side, mean and standard deviation.
+        images: Side, mean and standard deviation, and how exact colors are.
+        out: Where to put the views, if it is there already.
+        colors: What `fast_colors` gives, if it was asked for a larger batch already.
 
     Returns:
         float32 [M, 3, S, S], normalized. The bits of a view depend on nothing else in the batch.
     """
     size = images.size_px
-    x = pixels.float().mul_(1 / 255)
+    is_fast = is_colored_fast(family, images)
+    x = pixels.float() if is_fast else pixels.float().mul_(1 / 255)
     if family == "digits":
-        x = _deform(x, boxes, draw, size)
+        whole = np.tile([0, 0, size, size], (len(x), 1))
+        x = _deform(x, whole if boxes is None else boxes, draw, size)
     else:
-        flipped = np.zeros(len(boxes), bool) if family == "plain" else draw("flip", 1)[:, 0] < FLIP_SHARE
-        x = geometry.crop(x, boxes, flipped, size)
+        x = x if boxes is None else geometry.crop(x, boxes, view_flips(family, draw), size)
+    out = x.new_empty((len(x), 3, size, size)) if out is None else out
+    if is_fast:
+        colors = fast_colors(draw, size) if colors is None else colors
+        return color_matrix.recolor(x, colors, images, 255.0, out)
     if family == "simclr":
         x = _recolor(x, draw)
     elif family == "randaugment":
         x = randaugment.randaugment(x, draw("randaugment", randaugment.RANDAUGMENT_UNIFORMS))
     mean, std = (x.new_tensor(values).reshape(1, 3, 1, 1) for values in (images.mean, images.std))
-    x = (x - mean).div_(std)
+    x = torch.sub(x, mean, out=out).div_(std)
     if family == "randaugment":
         x = randaugment.cutout(x, draw("cutout", randaugment.CUTOUT_UNIFORMS), cutout_longest(size))
-    return x
+        out.copy_(x)
+    return out
 
 
 def cutout_longest(size: int) -> int:
@@ -107,3 +131,22 @@ def _recolor(x: Tensor, draw: Draw) -> Tensor:
         sigma = BLUR_SIGMA[0] + (BLUR_SIGMA[1] - BLUR_SIGMA[0]) * draw("sigma", 1)[blurred, 0]
         x.index_copy_(0, index, color.gaussian_blur(x.index_select(0, index), sigma, BLUR_SIGMA[1]))
     return x
+
+
+def is_colored_fast(family: ViewKind, images: ImagesConfig) -> bool:
+    """Whether views of a family are colored by matrices."""
+    return images.color == "fast" and family == "simclr"
+
+
+def fast_colors(draw: Draw, size: int) -> color_matrix.Colors:
+    """The same choices as `_recolor`, as one affine map and one blur per view; rows as those of the draw."""
+    jittered = np.flatnonzero(draw("jitter?", 1)[:, 0] < JITTER_SHARE)
+    gray = np.flatnonzero(draw("gray?", 1)[:, 0] < GRAY_SHARE)
+    count = len(draw.gids) * len(draw.views)
+    drawn = draw("jitter", color.JITTER_UNIFORMS)[jittered]
+    sigma = np.zeros(count)
+    if size >= BLUR_FROM_PX:
+        blurred = draw("blur?", 1)[:, 0] < BLUR_SHARE
+        drawn_sigma = BLUR_SIGMA[0] + (BLUR_SIGMA[1] - BLUR_SIGMA[0]) * draw("sigma", 1)[:, 0]
+        sigma = np.where(blurred, drawn_sigma, 0)
+    return color_matrix.colors(drawn, jittered, gray, sigma, SIMCLR_JITTER)

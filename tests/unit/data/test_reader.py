@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rayscan.data import local_files
 from rayscan.data import reader as reader_module
 from rayscan.data.addresses import locate
 from rayscan.data.reader import Reader
@@ -78,8 +79,10 @@ def test_bytes_come_in_the_order_asked(local):
         assert reader.read(gids) == [stored[gid] for gid in gids]
     assert reader.read([4]) == [stored[4]]
     every = np.arange(len(stored)).repeat(2)
-    spans = reader._spans(every, table.shard, table.offset, table.length)
-    assert len(spans) == len(stored)  # no byte in between is read, and none twice
+    spans = reader._spans(every, 0, reader_module.LOCAL_SPAN)
+    assert len(spans.shard) == len(stored)  # repeats are read once
+    joined = reader._spans(every, reader_module.LOCAL_GAP, reader_module.LOCAL_SPAN)
+    assert len(joined.shard) == 3  # neighbors of a shard come with one read
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -108,13 +111,12 @@ def test_object_store_ranges_near_and_far(s3_uri, tmp_path, monkeypatch):
         for gids in orders(len(stored)):
             assert reader.read(gids) == [stored[gid] for gid in gids]
     monkeypatch.setattr(reader_module, "REMOTE_SPAN", 8 << 20)
-    shard, offset, length = table.shard, table.offset, table.length
-    spans = Reader(table)._spans(np.arange(len(stored)), shard, offset, length)
-    assert len(spans) == 3  # one request per shard instead of seven
+    spans = Reader(table)._spans(np.arange(len(stored)), reader_module.REMOTE_GAP, reader_module.REMOTE_SPAN)
+    assert len(spans.shard) == 3  # one request per shard instead of seven
 
 
 def test_local_files_one_by_one_have_few_open_descriptors(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader_module, "MAX_OPEN", 4)
+    monkeypatch.setattr(local_files, "MAX_OPEN", 4)
     images = [encoded(picture(n)) for n in range(30)]
     write_files(tmp_path, {f"{n}.png": image for n, image in enumerate(images)})
     reader = Reader(
@@ -128,7 +130,7 @@ def test_local_files_one_by_one_have_few_open_descriptors(tmp_path, monkeypatch)
 
 
 def test_many_threads_share_one_reader(local, monkeypatch):
-    monkeypatch.setattr(reader_module, "MAX_OPEN", 1)  # files are closed under each other's feet
+    monkeypatch.setattr(local_files, "MAX_OPEN", 1)  # files are closed under each other's feet
     table, stored, _ = local
     reader = Reader(table)
     wrong = []
