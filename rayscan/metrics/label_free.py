@@ -57,3 +57,8 @@ def nmi_nn(cluster_of: NDArray[Any], anchors: IntArray, ids: NDArray[np.int64], 
         np.concatenate([anchor, neighbor]), np.concatenate([neighbor, anchor]), num_clusters, num_clusters
     )
     return mutual_information(pairs) / math.log(num_clusters)
+
+
+def has_fallen(before: float, after: float, tolerated: float) -> bool:
+    """Whether a score that is better higher lost more than the share `tolerated` of what it was."""
+    return after < before * (1 - tolerated)

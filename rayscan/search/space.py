@@ -36,6 +36,7 @@ HEADS_READ = (
     "selflabel.threshold_floor",
     "selflabel.teacher",
     "selflabel.keep_better",
+    "selflabel.tolerated_fall",
     "selflabel.class_balance",
     "selflabel.epochs",
     "selflabel.batch_size",

@@ -20,6 +20,7 @@ from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, unpack
 from rayscan.fleet.train import Worker, train
 from rayscan.nets.heads import ClusterHeads
+from rayscan.metrics.label_free import has_fallen
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
@@ -38,7 +39,7 @@ from rayscan.stages.training import (
 )
 
 NAME = "selflabel"
-SCHEMA = 2  # 2: the guard
+SCHEMA = 3  # 2: the guard, 3: it tolerates a small fall
 MODEL = "model.safetensors"
 
 
@@ -111,12 +112,11 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     if settings.keep_better:
         graph = heldout_graph(recipe, job.inputs["mine"], gids)
         before = load_cluster_net(recipe, job.inputs["pretext"], job.inputs["scan"]).to(worker.device)
-        guard = _guard(
-            *(
-                graph_score(graph, graph_logits(module, graph, loader, worker.device))
-                for module in (before, objective.average)
-            )
-        )
+        scores = [
+            graph_score(graph, graph_logits(module, graph, loader, worker.device))
+            for module in (before, objective.average)
+        ]
+        guard = verdict(*scores, settings.tolerated_fall)
     return {} if worker.rank else _result(job, objective, objective.average.state_dict(), history, guard)
 
 
@@ -163,12 +163,13 @@ def guard_heads(
     watched = features.plain(graph.gids)
     with torch.no_grad():
         before, after = (graph_score(graph, head.cpu()(watched)) for head in (found, made))
-    return _guard(before, after)
+    return verdict(before, after, job.recipe.selflabel.tolerated_fall)
 
 
-def _guard(before: float, after: float) -> dict[str, Any]:
+def verdict(before: float, after: float, tolerated_fall: float) -> dict[str, Any]:
     """The label-free scores of the model found and the model made, and whether the latter is kept."""
-    return {"score": "nmi_nn", "before": before, "after": after, "kept_new": after >= before}
+    fell = has_fallen(before, after, tolerated_fall)
+    return {"score": "nmi_nn", "before": before, "after": after, "kept_new": not fell}
 
 
 def _result(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from rayscan.metrics.label_free import collapse, nmi_nn
+from rayscan.metrics.label_free import collapse, has_fallen, nmi_nn
 from rayscan.metrics.purity import neighbor_purity
 
 
@@ -72,3 +72,14 @@ def test_neighbor_information_equals_a_loop_over_five_neighbors_both_ways() -> N
             right += [cluster_of[neighbor], cluster_of[anchor]]
     expected = mutual_info_score(left, right) / math.log(3)
     assert nmi_nn(cluster_of, anchors, ids, 3) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_guard_lets_neighbors_be_corrected_and_stops_a_collapse() -> None:
+    ids = np.stack([[i // 8 * 8 + (i % 8 + s) % 8 for s in range(1, 6)] for i in range(16)])
+    found, collapsed = np.repeat([0, 1], 8), np.zeros(16, np.int64)
+    before, after = (nmi_nn(clusters, np.arange(16), ids, 2) for clusters in (found, collapsed))
+    assert has_fallen(before, after, 0.05)
+    assert not has_fallen(1.0, 0.951, 0.05)
+    assert has_fallen(1.0, 0.949, 0.05)
+    assert has_fallen(1.0, 0.999, 0.0)
+    assert not has_fallen(1.0, 1.0, 0.0)
