@@ -19,8 +19,8 @@ from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, unpack
 from rayscan.fleet.train import Worker, train
-from rayscan.nets.heads import ClusterHeads
 from rayscan.metrics.label_free import has_fallen
+from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
