@@ -112,11 +112,11 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     if settings.keep_better:
         graph = heldout_graph(recipe, job.inputs["mine"], gids)
         before = load_cluster_net(recipe, job.inputs["pretext"], job.inputs["scan"]).to(worker.device)
-        scores = [
+        was, became = (
             graph_score(graph, graph_logits(module, graph, loader, worker.device))
             for module in (before, objective.average)
-        ]
-        guard = verdict(*scores, settings.tolerated_fall)
+        )
+        guard = verdict(was, became, settings.tolerated_fall)
     return {} if worker.rank else _result(job, objective, objective.average.state_dict(), history, guard)
 
 
