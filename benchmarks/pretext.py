@@ -11,7 +11,7 @@ Ours is what `rayscan run cifar10` does on one worker. Pictures are made up; JPE
     fraction_of_gemm_peak      FLOP/s of our step over those of a large matrix product, same precision: >= 0.8
 
 The goals are for a processor with bf16 units (`bf16_units` says whether it has them); without them both sides
-compute in fp32. Sizes: batch 128, 4 steps a round, product of 4096; quick: 64, 3, 2048.
+compute in fp32. Sizes: batch 128, 4 steps a round, product of 4096; quick: 64, 2, 2048.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sizes:
 def main() -> None:
     """Measure and report."""
     asked = options(__doc__)
-    sizes = Sizes(64, 3, 2048) if asked.quick else Sizes(128, 4, 4096)
+    sizes = Sizes(64, 2, 2048) if asked.quick else Sizes(128, 4, 4096)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores)  # OMP_NUM_THREADS may say 1, for Ray's sake
     report = Report(asked, "pretext")
