@@ -71,7 +71,7 @@ PRETEXT = PretextConfig(
     projection_dim=128,
     temperature=0.2,
     views="simclr",
-    epochs=40,
+    epochs=64,
     batch_size=256,
     optimizer=OptimizerConfig(kind="adam", learning_rate=1e-3, weight_decay=1e-5, warmup_epochs=2),
 )
