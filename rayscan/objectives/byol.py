@@ -58,6 +58,11 @@ class BYOL(PretextObjective):
         assert isinstance(net, PredictedNet)
         return net.encoder
 
+    def compile(self) -> None:
+        """The slow copy too."""
+        super().compile()
+        self.target.compile(dynamic=False)
+
     def loss(self, batch: Batch) -> LossTerms:
         """Each view's prediction against the target of the other."""
         views = batch["views"]

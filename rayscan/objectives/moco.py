@@ -50,6 +50,11 @@ class MoCo(PretextObjective):
         self._keys: list[Tensor] = []
         self._sizes: list[Sequence[int] | None] = []
 
+    def compile(self) -> None:
+        """The key encoder too."""
+        super().compile()
+        self.key_encoder.compile(dynamic=False)
+
     def loss(self, batch: Batch) -> LossTerms:
         """This worker's queries against their keys and the queue."""
         queries = functional.normalize(wide(self.net(batch["views"][0])), dim=1)

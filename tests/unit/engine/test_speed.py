@@ -19,7 +19,7 @@ from rayscan.engine.lars import Lars
 from rayscan.engine.loop import LoopSettings, Training
 from rayscan.engine.parts import parts_of
 from rayscan.nets.heads import ProjectedNet
-from rayscan.objectives.base import Batch, Objective
+from rayscan.objectives.base import Batch
 from rayscan.objectives.moco import MoCo
 from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
@@ -250,11 +250,14 @@ def test_measured_times_are_logged_apart(tmp_path: Path) -> None:
 
 
 def test_every_objective_can_be_told_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective: Objective = small("simclr")
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(objective.module, "compile", lambda **kw: asked.append(kw))
-    objective.compile()
-    assert asked == [{"dynamic": False}]
+    asked: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **_: asked.append(self))
+    for method in METHODS:
+        objective = small(method)
+        objective.compile()
+        slow = {"moco": "key_encoder", "byol": "target"}.get(method)
+        assert asked == [objective.module, *([getattr(objective, slow)] if slow else [])]
+        asked.clear()
 
 
 class CutError(Exception):
