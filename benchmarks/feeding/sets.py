@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks.harness import ROOT
+from rayscan.data.packing import write_shards
 from rayscan.data.reader import Reader
-from rayscan.data.shard_writer import Sample, write_samples, write_shards
+from rayscan.data.shard_writer import Sample, write_samples
 from rayscan.data.table import ImageTable
 from rayscan.data.tar_index import ShardScan, index_shard
 

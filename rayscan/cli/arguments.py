@@ -74,14 +74,20 @@ class DemoArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardArguments:
-    """Pack a folder of images, nested or flat, into WebDataset shards."""
+    """Pack images, a folder (nested or flat) or a list, into WebDataset shards. Again: adds what is new."""
 
     folder: Positional[str]
     out: Positional[str]
     labels_from_folders: bool = False
     """The first folder level names the class: also write labels.parquet beside the shards."""
+    resize: bool = False
+    """Re-encode larger pictures to a short side of 256 px; without it files are copied byte for byte."""
     resize_px: int | None = None
-    """Re-encode pictures to this short side; without it files are copied byte for byte."""
+    """The same with another short side."""
+    imagenet_classes: Literal[50, 100, 200] | None = None
+    """Take only the classes of ImageNet-50, -100 or -200 of the SCAN paper, by folders of WordNet ids."""
+    address: str | None = None
+    """Ray to join; none starts one here if it is worth it."""
     shard_megabytes: float = 200.0
     """Size at which a new shard begins."""
 

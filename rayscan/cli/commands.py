@@ -145,18 +145,11 @@ def demo_command(rest: list[str]) -> None:
 
 
 def shard_command(rest: list[str]) -> None:
-    """`rayscan shard FOLDER OUT`."""
+    """`rayscan shard DATA OUT`."""
     asked = tyro.cli(ShardArguments, args=rest, prog="rayscan shard")
-    from rayscan.data.shard_writer import write_shards
+    from rayscan.cli.shard_data import shard_data
 
-    summary = write_shards(
-        asked.folder,
-        asked.out,
-        labels_from_folders=asked.labels_from_folders,
-        shard_bytes=int(asked.shard_megabytes * 1e6),
-        resize_px=asked.resize_px,
-    )
-    sys.stdout.write(f"{summary}\n")
+    shard_data(asked)
 
 
 def index_command(rest: list[str]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
+
+from rayscan.cli.mapping import mapper
 
 
 def doctor_data(data: str, against: str | None, address: str | None = None) -> None:
@@ -26,7 +27,7 @@ def doctor_data(data: str, against: str | None, address: str | None = None) -> N
 
     listing = list_sources(data)
     with ExitStack() as stack:
-        apply = _mapper(listing.size, address, stack)
+        apply = mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(
             listing, apply(doctor.look, doctor.tasks(listing, ImagesConfig().max_pixels))
         )
@@ -44,28 +45,6 @@ def doctor_data(data: str, against: str | None, address: str | None = None) -> N
             where=data,
             fix="copy or write the shards that are named again",
         )
-
-
-def _mapper(
-    size: int, address: str | None, stack: ExitStack
-) -> Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]:
-    from rayscan.stages.doctor import FEW_BYTES
-
-    if address is None and size <= FEW_BYTES:
-        return lambda fn, items: [fn(item) for item in items]
-    from rayscan.config import FleetConfig
-    from rayscan.fleet.connect import Fleet
-    from rayscan.stages.progress import Progress
-    from rayscan.storage import Place
-
-    progress = Progress()
-    fleet = stack.enter_context(Fleet(FleetConfig(address=address), Place("."), progress.say))
-
-    def apply(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        progress.start(fn.__name__, len(items), "shards")
-        return fleet.map(fn, items, on_done=lambda _number, _result: progress.advance())
-
-    return apply
 
 
 def _index_of(uri: str) -> Any:

@@ -1,4 +1,4 @@
-"""Image files -> WebDataset tar shards, for `rayscan shard FOLDER OUT` and the demo. Upstream of the river.
+"""Samples -> WebDataset tar shards, for `packing` and the demo. Upstream of the river.
 
 Equal input gives equal bytes: headers carry no time, owner or mode of their own, files go in by the order of
 their paths. Shards appear whole or not at all, and one that is there with the same bytes is not touched.
@@ -12,24 +12,24 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from webdataset import TarWriter
 
-from rayscan.data import addresses
 from rayscan.data.decode import decode
-from rayscan.data.listing import IMAGE_EXTENSIONS, Listing, list_sources
+from rayscan.data.listing import IMAGE_EXTENSIONS
 from rayscan.data.tar_members import Member
-from rayscan.errors import ConfigError, DataError
+from rayscan.errors import DataError
 from rayscan.storage import Place
 
 SHARD_BYTES = 200_000_000
 JPEG_QUALITY = 90
+RESIZE_PX = 256
 MAX_PIXELS = 1_000_000_000
 LABELS = "labels.parquet"
 _RESERVED = re.compile(r"__[^/]*__(/|$)")
@@ -62,79 +62,37 @@ class ShardSummary:
     labels: str | None = None
     """Address of `labels.parquet`, if it was asked for."""
     classes: int = 0
+    missing: int = 0
+    """Images that a list names and that are not there."""
 
     def __str__(self) -> str:
         """One line for the terminal."""
         where = f"{self.shards[0]} .. {self.shards[-1].rpartition('/')[2]}" if self.shards else "nowhere"
         labels = f", {self.classes:,} classes in {self.labels}" if self.labels else ""
+        labels += f", {self.missing:,} listed files are missing" if self.missing else ""
         return (
             f"{self.images:,} images, {self.size / 1e6:,.1f} MB, {len(self.shards):,} shards: {where}{labels}"
         )
 
 
-def write_shards(
-    folder: str,
-    out: str,
-    *,
-    labels_from_folders: bool = False,
-    shard_bytes: int = SHARD_BYTES,
-    resize_px: int | None = None,
-    cls_members: bool = False,
-) -> ShardSummary:
-    """Pack a folder of images, nested or flat.
+def write_labels(place: Place, rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """Write key, source, label and class of packed images; returns the address.
 
     Args:
-        folder: Local or remote; hidden files and everything that is no image stay out.
-        out: Folder of the shards, local or remote.
-        labels_from_folders: The first folder level names the class; `labels.parquet` is written to `out`.
-        shard_bytes: Size at which a new shard begins.
-        resize_px: Re-encode larger pictures to this short side; without it, files go in byte for byte.
-        cls_members: Also put the label into the shards as `key.cls`, for other readers.
-
-    Returns:
-        What was written.
-
-    Raises:
-        DataError: there are no images, no class folders, or foreign shards in `out`.
-        ConfigError: `cls_members` without `labels_from_folders`.
+        place: Where the shards lie.
+        rows: With `key` and `source`, whose first folder is the class.
+        classes: Names in the order of their numbers.
     """
-    if cls_members and not labels_from_folders:
-        raise ConfigError(
-            "there are no labels to write", expected="labels_from_folders", got="cls_members alone"
-        )
-    listing = _listed_folder(folder)
-    names = [entry.key for entry in listing.entries]
-    keys = unique_keys(names)
-    classes = _classes(names, folder) if labels_from_folders else []
     number_of = {name: number for number, name in enumerate(classes)}
-    labels = [number_of[name.partition("/")[0]] if classes else None for name in names]
-
-    def samples() -> Iterator[Sample]:
-        for entry, key, label in zip(listing.entries, keys, labels, strict=True):
-            data, extension = _resized(
-                addresses.read(entry.uri), entry.key.rpartition(".")[2].lower(), resize_px
-            )
-            yield Sample(key, data, extension, entry.key, label if cls_members else None)
-
-    summary = write_samples(samples(), out, "shard", shard_bytes=shard_bytes)
-    if not classes:
-        return summary
-    uri = _write_labels(Place(out), keys, names, [classes[label] for label in labels if label is not None])
-    return replace(summary, labels=uri, classes=len(classes))
-
-
-def _listed_folder(folder: str) -> Listing:
-    listing = list_sources(folder)
-    if listing.kind != "files":
-        raise DataError("these are shards already", expected="a folder of images", got="tars", where=folder)
-    return listing
-
-
-def _write_labels(place: Place, keys: list[str], names: list[str], class_names: list[str]) -> str:
-    number_of = {name: number for number, name in enumerate(sorted(set(class_names)))}
-    labels = pa.array([number_of[name] for name in class_names], pa.int64())
+    names = [row["source"].partition("/")[0] for row in rows]
+    table = {
+        "key": [row["key"] for row in rows],
+        "source": [row["source"] for row in rows],
+        "label": pa.array([number_of[name] for name in names], pa.int64()),
+        "class": names,
+    }
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"key": keys, "source": names, "label": labels, "class": class_names}), sink)
+    pq.write_table(pa.table(table), sink)
     place.write(LABELS, memoryview(sink.getvalue()))
     return place.uri_of(LABELS)
 
@@ -184,19 +142,22 @@ def write_samples(
     return ShardSummary(tuple(place.uri_of(name) for name in names), images, size)
 
 
-class _Shard:
+class Shard:
     """A tar in memory."""
 
     def __init__(self) -> None:
+        """Begin an empty one."""
         self.count = 0
         self._buffer = io.BytesIO()
         self._writer = TarWriter(self._buffer, encoder=False, mtime=0, user="", group="", format="PAX_FORMAT")
 
     @property
     def size(self) -> int:
+        """Bytes so far."""
         return self._buffer.tell()
 
     def add(self, sample: Sample) -> None:
+        """Append a sample with its note."""
         told = {"source": sample.source, "crc32": zlib.crc32(sample.data)}
         note = json.dumps(told, ensure_ascii=True).encode()
         members = {"__key__": sample.key, sample.extension: sample.data, "json": note}
@@ -206,15 +167,16 @@ class _Shard:
         self.count += 1
 
     def close(self) -> bytes:
+        """The finished tar."""
         self._writer.close()
         return self._buffer.getvalue()
 
 
 def _shards(
     samples: Iterable[Sample | tuple[str, bytes, str, str]], shard_bytes: int, max_count: int | None
-) -> Iterator[_Shard]:
+) -> Iterator[Shard]:
     seen: set[str] = set()
-    shard = _Shard()
+    shard = Shard()
     for given in samples:
         sample = Sample(*given)
         member = Member(f"{sample.key}.{sample.extension}", 0, 0)
@@ -231,31 +193,32 @@ def _shards(
         is_full = shard.size + len(sample.data) > shard_bytes or (max_count and shard.count >= max_count)
         if shard.count and is_full:
             yield shard
-            shard = _Shard()
+            shard = Shard()
         shard.add(sample)
     if shard.count:
         yield shard
 
 
-def unique_keys(names: Iterable[str]) -> list[str]:
+def unique_keys(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """A sample key per relative path: without its extension, dots of the base name as `_`, unique.
 
     `a.jpg` and `a.png`, or `a.b.jpg` and `a_b.jpg`, would be one sample; later ones get `-2`, `-3`, ...
     """
-    keys: dict[str, None] = {}
+    used, keys = set(taken), []
     for name in names:
         folder, slash, base = name.rpartition("/")
         stem = folder + slash + base.rpartition(".")[0].replace(".", "_")
         stem = f"x{stem}" if _RESERVED.match(stem) else stem  # webdataset passes over __names__
         key, number = stem, 1
-        while key in keys:
+        while key in used:
             number += 1
             key = f"{stem}-{number}"
-        keys[key] = None
-    return list(keys)
+        used.add(key)
+        keys.append(key)
+    return keys
 
 
-def _classes(names: Iterable[str], folder: str) -> list[str]:
+def class_names(names: Iterable[str], folder: str) -> list[str]:
     """Names of the first folder level, sorted."""
     parts = [name.partition("/") for name in names]
     if loose := [name for name, slash, _ in parts if not slash]:
@@ -269,7 +232,7 @@ def _classes(names: Iterable[str], folder: str) -> list[str]:
     return sorted({name for name, _, _ in parts})
 
 
-def _resized(data: bytes, extension: str, px: int | None) -> tuple[bytes, str]:
+def resized(data: bytes, extension: str, px: int | None) -> tuple[bytes, str]:
     """The picture with its short side at `px`, re-encoded: JPEG stays JPEG, everything else becomes PNG."""
     if px is None:
         return data, extension

@@ -22,8 +22,6 @@ from rayscan.data.verification import Expected, Finding, verify_shard
 from rayscan.errors import DataError
 
 FILES_PER_TASK = 256
-FEW_BYTES = 300_000_000
-"""Up to so much is looked at in this process, without starting Ray."""
 MAX_LINES = 20
 _COLUMNS = ["key", "shard", "offset", "length", "crc32"]
 

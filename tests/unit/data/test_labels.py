@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rayscan.data.labels import from_file
-from rayscan.data.shard_writer import write_shards
+from rayscan.data.packing import write_shards
 from rayscan.errors import DataError
 from rayscan.recipes import by_name
 from rayscan.stages import index, labels

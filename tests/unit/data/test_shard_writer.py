@@ -14,7 +14,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from rayscan.data.shard_writer import Sample, unique_keys, write_samples, write_shards
+from rayscan.data.packing import write_shards
+from rayscan.data.shard_writer import Sample, unique_keys, write_samples
 from rayscan.data.tar_index import index_shard
 from rayscan.errors import ConfigError, DataError
 from rayscan.storage import Place
@@ -61,7 +62,7 @@ def test_files_go_in_byte_for_byte_with_their_path(folder, tmp_path):
         source = json.loads(sample["json"])["source"]
         (extension,) = set(sample) - {"__key__", "json"}
         assert sample[extension] == (folder / source).read_bytes() and source.endswith(extension)
-    assert names_in(tmp_path / "out") == ["shard-000000.tar"]
+    assert names_in(tmp_path / "out") == ["packed.parquet", "shard-000000.tar"]
 
 
 def test_our_index_reads_key_and_source_back(folder, tmp_path):

@@ -1,0 +1,228 @@
+"""A collection of images -> WebDataset shards, in parallel: `rayscan shard DATA OUT`.
+
+Which image goes into which shard is decided first and written down in `packed.parquet`; then every shard is
+a task of its own, and lies in OUT whole or not at all. The same command again makes what is missing. Images that
+came since go into new shards: shards that were planned stay as they are, and so do keys.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rayscan.data import addresses
+from rayscan.data.classes import wnid_of
+from rayscan.data.listing import SourceFile, list_sources
+from rayscan.data.shard_writer import (
+    JPEG_QUALITY,
+    LABELS,
+    SHARD_BYTES,
+    Sample,
+    Shard,
+    ShardSummary,
+    class_names,
+    resized,
+    unique_keys,
+    write_labels,
+)
+from rayscan.errors import ConfigError, DataError
+from rayscan.storage import Place
+
+PLAN = "packed.parquet"
+READERS = 8
+READ_AHEAD = 64
+_SCHEMA = pa.schema(
+    {"shard": pa.int32(), "key": pa.string(), "source": pa.string(), "uri": pa.string(), "size": pa.int64()}
+)
+
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+"""`[fn(item) for item in items]`, here or on the fleet."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to be made."""
+
+    out: str
+    name: str
+    rows: tuple[Row, ...]
+    """Of the plan."""
+    labels: tuple[int | None, ...]
+    """To be written as `.cls`."""
+    resize_px: int | None
+
+
+def here(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Apply in this process."""
+    return [fn(item) for item in items]
+
+
+def write_shards(
+    data: str,
+    out: str,
+    *,
+    labels_from_folders: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    resize_px: int | None = None,
+    cls_members: bool = False,
+    wnids: frozenset[str] | None = None,
+    apply: Map = here,
+) -> ShardSummary:
+    """Pack images: a folder, nested or flat, a pattern, or a list.
+
+    Args:
+        data: Local or remote; hidden files and everything that is no image stay out.
+        out: Folder of the shards, local or remote.
+        labels_from_folders: The first folder level names the class; `labels.parquet` is written to `out`.
+        shard_bytes: Size at which a new shard begins, as far as it can be told beforehand.
+        resize_px: Re-encode larger pictures to this short side; without it, files go in byte for byte.
+        cls_members: Also put the label into the shards as `key.cls`, for other readers.
+        wnids: Only images in these class folders of ImageNet's layout.
+        apply: Makes the shards; the fleet's map, or in this process.
+
+    Returns:
+        What lies in `out` now.
+
+    Raises:
+        DataError: there are no images, no class folders, images changed since they were packed, or foreign
+            shards lie in `out`.
+        ConfigError: settings contradict each other, or those that earlier shards were made with.
+    """
+    if cls_members and not labels_from_folders:
+        raise ConfigError(
+            "there are no labels to write", expected="labels_from_folders", got="cls_members alone"
+        )
+    place = Place(out)
+    found, missing = _entries(data, wnids)
+    before = _earlier(place, resize_px)
+    rows = [*before, *_planned(found, before, shard_bytes, resize_px)]
+    names = [row["source"] for row in rows]
+    classes = class_names(names, data) if labels_from_folders else []
+    if cls_members and before and classes != class_names([row["source"] for row in before], data):
+        raise DataError(
+            "new classes would renumber the labels inside older shards",
+            expected="the same class folders",
+            got=f"{len(classes)} classes",
+            where=out,
+            fix="pack into an empty folder",
+        )
+    number_of = {name: number for number, name in enumerate(classes)}
+    labels = [number_of[name.partition("/")[0]] if cls_members else None for name in names]
+    if len(rows) > len(before):
+        _write_plan(place, rows, resize_px)
+    tasks = list(_tasks(place, rows, labels, resize_px))
+    there = {name for name in place.names() if name.endswith(".tar")}
+    apply(pack, [task for task in tasks if task.name not in there])
+    sizes = [place.size(task.name) or 0 for task in tasks]
+    told = write_labels(place, rows, classes) if classes else None
+    return ShardSummary(
+        tuple(place.uri_of(task.name) for task in tasks), len(rows), sum(sizes), told, len(classes), missing
+    )
+
+
+def _entries(data: str, wnids: frozenset[str] | None) -> tuple[list[SourceFile], int]:
+    listing = list_sources(data)
+    if listing.kind != "files":
+        raise DataError("these are shards already", expected="images", got="tars", where=data)
+    chosen = [e for e in listing.entries if wnids is None or wnid_of(e.key) in wnids]
+    if not chosen:
+        raise DataError(
+            "no image lies in a class folder of the list",
+            expected="folders such as n01440764/",
+            got=f"{len(listing.entries):,} images elsewhere",
+            where=data,
+        )
+    return [e for e in chosen if e.size >= 0], sum(e.size < 0 for e in chosen)
+
+
+def _earlier(place: Place, resize_px: int | None) -> list[Row]:
+    """The rows of an earlier plan; empty if there is none."""
+    if place.size(PLAN) is None:
+        if there := [name for name in place.names() if name.endswith(".tar")]:
+            raise DataError(
+                "other shards lie in the way",
+                expected=f"an empty folder, or one with {PLAN}",
+                got=", ".join(there[:6]),
+                where=place.uri,
+                fix="remove them, or write to an empty folder",
+            )
+        return []
+    table = pq.read_table(io.BytesIO(place.read(PLAN)))
+    made_with = (table.schema.metadata or {}).get(b"resize_px", b"").decode()
+    if made_with != str(resize_px or ""):
+        raise ConfigError(
+            "earlier shards here were made at another size",
+            expected=f"--resize-px {made_with}" if made_with else "no resizing",
+            got=resize_px,
+            where=place.uri,
+            fix="give the same size, or write to an empty folder",
+        )
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
+def _planned(
+    found: Sequence[SourceFile], before: Sequence[Row], shard_bytes: int, resize_px: int | None
+) -> Iterator[Row]:
+    """Rows of the images that are not packed yet, in new shards."""
+    known = {row["source"]: row["size"] for row in before}
+    if changed := [e.key for e in found if known.get(e.key, e.size) != e.size]:
+        raise DataError(
+            "images have changed since they were packed",
+            expected="the same files, and new ones",
+            got=", ".join(ascii(name) for name in changed[:6]),
+            fix="pack into an empty folder",
+        )
+    new = [entry for entry in found if entry.key not in known]
+    keys = unique_keys([entry.key for entry in new], taken=[row["key"] for row in before])
+    number, filled = (before[-1]["shard"] if before else -1), shard_bytes
+    for entry, key in zip(new, keys, strict=True):
+        # A JPEG of this side has about px^2 / 2 bytes; only the number of images per shard depends on it.
+        size = entry.size if resize_px is None else min(entry.size, resize_px**2 // 2)
+        if filled + size > shard_bytes:
+            number, filled = number + 1, 0
+        filled += size
+        yield {"shard": number, "key": key, "source": entry.key, "uri": entry.uri, "size": entry.size}
+
+
+def _write_plan(place: Place, rows: Sequence[Row], resize_px: int | None) -> None:
+    facts = {"resize_px": str(resize_px or ""), "jpeg_quality": str(JPEG_QUALITY if resize_px else "")}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), _SCHEMA.with_metadata(facts)), sink)
+    place.write(PLAN, memoryview(sink.getvalue()))
+
+
+def _tasks(
+    place: Place, rows: Sequence[Row], labels: Sequence[int | None], resize_px: int | None
+) -> Iterator[Task]:
+    starts = [n for n, row in enumerate(rows) if n == 0 or row["shard"] != rows[n - 1]["shard"]]
+    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+        name = f"shard-{rows[start]['shard']:06d}.tar"
+        yield Task(place.uri, name, tuple(rows[start:stop]), tuple(labels[start:stop]), resize_px)
+
+
+def pack(task: Task) -> int:
+    """Make one shard; runs on a worker. Returns its bytes."""
+    shard = Shard()
+    rows = iter(zip(task.rows, task.labels, strict=True))
+    with ThreadPoolExecutor(READERS) as pool:  # so that a remote answer is not waited for one at a time
+        while batch := list(islice(rows, READ_AHEAD)):
+            files = pool.map(addresses.read, [row["uri"] for row, _ in batch])
+            for (row, label), data in zip(batch, files, strict=True):
+                extension = row["source"].rpartition(".")[2].lower()
+                stored, kind = resized(data, extension, task.resize_px)
+                shard.add(Sample(row["key"], stored, kind, row["source"], label))
+    data = shard.close()
+    Place(task.out).write(task.name, data)
+    return len(data)
+
+
+__all__ = ["LABELS", "PLAN", "Task", "here", "pack", "write_shards"]
