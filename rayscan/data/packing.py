@@ -1,8 +1,8 @@
 """A collection of images -> WebDataset shards, in parallel: `rayscan shard DATA OUT`.
 
 Which image goes into which shard is decided first and written down in `packed.parquet`; then every shard is
-a task of its own, and lies in OUT whole or not at all. The same command again makes what is missing. Images that
-came since go into new shards: shards that were planned stay as they are, and so do keys.
+a task of its own, and lies in OUT whole or not at all. The same command again makes what is missing. Images
+that came since go into new shards: shards that were planned stay as they are, and so do keys.
 """
 
 from __future__ import annotations
