@@ -81,7 +81,7 @@ def write_shards(
     Args:
         data: Local or remote; hidden files and everything that is no image stay out.
         out: Folder of the shards, local or remote.
-        labels_from_folders: The first folder level names the class; `labels.parquet` is written to `out`.
+        labels_from_folders: The first folder level names the class; write `labels.parquet` too.
         shard_bytes: Size at which a new shard begins, as far as it can be told beforehand.
         resize_px: Re-encode larger pictures to this short side; without it, files go in byte for byte.
         cls_members: Also put the label into the shards as `key.cls`, for other readers.
@@ -92,9 +92,8 @@ def write_shards(
         What lies in `out` now.
 
     Raises:
-        DataError: there are no images, no class folders, images changed since they were packed, or foreign
-            shards lie in `out`.
-        ConfigError: settings contradict each other, or those that earlier shards were made with.
+        DataError: there are no images or class folders, images changed, or foreign shards lie in `out`.
+        ConfigError: settings contradict each other, or those of earlier shards.
     """
     if cls_members and not labels_from_folders:
         raise ConfigError(
@@ -106,26 +105,35 @@ def write_shards(
     rows = [*before, *_planned(found, before, shard_bytes, resize_px)]
     names = [row["source"] for row in rows]
     classes = class_names(names, data) if labels_from_folders else []
-    if cls_members and before and classes != class_names([row["source"] for row in before], data):
-        raise DataError(
-            "new classes would renumber the labels inside older shards",
-            expected="the same class folders",
-            got=f"{len(classes)} classes",
-            where=out,
-            fix="pack into an empty folder",
-        )
+    if cls_members and before:
+        _check_numbers(classes, class_names([row["source"] for row in before], data), out)
     number_of = {name: number for number, name in enumerate(classes)}
     labels = [number_of[name.partition("/")[0]] if cls_members else None for name in names]
     if len(rows) > len(before):
         _write_plan(place, rows, resize_px)
     tasks = list(_tasks(place, rows, labels, resize_px))
-    there = {name for name in place.names() if name.endswith(".tar")}
-    apply(pack, [task for task in tasks if task.name not in there])
-    sizes = [place.size(task.name) or 0 for task in tasks]
+    size = sum(_made(place, tasks, apply))
     told = write_labels(place, rows, classes) if classes else None
-    return ShardSummary(
-        tuple(place.uri_of(task.name) for task in tasks), len(rows), sum(sizes), told, len(classes), missing
-    )
+    uris = tuple(place.uri_of(task.name) for task in tasks)
+    return ShardSummary(uris, len(rows), size, told, len(classes), missing)
+
+
+def _made(place: Place, tasks: Sequence[Task], apply: Map) -> list[int]:
+    """Have the shards made that are not there; bytes of each."""
+    there = set(place.names())
+    apply(pack, [task for task in tasks if task.name not in there])
+    return [place.size(task.name) or 0 for task in tasks]
+
+
+def _check_numbers(classes: Sequence[str], earlier: Sequence[str], out: str) -> None:
+    if classes != earlier:
+        raise DataError(
+            "new classes would renumber the labels inside older shards",
+            expected=f"the same {len(earlier):,} class folders",
+            got=f"{len(classes):,}",
+            where=out,
+            fix="pack into an empty folder",
+        )
 
 
 def _entries(data: str, wnids: frozenset[str] | None) -> tuple[list[SourceFile], int]:
