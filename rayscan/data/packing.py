@@ -81,7 +81,7 @@ def write_shards(
     Args:
         data: Local or remote; hidden files and everything that is no image stay out.
         out: Folder of the shards, local or remote.
-        labels_from_folders: The first folder level names the class; write `labels.parquet` too.
+        labels_from_folders: The first folder level names the class; write `labels.parquet`.
         shard_bytes: Size at which a new shard begins, as far as it can be told beforehand.
         resize_px: Re-encode larger pictures to this short side; without it, files go in byte for byte.
         cls_members: Also put the label into the shards as `key.cls`, for other readers.
@@ -107,8 +107,7 @@ def write_shards(
     classes = class_names(names, data) if labels_from_folders else []
     if cls_members and before:
         _check_numbers(classes, class_names([row["source"] for row in before], data), out)
-    number_of = {name: number for number, name in enumerate(classes)}
-    labels = [number_of[name.partition("/")[0]] if cls_members else None for name in names]
+    labels = _numbers(names, classes) if cls_members else [None] * len(names)
     if len(rows) > len(before):
         _write_plan(place, rows, resize_px)
     tasks = list(_tasks(place, rows, labels, resize_px))
@@ -116,6 +115,11 @@ def write_shards(
     told = write_labels(place, rows, classes) if classes else None
     uris = tuple(place.uri_of(task.name) for task in tasks)
     return ShardSummary(uris, len(rows), size, told, len(classes), missing)
+
+
+def _numbers(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    number_of = {name: number for number, name in enumerate(classes)}
+    return [number_of[name.partition("/")[0]] for name in names]
 
 
 def _made(place: Place, tasks: Sequence[Task], apply: Map) -> list[int]:
