@@ -101,6 +101,11 @@ def same_as(key: str) -> Callable[[Recipe], Value]:
     return lambda recipe: _get(recipe, key)
 
 
+def fitting(on_images: str, on_embeddings: str) -> Callable[[Recipe], Value]:
+    """For SeLa: one setting of scan where it trains on images, another on embeddings."""
+    return lambda recipe: _get(recipe, on_embeddings if recipe.sela.inputs == "embeddings" else on_images)
+
+
 def at_least(key: str, least: int) -> Callable[[Recipe], Value]:
     """The user's own setting, or more."""
     return lambda recipe: max(least, _get(recipe, key))

@@ -1,6 +1,7 @@
 """Every method once, on the same images and embeddings."""
 
-from rayscan.experiments.base import Experiment, Row, same_as, scaled
+from rayscan.experiments.base import Experiment, Row
+from rayscan.experiments.sela_tables import SELA
 
 CACHED = {"scan.inputs": "embeddings", "selflabel.epochs": 0}
 
@@ -18,14 +19,13 @@ EXPERIMENT = Experiment(
         Row(
             "SeLa",
             {
-                "method": "sela",
-                "sela.epochs": scaled("pretext.epochs", 0.5, least=2),
-                "sela.batch_size": same_as("scan.batch_size"),
-                "sela.views": same_as("pretext.views"),
+                **SELA,
+                "sela.epochs": lambda r: (
+                    r.scan.head_epochs if r.sela.inputs == "embeddings" else max(2, r.pretext.epochs // 2)
+                ),
                 "sela.num_heads": 3,
-                "sela.optimizer": same_as("scan.optimizer"),
             },
         ),
     ),
-    notes="SeLa starts from the pretext's weights for half as many epochs as the pretext had.",
+    notes="SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads.",
 )

@@ -16,7 +16,13 @@ from rayscan.recipes.cifar10_fast import cifar10_fast
 from rayscan.recipes.cifar20 import cifar20
 from rayscan.recipes.custom import custom
 from rayscan.recipes.digits import digits
-from rayscan.recipes.imagenet import imagenet, imagenet50, imagenet100, imagenet200
+from rayscan.recipes.imagenet import (
+    imagenet,
+    imagenet50,
+    imagenet100,
+    imagenet200,
+    imagenet_authors_later,
+)
 from rayscan.recipes.stl10 import stl10
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -27,6 +33,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cifar20": cifar20,
     "stl10": stl10,
     "imagenet": imagenet,
+    "imagenet_authors_later": imagenet_authors_later,
     "imagenet50": imagenet50,
     "imagenet100": imagenet100,
     "imagenet200": imagenet200,

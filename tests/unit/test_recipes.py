@@ -14,7 +14,7 @@ from rayscan.errors import ConfigError
 from rayscan.recipes import RECIPES, by_name
 
 SMALL = ("cifar10", "cifar20", "stl10")
-IMAGENET = ("imagenet", "imagenet50", "imagenet100", "imagenet200")
+IMAGENET = ("imagenet", "imagenet50", "imagenet100", "imagenet200", "imagenet_authors_later")
 
 # Table S1: name -> clusters, side of the picture in px
 DATASETS = {
@@ -33,6 +33,7 @@ IMAGENET_SCAN = {
     "imagenet100": (1024, 5.0, 50),
     "imagenet200": (1024, 5.0, 50),
     "imagenet": (4096, 30.0, 20),
+    "imagenet_authors_later": (4096, 5.0, 50),  # published code, issue 83
 }
 
 

@@ -1,0 +1,84 @@
+"""What campaigns over experiments share: `rayscan experiment` in windows of time, results copied."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rayscan.config import Recipe
+from rayscan.run import recipe_to_json
+
+ROOT = Path(__file__).parents[2]
+GRACE_SECONDS = 45.0
+INTERRUPTED = 130
+
+
+class Clock:
+    """The time that is left; none means as long as it takes."""
+
+    def __init__(self, seconds: float | None) -> None:
+        """Start it."""
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def run(self, name: str, recipe: Recipe, out: Path, options: Sequence[str]) -> bool:
+        """Run an experiment until it is done or the time is over; a later call goes on where it was.
+
+        Raises:
+            RuntimeError: it failed by itself.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        asked = out / f"asked-{name}.json"
+        asked.write_bytes(recipe_to_json(recipe))
+        command = [
+            sys.executable,
+            "-m",
+            "rayscan",
+            "experiment",
+            name,
+            str(asked),
+            "--out",
+            str(out),
+            *options,
+        ]
+        process = subprocess.Popen(command)
+        try:
+            left = None if self._end is None else max(1.0, self._end - time.monotonic() - GRACE_SECONDS)
+            status = process.wait(left)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            try:
+                status = process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()  # nothing is lost but what came after the last checkpoint
+                status = process.wait()
+        if status not in (0, INTERRUPTED, -signal.SIGINT, -signal.SIGKILL):
+            raise RuntimeError(f"experiment {name} ended with status {status}; see its last lines above")
+        return status == 0
+
+
+def arguments(doc: str | None, out: str) -> argparse.Namespace:
+    """`[--out DIR] [--seeds N] [--window SECONDS] [--write FOLDER] [--only NAME ...] [--tiny]`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--window", type=float, metavar="SECONDS", help="stop in time and resume later")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="copy tables and figures there")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments alone")
+    parser.add_argument("--tiny", action="store_true", help="rehearse in minutes; its scores mean nothing")
+    return parser.parse_args()
+
+
+def publish(out: Path, name: str, folder: Path, label: str, note: str) -> None:
+    """Copy the table and the figure of an experiment to FOLDER/LABEL/, the note above the table."""
+    source, target = out / "experiments" / name, folder / label
+    target.mkdir(parents=True, exist_ok=True)
+    title, rest = (source / "table.md").read_text(encoding="utf-8").split("\n", 1)
+    text = f"{title}\n\n{note}\n{rest}".replace("](figure.svg)", f"]({name}.svg)")
+    (target / f"{name}.md").write_text(text, encoding="utf-8")
+    shutil.copyfile(source / "figure.svg", target / f"{name}.svg")
