@@ -2,11 +2,11 @@
 
     python -m benchmarks.campaigns.sinkhorn_imagenet [--memory-gb 4] [--passes 3] [--json FILE] [--tiny]
 
-Scores come block by block from random features of 128 numbers and a random head, as in `--method sela`. Where
-the matrix (15.4 GB in float32) does not fit into `--memory-gb`, it is made anew in every pass. One process; N
-grows from an eighth to the whole. Reports seconds a pass (the first, which also fills what is kept, apart) and
-the peak of memory so far. With `--memory-gb 0` all sizes stream: about ten minutes on two cores; with 17 GB to
-spare, `--memory-gb 16` keeps all.
+Scores come block by block from random features of 128 numbers and a random head, as in `--method sela`.
+The matrix takes 15.4 GB in float32; where that does not fit into `--memory-gb`, it is made in every pass.
+One process; N grows from an eighth to the whole. Reports seconds a pass (the first, which also fills what
+is kept, apart) and the peak of memory so far. With `--memory-gb 0` all sizes stream: about ten minutes on
+two cores; with 17 GB to spare, `--memory-gb 16` keeps all.
 """
 
 from __future__ import annotations
