@@ -100,6 +100,18 @@ def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
     return RIVERS[recipe.method]
 
 
+def stages_until(recipe: Recipe, name: str) -> tuple[ModuleType, ...]:
+    """The stages of a recipe's method up to one of them.
+
+    Raises:
+        ConfigError: the method has no such stage, or only labels can give it.
+    """
+    stages = stages_of(recipe)
+    names = [stage.NAME for stage in stages]
+    require(name in names and name not in NEEDS_LABELS, "until", f"one of {', '.join(names)}", name)
+    return stages[: names.index(name) + 1]
+
+
 def check_data(recipe: Recipe, indexed: Artifact) -> None:
     """Refuse, as soon as the images are counted, settings that do not go with their number.
 

@@ -23,6 +23,8 @@ class RunArguments:
     """Images of the eval split: clustered and scored, never trained on."""
     labels: str | None = None
     """CSV or Parquet with a label for some images; opened only by evaluate and after."""
+    until: str | None = None
+    """Stop after this stage: index, pretext, embed, mine, ..."""
     plan: bool = False
     """Say what would run and why, and do nothing."""
     verify: bool = False

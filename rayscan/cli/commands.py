@@ -80,8 +80,12 @@ def _run(asked: RunArguments, sources: Sources) -> None:
     from rayscan.storage import Place
 
     out = Place(asked.out)
-    pipeline.run(asked.recipe, sources, out, rehash=asked.verify)
-    sys.stdout.write(f"report: {out.uri_of('report/index.html')}\n")
+    river = None if asked.until is None else pipeline.stages_until(asked.recipe, asked.until)
+    done = pipeline.run(asked.recipe, sources, out, river=river, rehash=asked.verify)
+    if asked.until is None:
+        sys.stdout.write(f"report: {out.uri_of('report/index.html')}\n")
+    else:
+        sys.stdout.write(f"{asked.until}: {done[asked.until].place.uri}\n")
 
 
 def _show_plan(asked: RunArguments, sources: Sources) -> None:

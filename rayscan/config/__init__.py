@@ -71,11 +71,10 @@ class Recipe(Section):
             self.num_clusters is None or self.num_clusters >= 2, "num_clusters", ">= 2", self.num_clusters
         )
         require(self.seed >= 0, "seed", ">= 0", self.seed)
-        is_backbone_only = self.pretext.method == "rotnet" or self.pretext.checkpoint is not None
         require(
-            not (is_backbone_only and self.embed.space == "projection"),
+            not (self.pretext.method == "rotnet" and self.embed.space == "projection"),
             "embed.space",
-            "backbone: rotnet and outside checkpoints have no projection",
+            "backbone: rotnet has no projection",
             self.embed.space,
         )
         for key in ("num_neighbors", "head_num_neighbors"):

@@ -6,7 +6,7 @@
     swav         module.conv1.weight                 beside prototypes.weight, projection_head.*
     lightly      backbone.0.weight                   the children of a ResNet in a Sequential
     solo-learn   backbone.conv1.weight               beside projector.*, classifier.*; older files: encoder.*
-    rayscan      backbone.conv1.weight               beside projection.*
+    rayscan      backbone.conv1.weight               alone, or beside projection.*
     simclr       backbone.conv1.weight, encoder.*    with the head inside or beside
     plain        conv1.weight                        torchvision, timm, DINO's backbone files
 
@@ -43,6 +43,8 @@ HEADS = {
     "mlp",
 }
 CONVOLUTION_DIMS = 4
+PROJECTIONS = ("projection", "contrastive_head", "fc")
+MLP = {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Adapted:
 
     layout: str
     tensors: dict[str, Tensor]
+    projection: dict[str, Tensor]
+    """The projection head, if it is Linear, ReLU, Linear as ours; empty otherwise."""
     dropped: list[str]
     """First parts of the names of what was left out: heads, second encoders, queues."""
 
@@ -80,7 +84,16 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     kept = {k: v for k, v in named.items() if k.partition(".")[0] not in HEADS}
     heads = {prefix + k.partition(".")[0] for k in named if k.partition(".")[0] in HEADS}
     others = {k.partition(".")[0] for k in state if not k.startswith(prefix)}
-    return Adapted(layout, kept, sorted(heads | others))
+    projection = _projection(named) or _projection(state)
+    return Adapted(layout, kept, projection, sorted(heads | others))
+
+
+def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for name in PROJECTIONS:
+        found = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        if found.keys() == MLP:
+            return found
+    return {}
 
 
 def complete(adapted: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -122,7 +135,8 @@ def _layout(prefix: str, state: Mapping[str, Tensor], inside: Mapping[str, Tenso
         return "swav" if has("prototypes", "projection_head.") else "plain"
     if has("projector.", "classifier.", "momentum_backbone."):
         return "solo-learn"
-    return "rayscan" if has("projection.") else "simclr"
+    is_bare = len(inside) == len(state) and not any(k.partition(".")[0] in HEADS for k in inside)
+    return "rayscan" if is_bare or has("projection.") else "simclr"
 
 
 def _named(inside: Mapping[str, Tensor]) -> dict[str, Tensor]:

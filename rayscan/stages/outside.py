@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from rayscan.artifacts import Artifact, Draft
-from rayscan.config import PretextConfig
+from rayscan.config import PretextConfig, Recipe
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.nets.door import read_checkpoint
+from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
 from rayscan.nets.resnet import TIMM, build_backbone
+from rayscan.run import RECORD, Run
 from rayscan.stages.context import Context
 from rayscan.stages.models import WEIGHTS, load_into
 from rayscan.storage import Place
 
 KEY = "pretext.checkpoint"
+SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")
+"""Settings that decide what is read, and what is recorded."""
 
 
 def config(settings: PretextConfig) -> dict[str, Any]:
     """What decides the result: the bytes of the file, not its name."""
-    net = {k: getattr(settings, k) for k in ("backbone", "stem", "checkpoint_license")}
+    net = {k: getattr(settings, k) for k in SHAPE}
     return {"pretext": {"checkpoint_sha256": _sha256(_read(settings)), **net}}
 
 
@@ -38,14 +45,14 @@ def require_file(settings: PretextConfig) -> None:
         raise _missing(settings)
 
 
-def take_over(settings: PretextConfig, draft: Draft, context: Context) -> Artifact:
-    """The checkpoint's backbone as the result of the pretext stage.
+def take_over(recipe: Recipe, draft: Draft, context: Context) -> Artifact:
+    """The checkpoint's backbone, and its projection if it is one of ours, as the stage's result.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or neighbors are wanted after a projection that is not in it.
         ArtifactError: it cannot be read, or does not fit the backbone; missing and unexpected keys are named.
     """
-    source = str(settings.checkpoint)
+    settings, source = recipe.pretext, str(recipe.pretext.checkpoint)
     context.progress.start("pretext", 1, "checkpoint")
     data = _read(settings)
     adapted = adapt(read_checkpoint(data, source), source)
@@ -53,6 +60,15 @@ def take_over(settings: PretextConfig, draft: Draft, context: Context) -> Artifa
     is_timm = settings.backbone.startswith(TIMM)
     named = {f"model.{k}": v for k, v in adapted.tensors.items()} if is_timm else adapted.tensors
     load_into(net, complete(named, net.state_dict()), f"{source} (layout {adapted.layout})", fix=FIX)
+    projection = _fitting(adapted.projection, settings, net.dim)
+    if recipe.embed.space == "projection" and not projection:
+        raise ConfigError(
+            "the checkpoint has no projection that fits",
+            expected=f"Linear, ReLU, Linear to {settings.projection_dim}, as pretext.projection_dim says",
+            got=", ".join(adapted.dropped) or "the backbone alone",
+            where=source,
+            fix="pass --embed.space backbone",
+        )
     facts = {
         "method": "checkpoint",
         "backbone": settings.backbone,
@@ -63,13 +79,23 @@ def take_over(settings: PretextConfig, draft: Draft, context: Context) -> Artifa
         "sha256": _sha256(data),
         "layout": adapted.layout,
         "left_out": adapted.dropped,
+        "has_projection": bool(projection),
     }
     weights = {f"backbone.{k}": v for k, v in net.state_dict().items()}
+    weights |= {f"projection.{k}": v for k, v in projection.items()}
     files = {WEIGHTS: draft.write(WEIGHTS, pack(weights))}
     files["pretext.json"] = draft.write_json("pretext.json", facts)
     artifact = draft.commit(files, facts=facts)
     context.progress.finish(f"{source}: {adapted.layout}, {len(weights)} tensors, licence {facts['license']}")
     return artifact
+
+
+def _fitting(found: Mapping[str, Tensor], settings: PretextConfig, dim: int) -> dict[str, Tensor]:
+    """The projection, if it is as the settings say."""
+    hidden = settings.projection_hidden_dim or dim
+    wanted = ProjectionHead(dim, hidden, settings.projection_dim).state_dict()
+    fits = found.keys() == wanted.keys() and all(found[k].shape == v.shape for k, v in wanted.items())
+    return dict(found) if fits else {}
 
 
 FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint was trained with"
@@ -84,7 +110,13 @@ def _read(settings: PretextConfig) -> bytes:
 
 
 def _place(settings: PretextConfig) -> tuple[Place, str]:
-    folder, slash, name = str(settings.checkpoint).rpartition("/")
+    """Where the file lies; of the directory of a run, its pretext's weights."""
+    source = str(settings.checkpoint).rstrip("/")
+    whole = Place(source)
+    if whole.size(RECORD) is not None:
+        artifact = Run(source).artifact("pretext")
+        return artifact.place, artifact.files[WEIGHTS].path
+    folder, slash, name = source.rpartition("/")
     return Place(folder or slash or "."), name
 
 

@@ -51,7 +51,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """Train on the fleet, resuming in mid-epoch; or take over a checkpoint."""
     draft = context.draft(step)
     if recipe.pretext.checkpoint is not None:
-        return outside.take_over(recipe.pretext, draft, context)
+        return outside.take_over(recipe, draft, context)
     job = TrainJob(recipe, {"index": done["index"]}, draft, context.work(step))
     returned = train(context.fleet, train_worker, job, name=NAME, on_facts=show_training(context, NAME))
     artifact = draft.commit(entries_from_json(returned["files"]), facts=returned["facts"])

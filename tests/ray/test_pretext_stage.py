@@ -14,6 +14,7 @@ from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, Recipe
 from rayscan.data.digits import write_digits
 from rayscan.engine.tensors import under, unpack
+from rayscan.errors import ConfigError
 from rayscan.recipes import by_name
 from rayscan.stages import embed, index, pretext
 from rayscan.stages.context import Sources
@@ -56,3 +57,11 @@ def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place,
     assert again["pretext"].identity != done["pretext"].identity
     for name in ("part-00000.npy", "gids.npy"):
         assert np.array_equal(again["embed"].read_array(name), done["embed"].read_array(name))
+
+
+def test_the_river_can_be_stopped_at_a_stage() -> None:
+    names = [stage.NAME for stage in pipeline.stages_until(by_name("cifar10"), "embed")]
+    assert names == ["index", "pretext", "embed"]
+    for wrong in ("embedd", "evaluate"):
+        with pytest.raises(ConfigError, match="--until"):
+            pipeline.stages_until(by_name("cifar10"), wrong)

@@ -14,8 +14,11 @@ import torch
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import EmbedConfig, PretextConfig, Recipe
+from rayscan.engine.tensors import unpack
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.resnet import build_backbone
+from rayscan.run import record
 from rayscan.stages import outside
 from rayscan.stages.models import feature_net
 from rayscan.storage import Place
@@ -45,10 +48,11 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> PretextConfig:
     return replace(SETTINGS, checkpoint=str(path))
 
 
-def take_over(settings: PretextConfig, out: Path) -> Artifact:
+def take_over(settings: PretextConfig, out: Path, space: str = "backbone") -> Artifact:
     step = Step("pretext", 1, outside.config(settings))
     context: Any = SimpleNamespace(progress=Quiet())
-    return outside.take_over(settings, Draft(Place(str(out)), step), context)
+    recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space=space))  # type: ignore[arg-type]
+    return outside.take_over(recipe, Draft(Place(str(out)), step), context)
 
 
 def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_path: Path) -> None:
@@ -103,6 +107,34 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     outside.require_file(write(tmp_path / "there.pth", weights()))
 
 
-def test_a_checkpoint_has_no_projection() -> None:
-    with pytest.raises(ConfigError, match=r"embed\.space"):
-        Recipe(name="r", pretext=replace(SETTINGS, checkpoint="x"), embed=EmbedConfig(space="projection"))
+def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:
+    """As in MoCo v2 and SimCLR: neighbors can then be mined after it."""
+    torch.manual_seed(4)
+    head = ProjectionHead(128, 128, 16)
+    state = weights() | {f"fc.{k}": v for k, v in head.state_dict().items()}
+    settings = replace(write(tmp_path / "theirs.pth", state), projection_dim=16)
+    artifact = take_over(settings, tmp_path / "run", space="projection")
+    recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space="projection"))
+    net, dim = feature_net(recipe, artifact)
+    theirs = build_backbone("resnet10_w16", "cifar")
+    theirs.load_state_dict(weights())
+    x = torch.randn(2, 3, 32, 32)
+    assert dim == 16
+    assert torch.equal(net.eval()(x), head(theirs.eval()(x)))
+    assert artifact.facts["has_projection"]
+    with pytest.raises(ConfigError, match="no projection that fits"):
+        take_over(replace(settings, projection_dim=8), tmp_path / "other", space="projection")
+    assert not take_over(replace(settings, projection_dim=8), tmp_path / "other").facts["has_projection"]
+
+
+def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
+    """Its pretext's weights are what another run starts from."""
+    first = take_over(write(tmp_path / "theirs.pth", weights()), tmp_path / "run")
+    recipe = Recipe(name="r")
+    stages = {"pretext": {"directory": first.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}}
+    record(Place(str(tmp_path / "run")), recipe, {}, stages)
+    second = take_over(replace(SETTINGS, checkpoint=str(tmp_path / "run")), tmp_path / "second")
+    assert second.facts["layout"] == "rayscan"
+    ours, theirs = (unpack(a.read("backbone.safetensors")) for a in (second, first))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], v) for k, v in theirs.items())
