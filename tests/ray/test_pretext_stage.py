@@ -62,6 +62,6 @@ def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place,
 def test_the_river_can_be_stopped_at_a_stage() -> None:
     names = [stage.NAME for stage in pipeline.stages_until(by_name("cifar10"), "embed")]
     assert names == ["index", "pretext", "embed"]
-    for wrong in ("embedd", "evaluate"):
+    for wrong in ("embeds", "evaluate"):
         with pytest.raises(ConfigError, match="--until"):
             pipeline.stages_until(by_name("cifar10"), wrong)
