@@ -23,9 +23,11 @@ from rayscan.stages import (
     embed,
     evaluate,
     index,
+    kmeans,
     labels,
     mine,
     outside,
+    pca,
     pretext,
     report,
     scan,
@@ -51,6 +53,7 @@ RIVER: tuple[ModuleType, ...] = (
 RIVERS: dict[str, tuple[ModuleType, ...]] = {
     "scan": RIVER,
     "sela": (index, pretext, embed, mine, sela, assign, labels, evaluate, report),
+    "kmeans": (index, pretext, embed, pca, kmeans, assign, labels, evaluate, report),
 }
 """Stages of each `Recipe.method`, in order."""
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rayscan.config.learning import OptimizerConfig, PretextConfig, ScanConfig, SelfLabelConfig, ViewKind
+from rayscan.config.rival import KMeansConfig, PcaConfig
 from rayscan.config.sela import SelaConfig
 from rayscan.config.working import (
     AssignConfig,
@@ -29,8 +30,10 @@ __all__ = [
     "EvaluateConfig",
     "FleetConfig",
     "ImagesConfig",
+    "KMeansConfig",
     "MineConfig",
     "OptimizerConfig",
+    "PcaConfig",
     "PretextConfig",
     "Recipe",
     "ReportConfig",
@@ -49,7 +52,7 @@ class Recipe(Section):
     """Recipe the settings started from."""
     num_clusters: int | None = None
     """Clusters to form (C)."""
-    method: Literal["scan", "sela"] = later("scan")
+    method: Literal["scan", "sela", "kmeans"] = later("scan")
     """How images are put into clusters, see `pipeline.RIVERS`."""
     seed: int = 0
     """Seed of every random choice."""
@@ -60,6 +63,8 @@ class Recipe(Section):
     scan: ScanConfig = ScanConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
     sela: SelaConfig = SelaConfig()
+    pca: PcaConfig = PcaConfig()
+    kmeans: KMeansConfig = KMeansConfig()
     assign: AssignConfig = AssignConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
@@ -94,3 +99,10 @@ class Recipe(Section):
             ">= 2 where heads train on embeddings with K = 0: an image needs another view to agree with",
             self.embed.num_views,
         )
+
+    @property
+    def clusters_formed(self) -> int:
+        """Clusters images are put into: num_clusters, or more under k-means with over-clustering."""
+        assert self.num_clusters is not None
+        factor = self.kmeans.over_clustering if self.method == "kmeans" else 1.0
+        return round(factor * self.num_clusters)

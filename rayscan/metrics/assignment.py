@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from rayscan.metrics.contingency import Contingency, IntArray
 
 NO_CLASS = -1
+DENSE_CELLS = 1 << 24
+"""Largest whole table that is matched as such: 128 MB. Beyond, only cells that hold images are."""
 
 
 def hungarian(table: Contingency) -> IntArray:
@@ -28,9 +32,34 @@ def hungarian(table: Contingency) -> IntArray:
     Returns:
         int64 [C].
     """
+    if table.num_clusters * table.num_classes > DENSE_CELLS:
+        return _sparse_hungarian(table)
     mapping = np.full(table.num_clusters, NO_CLASS, np.int64)
     clusters, classes = linear_sum_assignment(table.dense(), maximize=True)
     mapping[clusters] = classes
+    return mapping
+
+
+def _sparse_hungarian(table: Contingency) -> IntArray:
+    """The same from the cells that hold an image; clusters left without one take the classes left over.
+
+    Every cluster may also stay alone with a column of its own. One is added to all weights, which changes no
+    best match of all clusters, because the matching takes a weight of zero for no edge.
+    """
+    num_clusters, num_classes = table.num_clusters, table.num_classes
+    alone = np.arange(num_clusters)
+    weights = np.concatenate([table.counts + 1, np.ones(num_clusters, np.int64)]).astype(np.float64)
+    rows, columns = (
+        np.concatenate([table.clusters, alone]),
+        np.concatenate([table.classes, num_classes + alone]),
+    )
+    graph = csr_array((weights, (rows, columns)), shape=(num_clusters, num_classes + num_clusters))
+    clusters, found = min_weight_full_bipartite_matching(graph, maximize=True)
+    mapping = np.full(num_clusters, NO_CLASS, np.int64)
+    mapping[clusters] = np.where(found < num_classes, found, NO_CLASS)
+    unmatched = np.flatnonzero(mapping == NO_CLASS)
+    free = np.setdiff1d(np.arange(num_classes), mapping)[: len(unmatched)]
+    mapping[unmatched[: len(free)]] = free
     return mapping
 
 

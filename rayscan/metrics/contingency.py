@@ -9,6 +9,7 @@ Letters: N images, C clusters, L classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -72,6 +73,22 @@ class Contingency:
             cells // num_classes, cells % num_classes, counts.astype(np.int64), num_clusters, num_classes
         )
 
+    @classmethod
+    def joined(cls, tables: Sequence[Contingency]) -> Contingency:
+        """The table of all images, from those of parts of them, in any order."""
+        first = tables[0]
+        keys = np.concatenate([t.clusters * first.num_classes + t.classes for t in tables])
+        cells, at = np.unique(keys, return_inverse=True)
+        counts = np.zeros(len(cells), np.int64)
+        np.add.at(counts, at, np.concatenate([t.counts for t in tables]))
+        return cls(
+            cells // first.num_classes,
+            cells % first.num_classes,
+            counts,
+            first.num_clusters,
+            first.num_classes,
+        )
+
     @cached_property
     def total(self) -> int:
         """N."""
@@ -86,6 +103,14 @@ class Contingency:
     def class_sizes(self) -> IntArray:
         """Images per class, int64 [L]."""
         return self._sums(self.classes, self.num_classes)
+
+    def rows_of(self, clusters: IntArray) -> IntArray:
+        """Rows of the whole table, int64 [len(clusters), L], for ascending clusters."""
+        at = np.minimum(np.searchsorted(clusters, self.clusters), max(len(clusters) - 1, 0))
+        is_asked = clusters[at] == self.clusters if len(clusters) else np.zeros(len(at), bool)
+        table = np.zeros((len(clusters), self.num_classes), np.int64)
+        table[at[is_asked], self.classes[is_asked]] = self.counts[is_asked]
+        return table
 
     def dense(self) -> IntArray:
         """The whole table, int64 [C, L]."""

@@ -8,6 +8,7 @@ Letters: N images, C clusters, L classes; a_i size of cluster i, b_j size of cla
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ def partition_scores(table: Contingency) -> dict[str, float]:
     Returns:
         acc: Hungarian, one-to-one. many_to_one: every cluster stands for its majority class, the figure
             for over-clustering; fitted on the images it scores it equals purity. hungarian_then_majority:
-            only when C > L. nmi and ami: normalised by the arithmetic mean of the entropies. ari. purity.
+            only when C > L. nmi and ami: normalised by the arithmetic mean of the entropies. ari.
+            fowlkes_mallows. purity.
     """
     many_to_one = accuracy(table, majority(table))
     scores = {
@@ -35,6 +37,7 @@ def partition_scores(table: Contingency) -> dict[str, float]:
         "nmi": nmi(table),
         "ami": ami(table),
         "ari": ari(table),
+        "fowlkes_mallows": fowlkes_mallows(table),
         "purity": many_to_one,
     }
     if table.num_clusters > table.num_classes:
@@ -57,6 +60,18 @@ def ari(table: Contingency) -> float:
     pairs = table.total * (table.total - 1) // 2
     scale = (in_cluster + in_class) * pairs - 2 * in_cluster * in_class
     return 2 * (together * pairs - in_cluster * in_class) / scale if scale else 1.0
+
+
+def fowlkes_mallows(table: Contingency) -> float:
+    """Geometric mean of precision and recall over pairs of images (Fowlkes and Mallows 1983), 0..1.
+
+    0 where no two images share both cluster and class.
+    """
+    together, in_cluster, in_class = (
+        sum(n * (n - 1) // 2 for n in values.tolist())
+        for values in (table.counts, table.cluster_sizes, table.class_sizes)
+    )
+    return math.sqrt(together / in_cluster) * math.sqrt(together / in_class) if together else 0.0
 
 
 def ami(table: Contingency) -> float:

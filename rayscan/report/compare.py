@@ -17,7 +17,7 @@ from rayscan.errors import DataError
 from rayscan.sections import semantic
 from rayscan.storage import Place
 
-METRICS = ("acc", "many_to_one", "top5", "nmi", "ami", "ari")
+METRICS = ("acc", "acc_tr", "many_to_one", "top5", "nmi", "ami", "ari")
 METHODS = ("scan", "scan_before_selflabel", "sela", "kmeans")
 SPLITS = ("eval", "train")
 APART = ("seed", "report")
@@ -84,7 +84,10 @@ def _group_rows(name: str, group: Sequence[ScoredRun]) -> list[dict[str, Any]]:
     for split in SPLITS:
         for method in METHODS:
             scored = [
-                s[split]["methods"][method] for s in scores if split in s and method in s[split]["methods"]
+                one
+                for s in scores
+                if split in s and method in s[split]["methods"]
+                for one in s[split]["methods"][method].get("seeds", [s[split]["methods"][method]])
             ]
             if not scored:
                 continue

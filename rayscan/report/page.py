@@ -26,11 +26,13 @@ from rayscan.report.content import Content
 METRICS = {
     "acc": "ACC, one to one",
     "hungarian_then_majority": "ACC, one to one, rest by majority",
+    "acc_tr": "ACC, mapping of the train split",
     "many_to_one": "ACC, many to one",
     "top5": "Top-5",
     "nmi": "NMI",
     "ami": "AMI",
     "ari": "ARI",
+    "fowlkes_mallows": "Fowlkes-Mallows",
 }
 METHODS = {
     "scan": "SCAN",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,17 +18,23 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.kmeans import Centroids
 from rayscan.stages.models import load_cluster_net, load_heads
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
+from rayscan.stages.scoring import SEEDS
 from rayscan.stages.training import Gids
 from rayscan.stages.unkeyed import Unkeyed
+from rayscan.vectors.cluster_shard import nearest_centroid
+from rayscan.vectors.parts import EmbeddingRows
 
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
-MODEL_STAGES = {"scan": "selflabel", "sela": "sela"}
+MODEL_STAGES = {"scan": "selflabel", "sela": "sela", "kmeans": "kmeans"}
 """`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
+PROBABILITIES_AT_ONCE = 1 << 23
+"""Probabilities a k-means holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +93,17 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     tops = np.concatenate([_finished(draft, part) for part in parts])
     prototypes = find_prototypes(tops, done["embed"], recipe.assign.num_prototypes)
     table = assignments_table(done["index"], gids, tops, prototypes)
-    assert recipe.num_clusters is not None
-    clusters = cluster_list(tops, gids, prototypes, recipe.num_clusters)
+    num_clusters = recipe.clusters_formed
+    clusters = cluster_list(tops, gids, prototypes, num_clusters)
     files = {
         "assignments.parquet": draft.write_table("assignments.parquet", table),
         "clusters.json": draft.write_json("clusters.json", clusters),
     }
+    if recipe.method == "kmeans":
+        files[SEEDS] = draft.write_array(SEEDS, _seed_clusters(draft, parts))
     used = sum(c["size"] > 0 for c in clusters)
-    artifact = draft.commit(
-        files, facts={"rows": len(gids), "num_clusters": recipe.num_clusters, "used": used}
-    )
-    context.progress.finish(f"{len(gids):,} images in {used} of {recipe.num_clusters} clusters")
+    artifact = draft.commit(files, facts={"rows": len(gids), "num_clusters": num_clusters, "used": used})
+    context.progress.finish(f"{len(gids):,} images in {used} of {num_clusters} clusters")
     return artifact
 
 
@@ -112,10 +118,47 @@ def top_dtype() -> np.dtype[Any]:
     return np.dtype([("ids", np.int32, TOP), ("probs", np.float32, TOP)])
 
 
+def _seed_clusters(draft: Draft, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
+    """Clusters by every seed, int32 [seeds, rows]."""
+    found = []
+    for part in parts:
+        finished = draft.finished_part(part.name)
+        assert finished is not None
+        found.append(draft.read_array(finished[0][SEEDS]))
+    return np.concatenate(found, axis=1)
+
+
 def assign_part(part: Part) -> None:
     """Probabilities of one part; only the five best are kept."""
+    if part.model.facts["reads"] == "components":
+        _assign_by_centroids(part)
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    probs = _probabilities(part, device)
+    rows = _best(_probabilities(part, device))
+    entry = part.draft.write(part.name, rows.tobytes())
+    part.draft.finish_part(part.name, {part.name: entry})
+
+
+def _assign_by_centroids(part: Part) -> None:
+    """The same for a k-means, a few rows at a time; beside them the clusters by every seed."""
+    fitted, rows = Centroids.read(part.model), EmbeddingRows(part.embed)
+    step = max(1, PROBABILITIES_AT_ONCE // fitted.all.shape[1])
+    tops, labels = [], []
+    for first in range(part.first, part.stop, step):
+        x = fitted.pca.project(rows.read(first, min(first + step, part.stop)))
+        tops.append(_best(torch.from_numpy(fitted.probabilities(x))))
+        labels.append(np.stack([nearest_centroid(x, c)[0] for c in fitted.all]))
+    by_seed = np.concatenate(labels, axis=1)
+    by_seed[fitted.best] = np.concatenate([top["ids"][:, 0] for top in tops])
+    entries = {
+        part.name: part.draft.write(part.name, np.concatenate(tops).tobytes()),
+        SEEDS: part.draft.write_array(f"seeds-{part.number:05d}.npy", by_seed),
+    }
+    part.draft.finish_part(part.name, entries)
+
+
+def _best(probs: Tensor) -> np.ndarray[Any, Any]:
+    """The five best of [n, C] probabilities, see `top_dtype`."""
     count = min(TOP, probs.shape[1])
     # A stable sort, so that equal probabilities give the lower cluster number.
     order = torch.argsort(probs, dim=1, descending=True, stable=True)[:, :count]
@@ -123,15 +166,12 @@ def assign_part(part: Part) -> None:
     rows["ids"][:, count:] = -1
     rows["ids"][:, :count] = order.numpy()
     rows["probs"][:, :count] = probs.gather(1, order).numpy()
-    entry = part.draft.write(part.name, rows.tobytes())
-    part.draft.finish_part(part.name, {part.name: entry})
+    return rows
 
 
 def _probabilities(part: Part, device: str) -> Tensor:
     """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
     if part.model.facts["reads"] == "embeddings":
-        from rayscan.vectors.parts import EmbeddingRows
-
         rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
         heads = load_heads(part.model).eval()
         with torch.inference_mode():

@@ -9,6 +9,9 @@
       probes: knn, linear -> accuracy on eval of classifiers on train features; empty without labels of both
       neighbor_purity: K -> share      label_free: used_clusters, balance, largest_share, nmi_nn (train split)
 
+      acc_tr (eval split): the mapping is fitted on train labels
+      seeds: the same scores by seed, where there are several
+
 The mapping from clusters to classes is fitted on the split it scores, as the SCAN paper does (Sec. 3.1);
 the k-means centroids are fitted on train rows and applied to both splits. Runs only where labels are.
 """
@@ -27,14 +30,15 @@ from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
 from rayscan.errors import DataError
 from rayscan.metrics import label_free
-from rayscan.metrics.assignment import hungarian, majority, top_accuracy
+from rayscan.metrics.assignment import hungarian, majority
 from rayscan.metrics.calibration import calibration
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.purity import neighbor_purity
-from rayscan.metrics.scores import partition_scores, per_cluster
+from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.probes import probe
+from rayscan.stages.scoring import SEEDS, Found, method_scores
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -91,18 +95,18 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     Raises:
         DataError: no labelled image is among the assigned ones.
     """
-    assert recipe.num_clusters is not None
     context.progress.start(NAME, 3, "steps")
     assigned = read_assigned(done["assign"])
     classes = read_classes(done["labels"], num_images=int(assigned.gids.max()) + 1)
-    found: dict[str, Ints] = {recipe.method: assigned.best}
+    num_clusters = recipe.clusters_formed
+    found: dict[str, Found] = {recipe.method: Found(assigned.best, num_clusters, _seeds(done["assign"]))}
     if KMEANS not in found:
-        found[KMEANS] = _kmeans_clusters(recipe, done["embed"])
+        found[KMEANS] = Found(_kmeans_clusters(recipe, done["embed"]), num_clusters)
     context.progress.advance()
     splits = {
         name: scored
         for name in SPLITS
-        if (scored := _score_split(name, assigned, found, classes, recipe.num_clusters)) is not None
+        if (scored := _score_split(name, assigned, found, classes, num_clusters)) is not None
     }
     if not splits:
         raise DataError(
@@ -117,7 +121,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         "splits": splits,
         "probes": probe(recipe, done["embed"], _reaching(classes.of, assigned.gids), len(classes.names)),
         "neighbor_purity": _purity(recipe, done, classes),
-        "label_free": label_free_facts(assigned, done, recipe.num_clusters),
+        "label_free": label_free_facts(assigned, done, num_clusters),
     }
     draft = context.draft(step)
     split, first = next((name, scored["methods"]) for name, scored in splits.items())
@@ -126,6 +130,11 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     rival = f", k-means {facts['kmeans_acc']:.4f}" if recipe.method != KMEANS else ""
     context.progress.finish(f"ACC {facts['acc']:.4f}{rival} ({split})")
     return artifact
+
+
+def _seeds(assign: Artifact) -> Ints | None:
+    """Clusters by every seed, where several were fitted: [seeds, n]."""
+    return assign.read_array(SEEDS).astype(np.int64) if SEEDS in assign.files else None
 
 
 def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> dict[str, float]:
@@ -182,21 +191,20 @@ def label_free_facts(assigned: Assigned, done: Mapping[str, Artifact], num_clust
 
 
 def _score_split(
-    split: str, assigned: Assigned, found: Mapping[str, Ints], classes: Classes, num_clusters: int
+    split: str, assigned: Assigned, found: Mapping[str, Found], classes: Classes, num_clusters: int
 ) -> dict[str, Any] | None:
     """Scores of one split; None if it has no labelled image."""
+    has_label = classes.of[assigned.gids] >= 0
     inside = assigned.split == split
-    labelled = inside & (classes.of[assigned.gids] >= 0)
+    labelled = inside & has_label
     if not labelled.any():
         return None
-    labels, num_classes = classes.of[assigned.gids[labelled]], len(classes.names)
-    methods = {}
-    for method, best in found.items():
-        table = Contingency.count(best[labelled, 0], labels, num_clusters, num_classes)
-        methods[method] = {
-            **partition_scores(table),
-            "top5": top_accuracy(best[labelled], labels, hungarian(table)),
-        }
+    labels, num_classes = classes.of[assigned.gids], len(classes.names)
+    train = (assigned.split == "train") & has_label if split != "train" else None
+    methods = {
+        method: method_scores(ways, labels, labelled, train, num_classes) for method, ways in found.items()
+    }
+    labels = labels[labelled]
     table = Contingency.count(assigned.clusters[labelled], labels, num_clusters, num_classes)
     held = np.flatnonzero(table.cluster_sizes)
     stands_for = majority(table) if num_clusters > num_classes else hungarian(table)
@@ -211,7 +219,7 @@ def _score_split(
         "confusion": {
             "clusters": held.tolist(),
             "classes": classes.names,
-            "counts": table.dense()[held].tolist(),
+            "counts": table.rows_of(held).tolist(),
         },
     }
 

@@ -7,10 +7,8 @@ blocks are put together, and a sample is held against brute force before anythin
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -120,23 +118,9 @@ def _read(
 ) -> Iterator[Neighbors]:
     """The blocks' neighbors by row number, in order, each checked."""
     for block, part in zip(work, parts, strict=True):
-        neighbors = _array(draft, part["ids"]), _array(draft, part["scores"])
+        neighbors = draft.read_array(part["ids"]), draft.read_array(part["scores"])
         require_neighbors(block.rows, neighbors, k)
         yield neighbors
-
-
-def _array(draft: Draft, entry: FileEntry) -> NDArray[Any]:
-    data = draft.place.read(entry.path)
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise ArtifactError(
-            "mine: a finished block is not what was written",
-            expected=f"sha256 {entry.sha256[:12]}...",
-            got="other bytes",
-            where=draft.place.uri_of(entry.path),
-            fix="remove this directory and run the same command again",
-        )
-    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return array
 
 
 def require_neighbors(rows: NDArray[np.int64], neighbors: Neighbors, k: int) -> None:

@@ -134,6 +134,7 @@ OPERATIONAL = {
     "embed.rows_per_part",
     "mine.num_shards",
     "mine.query_block",
+    "kmeans.num_shards",
     "assign.batch_size",
     "sela.prior",  # the same
     "sela.first_labels",

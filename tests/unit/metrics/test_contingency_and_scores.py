@@ -155,3 +155,40 @@ def test_entropy_of_equal_groups_is_the_logarithm_of_their_number() -> None:
 def test_what_cannot_be_counted_is_refused(found: list[int], labels: list[int]) -> None:
     with pytest.raises(DataError):
         Contingency.count(np.array(found, np.int64), np.array(labels, np.int64), 4, 4)
+
+
+@pytest.mark.parametrize(("images", "clusters", "classes"), SHAPES)
+def test_fowlkes_mallows_equals_scikit_learn(images: int, clusters: int, classes: int) -> None:
+    found, labels = draw(images, clusters, classes)
+    table = Contingency.count(found, labels, clusters, classes)
+    assert scores.fowlkes_mallows(table) == pytest.approx(sk.fowlkes_mallows_score(labels, found), abs=1e-9)
+
+
+@pytest.mark.parametrize(("images", "clusters", "classes"), SHAPES)
+def test_tables_of_parts_join_to_the_table_of_all(images: int, clusters: int, classes: int) -> None:
+    found, labels = draw(images, clusters, classes)
+    whole = Contingency.count(found, labels, clusters, classes)
+    parts = [
+        Contingency.count(f, y, clusters, classes)
+        for f, y in zip(np.array_split(found, 4), np.array_split(labels, 4), strict=True)
+        if len(f)
+    ]
+    joined = Contingency.joined(parts[::-1])
+    assert np.array_equal(joined.dense(), whole.dense())
+    assert np.array_equal(joined.clusters, whole.clusters)
+    some = np.arange(0, clusters, 2)
+    assert np.array_equal(whole.rows_of(some), whole.dense()[some])
+
+
+@pytest.mark.parametrize(("images", "clusters", "classes"), SHAPES)
+def test_sparse_matching_is_as_good_as_the_dense_one(
+    monkeypatch: pytest.MonkeyPatch, images: int, clusters: int, classes: int
+) -> None:
+    found, labels = draw(images, clusters, classes, seed=3)
+    table = Contingency.count(found, labels, clusters, classes)
+    dense = assignment.hungarian(table)
+    monkeypatch.setattr(assignment, "DENSE_CELLS", 0)
+    sparse = assignment.hungarian(table)
+    assert assignment.accuracy(table, sparse) == assignment.accuracy(table, dense)
+    used = sparse[sparse >= 0]
+    assert len(used) == len(set(used.tolist())) == min(clusters, classes)
