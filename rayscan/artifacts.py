@@ -190,24 +190,6 @@ class Draft:
         np.save(buffer, array, allow_pickle=False)
         return self.write(name, buffer.getvalue())
 
-    def read_array(self, entry: FileEntry) -> np.ndarray[Any, Any]:
-        """A `.npy` file of a finished part, checked.
-
-        Raises:
-            ArtifactError: it is not what was written.
-        """
-        data = self.place.read(entry.path)
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise ArtifactError(
-                f"{self.step.stage}: a finished part is not what was written",
-                expected=f"sha256 {entry.sha256[:12]}...",
-                got="other bytes",
-                where=self.place.uri_of(entry.path),
-                fix="remove this directory and run the same command again",
-            )
-        array: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
-        return array
-
     def finish_part(
         self, name: str, entries: Mapping[str, FileEntry], facts: Mapping[str, Any] | None = None
     ) -> None:

@@ -20,6 +20,7 @@ from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
 from rayscan.stages.models import load_cluster_net, load_heads
+from rayscan.stages.partial import part_array
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.stages.scoring import SEEDS
 from rayscan.stages.training import Gids
@@ -124,7 +125,7 @@ def _seed_clusters(draft: Draft, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
     for part in parts:
         finished = draft.finished_part(part.name)
         assert finished is not None
-        found.append(draft.read_array(finished[0][SEEDS]))
+        found.append(part_array(draft, finished[0][SEEDS]))
     return np.concatenate(found, axis=1)
 
 

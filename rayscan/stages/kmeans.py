@@ -24,6 +24,7 @@ from rayscan.config import Recipe
 from rayscan.fleet.pool import ActorPool
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.partial import part_array
 from rayscan.stages.pca import FILES as PCA_FILES
 from rayscan.stages.pca import read_pca
 from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterShard, Extent, shares
@@ -135,7 +136,7 @@ def _noted(draft: Draft, name: str) -> State | None:
     if part is None:
         return None
     files, facts = part
-    arrays = {key: draft.read_array(entry) for key, entry in files.items()}
+    arrays = {key: part_array(draft, entry) for key, entry in files.items()}
     return State(arrays["centroids"], tuple(facts["history"]), arrays.get("counts"), facts["is_over"])
 
 

@@ -21,6 +21,7 @@ from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.partial import part_array
 from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
 from rayscan.vectors.merge import Block, Searched, blocks
 from rayscan.vectors.parts import EmbeddingRows, spans
@@ -118,7 +119,7 @@ def _read(
 ) -> Iterator[Neighbors]:
     """The blocks' neighbors by row number, in order, each checked."""
     for block, part in zip(work, parts, strict=True):
-        neighbors = draft.read_array(part["ids"]), draft.read_array(part["scores"])
+        neighbors = part_array(draft, part["ids"]), part_array(draft, part["scores"])
         require_neighbors(block.rows, neighbors, k)
         yield neighbors
 
