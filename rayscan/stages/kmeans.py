@@ -78,10 +78,10 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     groups = [fits[i : i + wanted.restarts] for i in range(0, len(fits), wanted.restarts)]
     restarts = [best_of(group) for group in groups]
     kept = [group[r] for group, r in zip(groups, restarts, strict=True)]
+    noted = [draft.finished_part(_name(*one)) for one in tried]  # a commit forgets them
     artifact = _commit(recipe, done, draft, kept, restarts, extent.num_rows)
-    for seed, restart in tried:
-        for entry in (draft.finished_part(_name(seed, restart)) or ({}, {}))[0].values():
-            draft.place.delete(entry.path)
+    for entry in (entry for part in noted if part is not None for entry in part[0].values()):
+        draft.place.delete(entry.path)
     num_clusters = recipe.clusters_formed
     context.progress.finish(
         f"{num_clusters} clusters, {wanted.num_seeds} seeds, inertia {kept[best_of(kept)].inertia:.6g}"

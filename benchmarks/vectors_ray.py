@@ -1,0 +1,122 @@
+"""The parts of `benchmarks.vectors` that run through Ray actors."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.harness import Options, Report, Times, ratio
+from benchmarks.vector_sets import Rows, clustered
+from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.storage import Place
+from rayscan.vectors.duplicates import Copies
+from rayscan.vectors.merge import Block, Searched, blocks
+from rayscan.vectors.parts import EmbeddingRows
+
+K = 20
+SETTLED_BLOCKS = 4
+"""Blocks before the clock starts: by then every actor has loaded its shard."""
+NO_COPIES = Copies(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
+
+
+def embedded(place: Place, x: Rows, rows_per_part: int = 65_536) -> Artifact:
+    """An embed result of the rows of `x`, as the stage would have left it."""
+    draft = Draft(place, Step("embed", 1, {"rows": len(x), "dim": x.shape[1]}))
+    firsts = list(range(0, len(x), rows_per_part))
+    names = [f"part-{number:05d}.npy" for number in range(len(firsts))]
+    counts = [len(x[first : first + rows_per_part]) for first in firsts]
+    files = {
+        name: draft.write_array(name, x[first : first + rows_per_part])
+        for name, first in zip(names, firsts, strict=True)
+    }
+    table = {"part": list(range(len(names))), "name": names, "first_row": firsts, "rows": counts}
+    files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table))
+    files["gids.npy"] = draft.write_array("gids.npy", np.arange(len(x)))
+    facts = {"rows": len(x), "train_rows": len(x), "dim": x.shape[1], "num_views": 1}
+    return draft.commit(files, facts=facts)
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray of this process."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def sharding(asked: Options, report: Report) -> dict[str, Times]:
+    """CPU and wall time of 4 shards over those of 1, both through Ray, once all actors have loaded."""
+    num_rows, num_blocks, block = (200_000, 24, 1024)
+    times = {"shards_1": Times(), "shards_4": Times()}
+    with tempfile.TemporaryDirectory() as folder, local_ray():
+        root = Place(folder)
+        rows = EmbeddingRows(embedded(root, clustered(num_rows, 128, seed=1)))
+        searched = Searched(rows, np.arange(num_rows), NO_COPIES)
+        work = blocks(np.arange(num_blocks * block), block)
+        for number in range(asked.rounds):
+            order = ("shards_1", "shards_4") if number % 2 else ("shards_4", "shards_1")
+            for name in order:
+                draft = Draft(root, Step("mine", 1, {"round": number, "of": name}))
+                wall, cpu = _mine(work, searched, draft, int(name[-1]))
+                times[name].wall.append(wall)
+                times[name].cpu.append(cpu)
+    report.value("sharding_overhead", ratio(times["shards_4"], times["shards_1"]), goal=("<=", 1.10))
+    report.detail("sharding", {"rows": num_rows, "dim": 128, "queries": num_blocks * block, "k": K})
+    return times
+
+
+def _mine(work: list[Block], searched: Searched, draft: Draft, num_shards: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the blocks after the first SETTLED_BLOCKS."""
+    marks: list[tuple[float, dict[int, float]]] = []
+
+    def mark(_block: Block, _was_there: bool) -> None:
+        marks.append((time.perf_counter(), cpu_of_workers()))
+
+    mine_blocks(work, searched, draft, Mining(K, num_shards), mark)
+    (began, before), (ended, after) = marks[SETTLED_BLOCKS - 1], marks[-1]
+    return ended - began, sum(after.values()) - sum(before.get(pid, 0.0) for pid in after)
+
+
+def cpu_of_workers() -> dict[int, float]:
+    """CPU seconds so far of every Ray worker below this process, by its number."""
+    parents, used, workers = dict[int, int](), dict[int, float](), []
+    tick = os.sysconf("SC_CLK_TCK")
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            title = (folder / "cmdline").read_bytes()
+        except OSError:  # it has just ended
+            continue
+        pid = int(folder.name)
+        parents[pid], used[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / tick
+        if title.startswith(b"ray::"):
+            workers.append(pid)
+
+    def is_ours(pid: int) -> bool:
+        while pid > 1 and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    return {pid: used[pid] for pid in workers if is_ours(pid)}
+
+
+def growth(report: Report) -> None:
+    """Time over rows at fixed recall, and the memory of an actor."""
+    raise AssertionError(report)
+
+
+def _unused(_: Any) -> None: ...
