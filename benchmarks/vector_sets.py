@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.vectors.cluster_shard import ClusterShard, shares
-from rayscan.vectors.merge import Proposal
+from rayscan.vectors.merge import MARGIN, Proposal
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK, ShardSearch
 
 Rows = NDArray[np.float32]
 Ids = NDArray[np.int64]
+
+
+def on_one_thread(module: str) -> None:
+    """Start this process again with one thread in every library, unless it has: they read it as they load."""
+    wanted = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    wanted["OMP_WAIT_POLICY"] = "PASSIVE"
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **wanted})
 
 
 def clustered(num_rows: int, dim: int, *, seed: int, num_clusters: int | None = None) -> Rows:
@@ -32,7 +42,7 @@ def clustered(num_rows: int, dim: int, *, seed: int, num_clusters: int | None = 
 
 
 def gemm_in_tiles(queries: Rows, rows: Rows) -> Callable[[], None]:
-    """sgemm of all queries with all rows, tile by tile as the search has them, into one preallocated tile."""
+    """Product of all queries with all rows, in the tiles of the search, into a preallocated one."""
     out = np.empty((QUERY_BLOCK, ROW_BLOCK), np.float32)
     edge = np.empty((QUERY_BLOCK, len(rows) % ROW_BLOCK or ROW_BLOCK), np.float32)
 
@@ -49,6 +59,13 @@ def gemm_in_tiles(queries: Rows, rows: Rows) -> Callable[[], None]:
 
 class LocalShards:
     """`merge.Shards` in this process."""
+
+    probes = None
+    margin = MARGIN
+
+    def everything(self) -> LocalShards:
+        """Itself: it reads everything."""
+        return self
 
     def __init__(self, rows: Rows, num_shards: int) -> None:
         """Cut the rows into shards of about equal size."""

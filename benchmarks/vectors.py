@@ -14,20 +14,13 @@
                 against faiss.Kmeans of 25 iterations.
     PCA         100,000 x 256: relative error of the covariance against float64.
 Without --quick: MiniBatchKMeans runs all its 60 passes, every query is asked, and 320,292, 640,584 and
-1,281,167 clustered vectors are mined with the approximate search at recall >= 0.99 (`growth_exponent`: slope of
-log time over log rows, start-up excluded).
+1,281,167 clustered vectors are mined with the approximate search at recall >= 0.99 (`growth_exponent`: slope
+of log time over log rows, start-up excluded).
 """
 
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
-import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -40,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Options, Report, Times, interleaved, options, ratio
-from benchmarks.vector_sets import LocalPool, LocalShards, clustered, gemm_in_tiles
+from benchmarks.vector_sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
 from benchmarks.vectors_ray import growth, sharding
 from rayscan.vectors.cluster_shard import Extent, Tally
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
@@ -227,4 +220,5 @@ def pca(_asked: Options, report: Report) -> dict[str, Times]:
 
 
 if __name__ == "__main__":
+    on_one_thread("benchmarks.vectors")
     main()

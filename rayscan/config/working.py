@@ -69,10 +69,19 @@ class EmbedConfig(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MineConfig(Section):
-    """Exact K nearest neighbors of every train image by cosine (SCAN Sec. 2.2)."""
+    """K nearest neighbors of every train image by cosine (SCAN Sec. 2.2)."""
 
     num_neighbors: int = 50
     """Neighbors stored per image; scan uses the first `scan.num_neighbors`."""
+    search: Literal["auto", "exact", "approximate"] = later("auto")
+    """auto is exact up to `max_exact_flops`, and reads some lists of rows per image beyond."""
+    max_exact_flops: float = later(1e17)
+    """Floating point operations, 2 N^2 D, up to which auto is exact."""
+    min_recall: float = later(0.99)
+    """Recall on 1,000 sampled images below which nothing is published; approximate search reads as many lists
+    as it takes."""
+    codes: Literal["flat", "sq8"] = later("flat")
+    """What lists hold: rows, or 8 bits a value, which takes a quarter of their memory."""
     num_shards: int | None = operational(None)
     """Index shards; none takes one per worker. Changes speed, never the result."""
     query_block: int = operational(4096)
@@ -84,6 +93,8 @@ class MineConfig(Section):
             self.num_neighbors >= 5, "mine.num_neighbors", ">= 5 (head selection reads 5)", self.num_neighbors
         )
         require(self.num_shards is None or self.num_shards >= 1, "mine.num_shards", ">= 1", self.num_shards)
+        require(0 <= self.min_recall <= 1, "mine.min_recall", "0..1", self.min_recall)
+        require(self.max_exact_flops >= 0, "mine.max_exact_flops", ">= 0", self.max_exact_flops)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

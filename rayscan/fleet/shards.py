@@ -16,8 +16,18 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Draft, FileEntry
 from rayscan.fleet.connect import unwrapped
-from rayscan.vectors.merge import Block, Proposal, Searched, cut, neighbors_of
+from rayscan.vectors.inverted import InvertedSearch
+from rayscan.vectors.merge import (
+    MARGIN,
+    Block,
+    Proposal,
+    Searched,
+    cut,
+    neighbors_of,
+    neighbors_of_rows,
+)
 from rayscan.vectors.parts import EmbeddingRows
+from rayscan.vectors.recall import TOLERANCE
 from rayscan.vectors.shard_search import ShardSearch
 
 SLIVER = 0.01
@@ -43,25 +53,60 @@ class Mining:
     """Search threads per shard."""
     gpus_per_shard: float = 0.0
     """GPUs each shard reserves; with any, it searches there."""
+    lists: Lists | None = None
+    """How to search approximately; exact without."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Approximate search: lists of rows, of which as many are read as a sample needs."""
+
+    centers: NDArray[np.float32]
+    """Of the lists: [lists, D]."""
+    codes: str
+    """flat or sq8, see `InvertedSearch`."""
+    sample: NDArray[np.int64]
+    """Rows on which the number of lists read is chosen: [q]."""
+    representatives: NDArray[np.int64]
+    """Representative of each: [q]."""
+    kth: NDArray[np.float64]
+    """Exact score of the K-th neighbor of each: [q]."""
+    recall: float
+    """Recall wanted on them."""
 
 
 class ShardActor:
     """Holds the rows of one shard, in a process of its own."""
 
-    def __init__(self, rows: EmbeddingRows, numbers: NDArray[np.int64], threads: int, use_gpu: bool) -> None:
+    def __init__(
+        self,
+        rows: EmbeddingRows,
+        numbers: NDArray[np.int64],
+        threads: int,
+        use_gpu: bool,
+        lists: tuple[NDArray[np.float32], str] | None,
+    ) -> None:
         """Load the rows: at the start, and again after every death.
 
         Args:
             rows: The matrix.
             numbers: Rows of this shard.
             threads: Search threads.
-            use_gpu: Search on the GPU that Ray has assigned.
+            use_gpu: Search on the GPU that Ray has assigned, if the search is exact.
+            lists: Centers and codes of the lists, for approximate search.
         """
         where = f"rows {numbers[0]}..{numbers[-1]} of {rows.artifact.place.uri}"
-        self._search = ShardSearch(rows.take(numbers), threads=threads, use_gpu=use_gpu, where=where)
+        x = rows.take(numbers)
+        self._search: ShardSearch | InvertedSearch = (
+            ShardSearch(x, threads=threads, use_gpu=use_gpu, where=where)
+            if lists is None
+            else InvertedSearch(x, lists[0], codes=lists[1], threads=threads, where=where)
+        )
 
-    def propose(self, queries: NDArray[np.float32], width: int) -> Proposal:
-        """See `ShardSearch.search`."""
+    def propose(self, queries: NDArray[np.float32], width: int, probes: int | None) -> Proposal:
+        """See `ShardSearch.search` and `InvertedSearch.search`."""
+        if isinstance(self._search, InvertedSearch):
+            return self._search.search(queries, width, probes or 0)
         return self._search.search(queries, width)
 
     def score(
@@ -74,17 +119,35 @@ class ShardActor:
 class ActorShards:
     """The shards as the owner of a block sees them (`merge.Shards`)."""
 
-    def __init__(self, actors: Sequence[Any], sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        actors: Sequence[Any],
+        sizes: Sequence[int],
+        probes: int | None = None,
+        margin: float = MARGIN,
+    ) -> None:
         """Keep the handles, in shard order."""
         self.actors = actors
         self.sizes = sizes
+        self.probes = probes
+        self.margin = margin
+
+    def reading(self, probes: int) -> ActorShards:
+        """The same shards, reading that many lists."""
+        return ActorShards(self.actors, self.sizes, probes, self.margin)
+
+    def everything(self) -> ActorShards:
+        """The same shards, reading all lists."""
+        return self.reading(0)
 
     def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
         """Ask all at once; the queries are stored once and pulled once per node."""
         import ray
 
         shared = ray.put(queries)
-        answers: list[Proposal] = ray.get([actor.propose.remote(shared, width) for actor in self.actors])
+        answers: list[Proposal] = ray.get(
+            [actor.propose.remote(shared, width, self.probes) for actor in self.actors]
+        )
         return answers
 
     def score(
@@ -161,12 +224,17 @@ def _search(
     use_gpu = mining.gpus_per_shard > 0
     # Small shares travel with the actor's description; large ones are held: a restart needs them again.
     shares = [share if share.nbytes < INLINE_BYTES else ray.put(share) for share in numbers]
-    actors = [start.remote(searched.rows, share, mining.threads, use_gpu) for share in shares]
+    lists = None if mining.lists is None else (mining.lists.centers, mining.lists.codes)
+    actors = [start.remote(searched.rows, share, mining.threads, use_gpu, lists) for share in shares]
     shards = ActorShards(actors, [len(share) for share in numbers])
+    if mining.lists is not None:
+        shards.margin = np.inf if mining.lists.codes == "sq8" else MARGIN
     known = ray.put(searched)
     running: dict[Any, Block] = {}
     waiting = iter(blocks)
     try:
+        if mining.lists is not None:
+            shards = enough(shards, mining.lists, searched, mining.num_neighbors)
         while True:
             while (
                 len(running) < BLOCKS_PER_SHARD * len(actors) and (block := next(waiting, None)) is not None
@@ -184,6 +252,19 @@ def _search(
             ray.cancel(reference, force=True)
         for actor in actors:
             ray.kill(actor, no_restart=True)
+
+
+def enough(shards: ActorShards, lists: Lists, searched: Searched, num_neighbors: int) -> ActorShards:
+    """The shards, reading as few lists as reach the wanted recall on the sample: 1, 2, 4, ..., all."""
+    probes = 1
+    while probes < len(lists.centers):
+        scores, _ = neighbors_of_rows(
+            lists.sample, lists.representatives, searched, shards.reading(probes), num_neighbors
+        )
+        if float((scores >= lists.kth[:, None] - TOLERANCE).mean()) >= lists.recall:
+            return shards.reading(probes)
+        probes *= 2
+    return shards.everything()
 
 
 def _files(draft: Draft, block: Block) -> dict[str, FileEntry]:

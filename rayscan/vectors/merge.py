@@ -40,6 +40,15 @@ class Shards(Protocol):
 
     sizes: Sequence[int]
     """Rows of each shard."""
+    probes: int | None
+    """Lists read per query where shards search approximately, 0 for all; None where they are exact."""
+
+    margin: float
+    """How far a proposed score may be off, twice: MARGIN for float32, infinite for 8-bit codes."""
+
+    def everything(self) -> Shards:
+        """The same shards, reading all lists."""
+        ...
 
     def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
         """Scores and local rows of the `width` best of every shard: [q, min(width, n_s)] each."""
@@ -70,13 +79,20 @@ def nearest(
     keep = min(keep, sum(shards.sizes))
     out_scores = np.empty((len(queries), keep), np.float32)
     out_positions = np.empty((len(queries), keep), np.int64)
-    work = [(np.arange(len(queries)), keep + SPARE)]
+    spare = SPARE if np.isfinite(shards.margin) else keep + SPARE
+    work = [(np.arange(len(queries)), keep + spare)]
     while work:
         asked, width = work.pop()
         for some in _pieces(asked, PROPOSALS_AT_ONCE // sum(min(width, size) for size in shards.sizes)):
             proposals = shards.propose(queries[some], width)
-            last = _last_place(proposals, keep) - MARGIN
-            hiding = _may_hide(proposals, shards.sizes, last)
+            if shards.probes is not None:
+                lacking = sum((local >= 0).sum(axis=1) for _, local in proposals) < keep
+                if lacking.any():  # the lists read hold too few rows: read all of them
+                    at = some[lacking]
+                    out_scores[at], out_positions[at] = nearest(queries[at], shards.everything(), keep)
+                    some, proposals = some[~lacking], [(s[~lacking], p[~lacking]) for s, p in proposals]
+            last = _last_place(proposals, keep) - np.float32(shards.margin)
+            hiding = _may_hide(proposals, shards.sizes, last) if shards.probes is None else last > np.inf
             if hiding.any():
                 work.append((some[hiding], 2 * width))
             if (settled := np.flatnonzero(~hiding)).size:
@@ -148,10 +164,21 @@ def neighbors_of(
     Returns:
         Scores float32 and row numbers int64, in the order (-score, row): [m, K] each.
     """
-    heads, query_of_row = np.unique(block.representatives, return_inverse=True)
+    return neighbors_of_rows(block.rows, block.representatives, searched, shards, num_neighbors)
+
+
+def neighbors_of_rows(
+    rows: NDArray[np.int64],
+    representatives: NDArray[np.int64],
+    searched: Searched,
+    shards: Shards,
+    num_neighbors: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The same for any rows [m] and their representatives [m]."""
+    heads, query_of_row = np.unique(representatives, return_inverse=True)
     scores, positions = nearest(searched.rows.take(heads), shards, num_neighbors + 1)
     scores, ids = expand(scores, searched.uniques[positions], searched.copies, num_neighbors + 1)
-    return without_self(scores[query_of_row], ids[query_of_row], block.rows)
+    return without_self(scores[query_of_row], ids[query_of_row], rows)
 
 
 def _pieces(items: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
@@ -183,5 +210,5 @@ def _contenders(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (number within `settled`, local row) of one shard that can come in."""
     scores, local = proposal
-    query, column = np.nonzero(scores[settled] >= last[settled, None])
+    query, column = np.nonzero((scores[settled] >= last[settled, None]) & (local[settled] >= 0))
     return query, local[settled[query], column]

@@ -6,7 +6,7 @@ right when its exact score reaches the K-th best one, so that a tie broken the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +43,9 @@ class Finding:
     """Exact score of every mined neighbor within the span, -inf for others and for the row itself: [q, K]."""
 
 
-def sample(num_rows: int) -> NDArray[np.int64]:
-    """1,000 distinct rows, or all if there are fewer, ascending."""
-    size = min(NUM_QUERIES, num_rows)
-    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(num_rows, size, replace=False))
+def sample(num_rows: int, *, seed: int = SAMPLE_SEED, size: int = NUM_QUERIES) -> NDArray[np.int64]:
+    """1,000 (`size`) distinct rows, or all if there are fewer, ascending."""
+    return np.sort(np.random.default_rng(seed).choice(num_rows, min(size, num_rows), replace=False))
 
 
 def look_up(question: Question) -> Finding:
@@ -92,8 +91,13 @@ def judge(findings: Iterable[Finding], scores: NDArray[np.float32]) -> Verdict:
         scores: Stored scores of the sample's neighbors: [q, K].
     """
     everything = list(findings)
-    best = np.concatenate([finding.best for finding in everything], axis=1)
-    k = scores.shape[1]
-    kth = np.partition(best, best.shape[1] - k, axis=1)[:, -k]
+    kth = kth_best(everything, scores.shape[1])
     exact = np.max([finding.of_mined for finding in everything], axis=0)
     return Verdict(float((exact >= kth[:, None] - TOLERANCE).mean()), float(np.abs(exact - scores).max()))
+
+
+def kth_best(findings: Sequence[Finding], k: int) -> NDArray[np.float64]:
+    """Exact score of the K-th neighbor of every sampled row, from spans that cover all rows: [q]."""
+    best = np.concatenate([finding.best for finding in findings], axis=1)
+    kth: NDArray[np.float64] = np.partition(best, best.shape[1] - k, axis=1)[:, -k]
+    return kth

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ import ray
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
-from rayscan.errors import DataError, FleetError
+from rayscan.errors import ArtifactError, DataError, FleetError
+from rayscan.fleet import memory, shards
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.stages import mine
@@ -28,6 +30,7 @@ from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+from tests.unit.vectors.test_inverted import bundles
 
 pytestmark = pytest.mark.ray
 
@@ -42,7 +45,7 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def run_stage(out: Place, embed: Artifact, **settings: int) -> Artifact:
+def run_stage(out: Place, embed: Artifact, **settings: Any) -> Artifact:
     config = MineConfig(num_neighbors=K, **settings)
     recipe = Recipe(name="test", mine=config, scan=ScanConfig(num_neighbors=K))
     done = {"embed": embed}
@@ -99,6 +102,33 @@ def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
         assert sorted(path.name for path in left) == ["manifest.json", "neighbors.parquet"]
     assert len(hashes) == 1
     assert not actor_pids()
+
+
+def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):
+    x = bundles(3000)
+    embed = embedded(Place(str(tmp_path / "in")), x)
+    rows = []
+    for number in (1, 3):
+        out = Place(str(tmp_path / f"out-{number}"))
+        artifact = run_stage(out, embed, num_shards=number, query_block=700, search="approximate")
+        assert artifact.facts["search"] == "approximate"
+        assert artifact.facts["lists"] == 75  # 3000 / 40
+        assert 0.99 <= artifact.facts["recall"] <= 1.0
+        rows.append(artifact.read_table("neighbors.parquet").to_pydict())
+    assert rows[0]["scores"] == rows[1]["scores"]
+    want, _ = brute_force(x, K)
+    found = np.array(rows[0]["scores"], np.float32)
+    assert 0.98 <= (found >= want - 1e-6).mean() <= 1.0
+
+
+def test_what_does_not_fit_or_falls_short_is_refused(tmp_path, monkeypatch):
+    embed = embedded(Place(str(tmp_path / "in")), bundles(1000))
+    with pytest.raises(ArtifactError, match=r"(?s)recall >= 1\.0.*--mine\.search exact"):
+        monkeypatch.setattr(shards, "enough", lambda those, *_: those.reading(1))
+        run_stage(Place(str(tmp_path / "a")), embed, num_shards=2, search="approximate", min_recall=1.0)
+    monkeypatch.setattr(memory, "PROCESS_BYTES", 10**15)
+    with pytest.raises(FleetError, match=r"(?s)do not fit in memory.*GB a node.*2 of 2 shards"):
+        run_stage(Place(str(tmp_path / "b")), embed, num_shards=2)
 
 
 def test_killed_actors_change_nothing(tmp_path):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.storage import Place
 from rayscan.vectors.duplicates import Copies, collapse, digest_span
-from rayscan.vectors.merge import Proposal, Searched
+from rayscan.vectors.merge import MARGIN, Proposal, Searched
 from rayscan.vectors.parts import EmbeddingRows, spans
 from rayscan.vectors.shard_search import ShardSearch
 
@@ -75,6 +75,12 @@ def collapsed(rows: EmbeddingRows, k: int) -> tuple[Ids, Searched]:
 
 class LocalShards:
     """The shards in this process, without Ray; notes every width asked for."""
+
+    probes: int | None = None
+    margin = MARGIN
+
+    def everything(self) -> LocalShards:
+        return self
 
     def __init__(self, x: Rows, num_shards: int) -> None:
         self.shards = [

@@ -1,0 +1,116 @@
+"""Approximate search of one shard: rows in lists around shared centroids, of which a query reads a few.
+
+The lists are those of a k-means over a sample of all rows, the same for every shard, so a query reads the
+same lists everywhere and finds the same rows whatever the number of shards. Candidates are scored exactly
+afterwards, as in the flat search. IVF-Flat is the one approximate index of faiss that reached a recall of
+0.99 on every kind of features tried; 8-bit codes take a quarter of its memory at the same recall.
+
+Letters: N rows, D wide.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.vectors.kmeans import kmeans
+from rayscan.vectors.parts import require_unit_rows
+from rayscan.vectors.rescore import score_pairs
+
+LISTS_PER_ROOT = 2.0
+"""Lists for N rows: this times sqrt(N)."""
+ROWS_PER_LIST = 40
+"""Rows of the sample that the lists are trained on, per list."""
+ITERATIONS = 10
+
+
+def num_lists(num_rows: int) -> int:
+    """Lists for that many rows."""
+    return max(1, min(num_rows // ROWS_PER_LIST, round(LISTS_PER_ROOT * math.sqrt(num_rows))))
+
+
+def sample_size(num_rows: int) -> int:
+    """Rows to train the lists on."""
+    return min(num_rows, ROWS_PER_LIST * num_lists(num_rows))
+
+
+def train_lists(sample: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Centers of the lists, of unit length: [n, D] -> float32 [count, D]."""
+    centers, _ = kmeans(sample, count, seed=0, iterations=ITERATIONS)
+    lengths = np.linalg.norm(centers, axis=1, keepdims=True)
+    units: NDArray[np.float32] = np.divide(centers, lengths, out=centers.copy(), where=lengths > 0)
+    return units
+
+
+class InvertedSearch:
+    """Inner-product search over [n, D] rows of unit length, by lists."""
+
+    def __init__(
+        self,
+        rows: NDArray[np.float32],
+        centers: NDArray[np.float32],
+        *,
+        codes: str,
+        threads: int,
+        where: str,
+    ) -> None:
+        """Put the rows into their lists.
+
+        Args:
+            rows: [n, D], n >= 1.
+            centers: Of the lists, the same for all shards: [lists, D].
+            codes: What the lists hold: `flat` rows, or `sq8`, 8 bits a value.
+            threads: OpenMP threads of the search.
+            where: Name of the shard, for messages.
+
+        Raises:
+            DataError: a row is not finite or longer than one.
+        """
+        require_unit_rows(rows, where)
+        self.rows = np.ascontiguousarray(rows)
+        faiss.omp_set_num_threads(threads)
+        dim = rows.shape[1]
+        self._quantizer = faiss.IndexFlatIP(dim)
+        self._quantizer.add(np.ascontiguousarray(centers))
+        self._index: Any
+        if codes == "sq8":
+            self._index = faiss.IndexIVFScalarQuantizer(
+                self._quantizer, dim, len(centers), faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+            )
+            self._index.train(self.rows)
+        else:
+            self._index = faiss.IndexIVFFlat(self._quantizer, dim, len(centers), faiss.METRIC_INNER_PRODUCT)
+            self._index.is_trained = True
+        self._index.add(self.rows)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, probes: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The best rows of the `probes` nearest lists, best first.
+
+        Args:
+            queries: [q, D].
+            k: Wanted per query.
+            probes: Lists read; 0 reads all.
+
+        Returns:
+            Scores float32 and row numbers within the shard int64, [q, min(k, n)] each; where the lists hold
+            fewer rows, -inf and -1.
+        """
+        width = min(k, len(self.rows))
+        # Parameters travel with the call: an actor that was restarted knows of no earlier one.
+        wanted: Any = faiss.SearchParametersIVF()
+        wanted.nprobe = probes or self._index.nlist
+        scores, local = self._index.search(np.ascontiguousarray(queries), width, params=wanted)
+        scores[local < 0] = -np.inf
+        return scores, local
+
+    def score(
+        self, queries: NDArray[np.float32], query_at: NDArray[np.int64], row_at: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Exact scores of chosen pairs (`rescore.score_pairs`)."""
+        return score_pairs(queries, self.rows, query_at, row_at)
