@@ -22,6 +22,7 @@ USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
   doctor DATA              say what is there and what is damaged; --against RUN compares every byte
   evaluate RUN             score a finished run against labels that came later
   predict RUN --data DATA  clusters of new images, by the model of a run
+  transfer RUN --data DATA the clusters of a run judged on another labelled set
   report RUN               render the page again with other settings
   compare RUN RUN ...      a table with mean and deviation over seeds
   merge RUN                which clusters would join; --to C writes the result

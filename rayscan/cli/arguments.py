@@ -126,6 +126,21 @@ class PredictArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferArguments:
+    """Clusters of a run judged on another set of images, as on ObjectNet in arXiv 2008.10312."""
+
+    run: Positional[str]
+    data: str
+    """The other images: shards, a folder, or a list."""
+    out: str
+    """Where their assignments and transfer.json go."""
+    labels: str | None = None
+    """Their labels; without it, labels inside the shards."""
+    class_map: str | None = None
+    """CSV with columns `class` (theirs) and `maps_to` (the run's), a row per pair; else equal names."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportArguments:
     """Render the page of a run again."""
 
@@ -143,6 +158,8 @@ class CompareArguments:
     runs: Positional[tuple[str, ...]]
     json: bool = False
     """Print JSON."""
+    table1: bool = False
+    """Print ACC, ARI, AMI, NMI as Table 1 of arXiv 2008.10312 has them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from rayscan.cli.arguments import (
     RunArguments,
     SearchArguments,
     ShardArguments,
+    TransferArguments,
 )
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
@@ -203,6 +204,17 @@ def predict_command(rest: list[str]) -> None:
     sys.stdout.write(f"assignments: {out.uri_of('assignments.parquet')}\n")
 
 
+def transfer_command(rest: list[str]) -> None:
+    """`rayscan transfer RUN --data OTHER --labels FILE --class-map MAP --out DIR`."""
+    asked = tyro.cli(TransferArguments, args=rest, prog="rayscan transfer")
+    from rayscan.stages.context import Sources
+    from rayscan.transfer import table_c2, transfer
+
+    sources = Sources(_absolute(asked.data), labels=_absolute(asked.labels))
+    found = transfer(asked.run, sources, asked.out, asked.class_map)
+    sys.stdout.write(table_c2(found) + "\n")
+
+
 def report_command(rest: list[str]) -> None:
     """`rayscan report RUN`."""
     asked = tyro.cli(ReportArguments, args=rest, prog="rayscan report")
@@ -226,7 +238,9 @@ def compare_command(rest: list[str]) -> None:
     from rayscan.report.compare import compare
     from rayscan.run import Run
 
-    sys.stdout.write(compare([Run(uri) for uri in asked.runs], as_json=asked.json) + "\n")
+    sys.stdout.write(
+        compare([Run(uri) for uri in asked.runs], as_json=asked.json, as_table1=asked.table1) + "\n"
+    )
 
 
 def absolute(pattern: str | None) -> str | None:
@@ -250,6 +264,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "doctor": doctor_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
+    "transfer": transfer_command,
     "report": report_command,
     "compare": compare_command,
     "full_imagenet": full_imagenet_command,

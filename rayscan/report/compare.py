@@ -18,6 +18,8 @@ from rayscan.sections import semantic
 from rayscan.storage import Place
 
 METRICS = ("acc", "acc_tr", "many_to_one", "top5", "nmi", "ami", "ari")
+KEPT = (*METRICS, "hungarian_then_majority", "fowlkes_mallows")
+"""Scores of a row; the text shows METRICS."""
 METHODS = ("scan", "scan_before_selflabel", "sela", "kmeans")
 SPLITS = ("eval", "train")
 APART = ("seed", "report")
@@ -43,13 +45,15 @@ class ScoredRun(Protocol):
         """The result of a stage."""
 
 
-def compare(runs: Sequence[ScoredRun], *, as_json: bool = False) -> str:
-    """The table as text, or its rows as JSON.
+def compare(runs: Sequence[ScoredRun], *, as_json: bool = False, as_table1: bool = False) -> str:
+    """The table as text, or its rows as JSON; or Table 1 of arXiv 2008.10312.
 
     Raises:
         DataError: there is no run, or two runs of one group have the same seed.
     """
     rows = compare_rows(runs)
+    if as_table1:
+        return _table1(rows)
     return json.dumps(rows, indent=2) if as_json else _table(rows)
 
 
@@ -99,7 +103,7 @@ def _group_rows(name: str, group: Sequence[ScoredRun]) -> list[dict[str, Any]]:
                     "runs": len(scored),
                     "seeds": sorted(run.recipe.seed for run in group),
                     "scores": {
-                        m: _mean_std([s[m] for s in scored]) for m in METRICS if all(m in s for s in scored)
+                        m: _mean_std([s[m] for s in scored]) for m in KEPT if all(m in s for s in scored)
                     },
                 }
             )
@@ -161,14 +165,39 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         cells = [_cell(row["scores"].get(metric)) for metric in METRICS]
         lines.append([row["group"], row["split"], row["method"], str(row["runs"]), *cells])
+    return _aligned(lines, left=3)
+
+
+def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Columns of equal width, the first `left` of them to the left."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     aligned = (
         "  ".join(
-            c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
     )
     return "\n".join(line.rstrip() for line in aligned)
+
+
+def _table1(rows: Sequence[Mapping[str, Any]]) -> str:
+    """ACC, ARI, AMI, NMI in percent, mean +- deviation, as Table 1 of arXiv 2008.10312 has them.
+
+    ACC is that of the mapping fitted on train labels, scored on the eval split, one to one and then greedily
+    for clusters left over; where a run has no eval split, the mapping and the scores are those of train.
+    """
+    splits = {row["group"]: row["split"] for row in reversed(rows)}  # eval stands before train
+    lines = [["Method", "ACC", "ARI", "AMI", "NMI"]]
+    for row in rows:
+        if row["split"] != splits[row["group"]]:
+            continue
+        scores = row["scores"]
+        acc = next((scores[m] for m in ("acc_tr", "hungarian_then_majority", "acc") if m in scores), None)
+        cells = [
+            _cell(score).replace("+-", " +- ") for score in (acc, *map(scores.get, ("ari", "ami", "nmi")))
+        ]
+        lines.append([f"{row['method']} ({row['group']})", *cells])
+    return _aligned(lines, left=1)
 
 
 def _cell(score: Mapping[str, float | None] | None) -> str:

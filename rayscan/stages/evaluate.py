@@ -137,6 +137,12 @@ def _seeds(assign: Artifact) -> Ints | None:
     return assign.read_array(SEEDS).astype(np.int64) if SEEDS in assign.files else None
 
 
+def clusters_by_seed(assign: Artifact, assigned: Assigned) -> Ints:
+    """Clusters by every seed, or the assigned ones where there is one fit: [seeds, n]."""
+    several = _seeds(assign)
+    return assigned.clusters[None] if several is None else several
+
+
 def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> dict[str, float]:
     """Neighbor purity by K; nothing where no neighbors were mined."""
     if "mine" not in done:

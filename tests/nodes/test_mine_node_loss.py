@@ -1,4 +1,4 @@
-"""Mining and k-means on a Ray of several nodes, one of which is lost on the way: the results do not notice."""
+"""Mining and k-means on a Ray of several nodes, some of which are lost: the results do not notice."""
 
 from __future__ import annotations
 

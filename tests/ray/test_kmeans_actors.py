@@ -1,4 +1,4 @@
-"""k-means on a real local Ray: the bits of one process, whatever dies on the way; and the rival end to end."""
+"""k-means on a real local Ray: the bits of one process, whatever dies; and the rival end to end."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_killed_holders_change_nothing(local_ray: None, tmp_path: Path) -> None:
 
 
 RIVAL = [
-    "--method", "kmeans", "--pretext.epochs", "1", "--pretext.batch-size", "256", "--pca.num-components", "20",
+    "--method", "kmeans", "--pretext.epochs", "1", "--pretext.batch-size", "256",
+    "--pca.num-components", "20",
     "--kmeans.over-clustering", "1.5", "--kmeans.num-seeds", "3", "--report.images-per-cluster", "4",
 ]  # fmt: skip
 

@@ -20,7 +20,8 @@ import ray
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
 from rayscan.errors import ArtifactError, DataError, FleetError
-from rayscan.fleet import memory, shards
+from rayscan.fleet import memory
+from rayscan.fleet import shards as fleet_shards
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.stages import mine
@@ -124,7 +125,7 @@ def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path
 def test_what_does_not_fit_or_falls_short_is_refused(tmp_path, monkeypatch):
     embed = embedded(Place(str(tmp_path / "in")), bundles(1000))
     with pytest.raises(ArtifactError, match=r"(?s)recall >= 1\.0.*--mine\.search exact"):
-        monkeypatch.setattr(shards, "enough", lambda those, *_: those.reading(1))
+        monkeypatch.setattr(fleet_shards, "enough", lambda those, *_: those.reading(1))
         run_stage(Place(str(tmp_path / "a")), embed, num_shards=2, search="approximate", min_recall=1.0)
     monkeypatch.setattr(memory, "PROCESS_BYTES", 10**15)
     with pytest.raises(FleetError, match=r"(?s)do not fit in memory.*GB a node.*2 of 2 shards"):

@@ -11,7 +11,12 @@ ROOT = Path(__file__).parents[2] / "rayscan"
 READER = "rayscan.data.labels"
 MAY_READ = {"stages/labels.py"}
 """The one stage that turns a labels file or labels inside shards into an artifact."""
-MAY_USE = MAY_READ | {"stages/evaluate.py", "stages/report.py", "experiments/running.py"}
+MAY_USE = MAY_READ | {
+    "stages/evaluate.py",
+    "stages/report.py",
+    "experiments/running.py",
+    "transfer.py",
+}
 """Stages that may open that artifact; they come last. An experiment that trains on labels says so."""
 MAY_NAME = MAY_USE | {"stages/context.py", "data/labels.py", "pipeline.py", "cli/commands.py", "predict.py"}
 """Modules that may handle the path a user gave, without opening it."""

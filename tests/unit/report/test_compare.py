@@ -87,3 +87,22 @@ def test_two_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
         compare([run(tmp_path, "a", BASE, 0.5), run(tmp_path, "b", BASE, 0.5)])
     with pytest.raises(DataError, match="nothing to compare"):
         compare([])
+
+
+def test_seeds_within_a_run_count_as_runs(tmp_path: Path) -> None:
+    one = run(tmp_path, "a", replace(BASE, method="kmeans"), 0.5)
+    fits = [{"acc": a, "acc_tr": a - 0.1, "nmi": 0.4, "ami": 0.3, "ari": 0.2} for a in (0.5, 0.6, 0.7)]
+    one.scores = {"splits": {"eval": {"methods": {"kmeans": {**fits[1], "seeds": fits}}}}}
+    (row,) = json.loads(compare([one], as_json=True))
+    assert row["runs"] == 3
+    assert row["scores"]["acc_tr"]["mean"] == pytest.approx(0.5)
+    assert row["scores"]["acc_tr"]["std"] == pytest.approx(0.1)
+    head, line = compare([one], as_table1=True).splitlines()
+    assert head.split() == ["Method", "ACC", "ARI", "AMI", "NMI"]
+    assert line.split("  ")[0] == "kmeans (digits)"
+    assert line.replace(" +- ", "+-").split()[2:] == [
+        "50.00+-10.00",
+        "20.00+-0.00",
+        "30.00+-0.00",
+        "40.00+-0.00",
+    ]

@@ -1,0 +1,142 @@
+"""Clusters of a run judged on another set of images: the ObjectNet protocol of arXiv 2008.10312, Appendix C.
+
+The other images go through the same backbone, the same components and the same centroids (or heads).
+Deviation: the published code applies the components to the first set only; here both are projected.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rayscan import pipeline
+from rayscan.artifacts import Artifact
+from rayscan.errors import DataError
+from rayscan.fleet.connect import Fleet
+from rayscan.metrics.contingency import Contingency
+from rayscan.metrics.transfer import allowed_classes, transfer_scores
+from rayscan.predict import predict
+from rayscan.run import Run
+from rayscan.stages import labels as labels_stage
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.evaluate import Classes, clusters_by_seed, read_assigned, read_classes
+from rayscan.stages.progress import Progress
+from rayscan.storage import Place
+
+SHOWN = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
+
+
+def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None = None) -> dict[str, Any]:
+    """Cluster other images by the model of a run and score them.
+
+    Args:
+        run_uri: `--out` of a run that was evaluated.
+        sources: `data`: the other images; `labels`: theirs, if they are not inside the shards.
+        out_uri: Where their assignments and `transfer.json` go.
+        class_map: CSV with columns `class` and `maps_to`, a row per pair of names; equal names without it.
+
+    Returns:
+        What `transfer.json` says: scores of every seed, and mean and deviation over them.
+
+    Raises:
+        ArtifactError: the run has no labels or no model.
+        DataError: the labels or the map cannot be used.
+    """
+    run = Run(run_uri)
+    home, home_names = _home(run)
+    out = predict(run_uri, sources.data or "", out_uri)
+    classes = _labels_of(run, sources, out)
+    assign = Run(out_uri).artifact("assign")
+    assigned = read_assigned(assign)
+    wanted = None if class_map is None else _read_map(class_map)
+    allowed = allowed_classes(classes.names, home_names, wanted)
+    labels = np.full(len(assigned.gids), -1, np.int64)
+    known = assigned.gids < len(classes.of)
+    labels[known] = classes.of[assigned.gids[known]]
+    seeds = [
+        transfer_scores(clusters, labels, allowed, table)
+        for clusters, table in zip(clusters_by_seed(assign, assigned), home, strict=True)
+    ]
+    found = {
+        "run": run.place.uri,
+        "classes": int(allowed.any(axis=1).sum()),
+        "seeds": seeds,
+        **_summary(seeds),
+    }
+    out.write("transfer.json", json.dumps(found, indent=2).encode())
+    return found
+
+
+def table_c2(found: Mapping[str, Any]) -> str:
+    """Mean +- deviation in percent, with the columns of Table C.2."""
+    cells = [
+        f"{100 * found['mean'][key]:.2f}" + (f" +- {100 * found['std'][key]:.2f}" if found["std"] else "")
+        for key in SHOWN
+    ]
+    widths = [max(len(a), len(b)) for a, b in zip(SHOWN.values(), cells, strict=True)]
+    rows = (SHOWN.values(), cells)
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+
+
+def _summary(seeds: list[dict[str, float]]) -> dict[str, Any]:
+    values = {key: [seed[key] for seed in seeds] for key in SHOWN}
+    std = {key: statistics.stdev(v) for key, v in values.items()} if len(seeds) > 1 else None
+    return {"mean": {key: statistics.fmean(v) for key, v in values.items()}, "std": std}
+
+
+def _home(run: Run) -> tuple[list[Contingency], list[str]]:
+    """By seed, clusters against classes on the labelled train images of the run; and the classes' names."""
+    assign, assigned = run.artifact("assign"), read_assigned(run.artifact("assign"))
+    classes = read_classes(run.artifact("labels"), num_images=int(assigned.gids.max()) + 1)
+    used = (assigned.split == "train") & (classes.of[assigned.gids] >= 0)
+    if not used.any():
+        raise DataError("no train image of the run has a label", where=run.place.uri, fix="label some")
+    labels, num_clusters = classes.of[assigned.gids[used]], int(assign.facts["num_clusters"])
+    tables = [
+        Contingency.count(clusters[used], labels, num_clusters, len(classes.names))
+        for clusters in clusters_by_seed(assign, assigned)
+    ]
+    return tables, classes.names
+
+
+def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
+    """Labels of the other images."""
+    done: dict[str, Artifact] = {"index": Run(out.uri).artifact("index")}
+    if not labels_stage.available(done["index"], sources):
+        raise DataError(
+            "the other images have no labels",
+            expected="--labels FILE, or labels inside the shards",
+            where=sources.data,
+        )
+    progress = Progress()
+    with Fleet(run.recipe.fleet, out, progress.say) as fleet:
+        context = Context(out, sources, fleet, progress)
+        artifact, _ = pipeline.do(labels_stage, run.recipe, done, context)
+    return read_classes(artifact, num_images=0)
+
+
+def _read_map(uri: str) -> dict[str, list[str]]:
+    """Names of the other set -> names of the first."""
+    folder, _, name = uri.rpartition("/")
+    try:
+        text = Place(folder or ".").read(name).decode()
+    except FileNotFoundError as error:
+        raise DataError("there is no such class map", got=uri, where="--class-map") from error
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows or not {"class", "maps_to"} <= rows[0].keys():
+        raise DataError(
+            "the class map cannot be used",
+            expected="a CSV with columns class and maps_to",
+            got=", ".join(rows[0]) if rows else "no row",
+            where=uri,
+        )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["class"], []).append(row["maps_to"])
+    return found
