@@ -210,7 +210,7 @@ def transfer_command(rest: list[str]) -> None:
     from rayscan.stages.context import Sources
     from rayscan.transfer import table_c2, transfer
 
-    sources = Sources(_absolute(asked.data), labels=_absolute(asked.labels))
+    sources = Sources(absolute(asked.data), labels=absolute(asked.labels))
     found = transfer(asked.run, sources, asked.out, asked.class_map)
     sys.stdout.write(table_c2(found) + "\n")
 

@@ -6,6 +6,8 @@ import difflib
 
 from rayscan.errors import ConfigError
 from rayscan.experiments import (
+    kmeans_clusters,
+    kmeans_dimensions,
     methods,
     scan_fig2,
     scan_fig4,
@@ -44,6 +46,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         sela_relabelings,
         sela_imbalance,
         sela_transfer,
+        kmeans_dimensions,
+        kmeans_clusters,
     )
 }
 """Name on the command line -> experiment."""

@@ -84,7 +84,19 @@ def altered(recipe: Recipe, row: Row) -> Recipe:
     return made
 
 
-ORDER = ("method", "num_clusters", "embed", "pretext", "mine", "evaluate", "scan", "selflabel", "sela")
+ORDER = (
+    "method",
+    "num_clusters",
+    "embed",
+    "pretext",
+    "mine",
+    "evaluate",
+    "scan",
+    "selflabel",
+    "sela",
+    "pca",
+    "kmeans",
+)
 """Sections in the order they are set: scan's K is checked against mine's, the
 pretext against embed's space."""
 

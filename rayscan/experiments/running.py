@@ -141,7 +141,9 @@ def measured(lab: Laboratory, row: Row, done: Done, seed: int) -> tuple[str, dic
     if row.reads == "pixels":
         return split, pixel_scores(lab.recipe, lab.whole["index"], lab.classes, split, seed)
     if row.reads == "kmeans":
-        return split, dict(scored["methods"]["kmeans"])
+        values = {k: v for k, v in scored["methods"]["kmeans"].items() if k != "seeds"}
+        values.setdefault("acc_tr", values.get("hungarian_then_majority", values["acc"]))
+        return split, values
     own = next(method for method in scored["methods"] if method != "kmeans")
     extra = {"ece": scored["calibration"]["ece"]}
     if "selflabel" in done and done["selflabel"].facts["confident"]:
