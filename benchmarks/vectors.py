@@ -33,8 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Options, Report, Times, interleaved, options, ratio
-from benchmarks.vector_sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
-from benchmarks.vectors_ray import growth, sharding
+from benchmarks.mining.growth import growth
+from benchmarks.mining.sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
+from benchmarks.mining.through_ray import sharding
 from rayscan.vectors.cluster_shard import Extent, Tally
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.merge import nearest
@@ -66,10 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure everything and report."""
     asked = options(__doc__, arguments)
     report, times = Report(asked, "vectors"), dict[str, Times]()
-    for measure in (neighbors, kmeans, pca, sharding):
+    for measure in (neighbors, kmeans, pca, sharding, *(() if asked.quick else (growth,))):
         times |= measure(asked, report)
-    if not asked.quick:
-        growth(report)
     return report.finish(times)
 
 

@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.harness import Options, Report, Times, ratio
-from benchmarks.vector_sets import Rows, clustered
+from benchmarks.mining.sets import Rows, clustered
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.storage import Place
@@ -93,30 +92,30 @@ def _mine(work: list[Block], searched: Searched, draft: Draft, num_shards: int) 
 
 def cpu_of_workers() -> dict[int, float]:
     """CPU seconds so far of every Ray worker below this process, by its number."""
-    parents, used, workers = dict[int, int](), dict[int, float](), []
-    tick = os.sysconf("SC_CLK_TCK")
-    for folder in Path("/proc").glob("[0-9]*"):
+    tick, used = os.sysconf("SC_CLK_TCK"), dict[int, float]()
+    for pid in workers(b"ray::"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            title = (folder / "cmdline").read_bytes()
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
             continue
-        pid = int(folder.name)
-        parents[pid], used[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / tick
-        if title.startswith(b"ray::"):
-            workers.append(pid)
+        used[pid] = (int(fields[11]) + int(fields[12])) / tick
+    return used
+
+
+def workers(title: bytes) -> list[int]:
+    """Processes below this one whose title begins so; no other Ray of this machine is looked at."""
+    parents, found = dict[int, int](), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if (folder / "cmdline").read_bytes().startswith(title):
+                found.append(int(folder.name))
+        except OSError:
+            continue
 
     def is_ours(pid: int) -> bool:
         while pid > 1 and pid != os.getpid():
             pid = parents.get(pid, 0)
         return pid == os.getpid()
 
-    return {pid: used[pid] for pid in workers if is_ours(pid)}
-
-
-def growth(report: Report) -> None:
-    """Time over rows at fixed recall, and the memory of an actor."""
-    raise AssertionError(report)
-
-
-def _unused(_: Any) -> None: ...
+    return [pid for pid in found if is_ours(pid)]

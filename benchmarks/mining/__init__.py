@@ -1,0 +1,1 @@
+"""What `benchmarks.vectors` and `benchmarks.gpu_vectors` are made of."""

@@ -1,0 +1,101 @@
+"""Time and memory of mining ever more vectors at a recall of 0.99, with the approximate search.
+
+    python -m benchmarks.mining.growth --json FILE [--rows 320292 640584 1281167]
+
+Clustered vectors, 128 wide, K = 20, two shards of one thread, the whole stage on a Ray that is warm: hashing,
+lists, exact answers, search, check. `growth_exponent` is the slope of log seconds over log rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import MIN_ROUNDS, Options, Report, Times
+from benchmarks.mining.sets import clustered
+from benchmarks.mining.through_ray import K, embedded, local_ray, workers
+from rayscan.artifacts import Artifact
+from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.fleet.connect import Fleet
+from rayscan.stages import mine
+from rayscan.stages.context import Context, Sources
+from rayscan.stages.progress import Progress
+from rayscan.storage import Place
+
+SIZES = (320_292, 640_584, 1_281_167)
+"""A quarter, a half and all of ImageNet's train images."""
+
+
+def growth(_asked: Options, report: Report, sizes: Sequence[int] = SIZES) -> dict[str, Times]:
+    """Mine ever more clustered vectors at a recall of 0.99."""
+    took, facts = dict[int, float](), list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory() as folder, local_ray():
+        for number, num_rows in enumerate((min(20_000, *sizes), *sizes)):  # the first warms Ray up
+            root = Place(folder).child(f"{number}-{num_rows}")
+            embed = embedded(root, clustered(num_rows, 128, seed=4))
+            seconds, artifact, peak = _mine_stage(root, embed)
+            shutil.rmtree(root.uri.removeprefix("file://"))
+            if number:
+                took[num_rows] = seconds
+                facts.append({"rows": num_rows, "seconds": seconds, "actor_bytes": peak, **artifact.facts})
+    rows, seconds = np.log(list(took)), np.log(list(took.values()))
+    report.value("growth_exponent", float(np.polyfit(rows, seconds, 1)[0]), goal=("<=", 1.55))
+    report.value("growth_recall", min(f["recall"] for f in facts), goal=(">=", 0.99))
+    report.detail("growth", facts)
+    return {}
+
+
+def _mine_stage(root: Place, embed: Artifact) -> tuple[float, Artifact, int]:
+    """Seconds of the whole stage, its result, and the most memory an actor held."""
+    config = MineConfig(num_neighbors=K, search="approximate", num_shards=2)
+    recipe = Recipe(name="benchmark", mine=config, scan=ScanConfig(num_neighbors=K))
+    sources, done = Sources(data=None), {"embed": embed}
+    context = Context(root, sources, Fleet(FleetConfig(num_workers=2), root), Progress())
+    peak, is_over = [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(1.0):
+            peak[0] = max(peak[0], *(memory_of(pid) for pid in workers(b"ray::ShardActor")), 0)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    began = time.perf_counter()
+    artifact = mine.run(recipe, done, mine.plan(recipe, done, sources), context)
+    seconds = time.perf_counter() - began
+    is_over.set()
+    thread.join()
+    return seconds, artifact, peak[0]
+
+
+def memory_of(pid: int) -> int:
+    """Most memory a process has held so far, in bytes; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def main() -> None:
+    """Measure the sizes asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES, metavar="N")
+    given = parser.parse_args()
+    asked = Options(quick=False, json=given.json, rounds=MIN_ROUNDS)
+    report = Report(asked, "growth")
+    report.finish(growth(asked, report, given.rows))
+
+
+if __name__ == "__main__":
+    main()
