@@ -84,7 +84,8 @@ class ShardActor:
         numbers: NDArray[np.int64],
         threads: int,
         use_gpu: bool,
-        lists: tuple[NDArray[np.float32], str] | None,
+        centers: NDArray[np.float32] | None = None,
+        codes: str = "",
     ) -> None:
         """Load the rows: at the start, and again after every death.
 
@@ -93,14 +94,15 @@ class ShardActor:
             numbers: Rows of this shard.
             threads: Search threads.
             use_gpu: Search on the GPU that Ray has assigned, if the search is exact.
-            lists: Centers and codes of the lists, for approximate search.
+            centers: Of the lists, for approximate search.
+            codes: What the lists hold.
         """
         where = f"rows {numbers[0]}..{numbers[-1]} of {rows.artifact.place.uri}"
         x = rows.take(numbers)
         self._search: ShardSearch | InvertedSearch = (
             ShardSearch(x, threads=threads, use_gpu=use_gpu, where=where)
-            if lists is None
-            else InvertedSearch(x, lists[0], codes=lists[1], threads=threads, where=where)
+            if centers is None
+            else InvertedSearch(x, centers, codes=codes, threads=threads, where=where)
         )
 
     def propose(self, queries: NDArray[np.float32], width: int, probes: int | None) -> Proposal:
@@ -224,8 +226,8 @@ def _search(
     use_gpu = mining.gpus_per_shard > 0
     # Small shares travel with the actor's description; large ones are held: a restart needs them again.
     shares = [share if share.nbytes < INLINE_BYTES else ray.put(share) for share in numbers]
-    lists = None if mining.lists is None else (mining.lists.centers, mining.lists.codes)
-    actors = [start.remote(searched.rows, share, mining.threads, use_gpu, lists) for share in shares]
+    lists = () if mining.lists is None else (ray.put(mining.lists.centers), mining.lists.codes)
+    actors = [start.remote(searched.rows, share, mining.threads, use_gpu, *lists) for share in shares]
     shards = ActorShards(actors, [len(share) for share in numbers])
     if mining.lists is not None:
         shards.margin = np.inf if mining.lists.codes == "sq8" else MARGIN
