@@ -98,7 +98,7 @@ def cifar10(data: Path) -> Set:
     recipe = replace(
         recipe,
         embed=replace(recipe.embed, space="backbone"),
-        scan=replace(recipe.scan, head_optimizer=by_name("digits").scan.head_optimizer),
+        scan=replace(recipe.scan, heldout_fraction=0.2, head_optimizer=by_name("digits").scan.head_optimizer),
         selflabel=by_name("digits").selflabel,
     )
     return Set(recipe, Sources(shard), Sources(shard))
