@@ -32,6 +32,7 @@ check: $(STAMP) ## format, lint, types, import rules, spelling
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 
+unit: PYTEST += --numprocesses=auto --maxprocesses=8 --dist=loadfile
 unit gloo ray nodes browser: $(STAMP) ## one folder of tests
 	@# a folder without tests yet is not a failure; one whose tests are all skipped says why (-ra)
 	if compgen -G 'tests/$@/**/test_*.py' >/dev/null || compgen -G 'tests/$@/test_*.py' >/dev/null; \
