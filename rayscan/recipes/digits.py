@@ -25,9 +25,8 @@ def digits() -> Recipe:
     Measured: docs/results/digits.md (three seeds, k-means beside).
     Deviation: NT-Xent T 0.5 instead of 0.1, Adam instead of SGD: with 1,500 images few negatives are hard and
     few steps are taken. Fifty heads train on cached features with K 50: few of them find the good basin, and
-    the loss on a held-out 40 % tells which; 5 %, 75 images, are too few to tell. Fine-tuning on images reads
-    the ten nearest, which are purer, and self-labelling takes a larger rate than the paper's. Settings were
-    chosen with labels in view.
+    the loss on a held-out 40 % tells which; 5 %, 75 images, are too few to tell. Fine-tuning reads the ten
+    nearest, which are purer; self-labelling takes a larger rate. Settings were chosen with labels in view.
     """
     return Recipe(
         name="digits",
