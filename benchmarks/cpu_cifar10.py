@@ -113,7 +113,7 @@ def rows_of(out: Path) -> dict[str, float]:
     """What is reported of a seed, in percent; minutes of the pretext."""
     scores, eval_split = scores_of(out), scores_of(out)["splits"]["eval"]["methods"]
     return {
-        **{f"kNN, k = {k}": 100 * v for k, v in scores["probes"]["knn"].items()},
+        **{f"kNN, k = {k}": 100 * v for k, v in by_number(scores["probes"]["knn"])},
         "linear probe": 100 * scores["probes"]["linear"],
         "purity@20": 100 * scores["neighbor_purity"]["20"],
         "SCAN ACC": 100 * eval_split["scan"]["acc"],
@@ -122,6 +122,11 @@ def rows_of(out: Path) -> dict[str, float]:
         "k-means NMI": 100 * eval_split["kmeans"]["nmi"],
         "pretext, minutes": times_of(out).get("pretext", 0.0) / 60,
     }
+
+
+def by_number(values: dict[str, float]) -> list[tuple[str, float]]:
+    """Items by rising number."""
+    return sorted(values.items(), key=lambda item: int(item[0]))
 
 
 def table(outs: dict[int, Path], asked: argparse.Namespace) -> str:

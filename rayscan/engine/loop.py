@@ -101,7 +101,9 @@ class Training:
         self.last_saved = time.monotonic()
         self.clock = Clock()
         self.is_half = is_half(settings.precision, settings.device, objective.module)
-        if torch.device(settings.device).type == "cuda" and not comms.is_distributed():
+        is_cuda = torch.device(settings.device).type == "cuda"
+        torch.backends.cudnn.benchmark = is_cuda  # shapes of a training hardly change
+        if is_cuda and not comms.is_distributed():
             objective.compile()  # on CPUs it was measured to cost 36 s and to gain nothing
         self._resume()
 
