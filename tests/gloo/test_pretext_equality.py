@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from rayscan import comms
 from rayscan.engine.optimizer import optimizer_tensors, restore_optimizer
+from rayscan.engine.parts import parts_of
 from rayscan.engine.tensors import pack, unpack
 from rayscan.nets.heads import NormalizedHead, ProjectedNet, ProjectionHead
+from rayscan.objectives.base import Batch
 from rayscan.objectives.byol import BYOL, PredictedNet
 from rayscan.objectives.instdisc import InstDisc
 from rayscan.objectives.moco import MoCo
@@ -55,8 +58,15 @@ def byol() -> PretextObjective:
     return BYOL(PredictedNet(net, NormalizedHead(P, 12, P)).double(), momentum=0.9, total_steps=STEPS)
 
 
+def rotnet_parts() -> PretextObjective:
+    """Without normalisation: workers cut their slices into parts, one worker takes the batch whole."""
+    torch.manual_seed(3)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(108, 16), nn.Tanh())
+    return RotNet(ProjectedNet(flat, nn.Linear(16, 4)).double())
+
+
 BUILDS: dict[str, Callable[[], PretextObjective]] = {
-    f.__name__: f for f in (simclr, moco, instdisc, rotnet, byol)
+    f.__name__: f for f in (simclr, moco, instdisc, rotnet, byol, rotnet_parts)
 }
 
 
@@ -75,6 +85,12 @@ def batch_of(objective: PretextObjective, step: int, edges: list[int], rank: int
     }
 
 
+def backward(objective: PretextObjective, batch: Batch) -> Mapping[str, torch.Tensor]:
+    terms = objective.loss(batch)
+    (terms.total * comms.world_size()).backward()
+    return terms.parts
+
+
 def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | None = None) -> dict[str, Any]:
     """All steps, or those after the half that `half` comes from; states as bytes, for the way between."""
     torch.manual_seed(11)
@@ -86,8 +102,11 @@ def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | Non
         restore_optimizer(optimizer, unpack(half["optimizer"]))
     losses, gradients, saved = [], {}, {}
     for step in range(0 if half is None else STEPS // 2, STEPS):
-        terms = objective.loss(batch_of(objective, step, edges, rank))
-        (terms.total * comms.world_size()).backward()
+        is_cut = name == "rotnet_parts" and comms.is_distributed()
+        *first, last = parts_of(batch_of(objective, step, edges, rank), 2 if is_cut else 1)
+        with comms.gradients_stay(objective.net):
+            shares = [backward(objective, part) for part in first]
+        shares.append(backward(objective, last))
         if step == 0:
             gradients = {k: p.grad.clone().numpy() for k, p in objective.module.named_parameters()}
         optimizer.step()
@@ -100,8 +119,9 @@ def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | Non
                 "optimizer": pack(optimizer_tensors(optimizer)),
                 "notes": objective.notes(),
             }
-        summed = torch.stack([terms.parts[k].double() for k in sorted(terms.parts)])
-        losses.append(dict(zip(sorted(terms.parts), comms.all_reduce(summed).tolist(), strict=True)))
+        names = sorted(shares[0])
+        summed = torch.stack([sum(share[k].double() for share in shares) for k in names])
+        losses.append(dict(zip(names, comms.all_reduce(summed).tolist(), strict=True)))
     state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
     own = {k: v.numpy() for k, v in objective.tensors().items()}
     return {"losses": losses, "gradients": gradients, "state": state, "own": own, "half": saved}
