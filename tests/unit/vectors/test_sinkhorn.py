@@ -121,3 +121,40 @@ def test_refuses_scores_that_are_not_finite() -> None:
     scores = torch.full((4, 2), float("nan"))
     with pytest.raises(DataError, match="not finite"):
         sinkhorn(lambda a, b: scores[a:b], 4, torch.tensor([0.5, 0.5]))
+
+
+def sharp() -> tuple[room.Scores, list[int], torch.Tensor]:
+    """400 x 60 scores of which few count in a row, how often they are asked for, and uneven marginals."""
+    logits = 60 * torch.randn(400, 60, generator=torch.Generator().manual_seed(5))
+    asked: list[int] = []
+
+    def scores(first: int, stop: int) -> torch.Tensor:
+        asked.append(first)
+        return logits[first:stop]
+
+    return scores, asked, torch.arange(60, 120).double() / torch.arange(60, 120).sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropping_small_entries_changes_nothing(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thinned and whole, to the rounding of the dtype; streamed, the thinned one stops asking for scores."""
+    monkeypatch.setattr(room, "BLOCK_BYTES", 8 * 60 * 50)
+    thinned = []
+    thin = room.Matrix.thin
+
+    def spy(matrix: room.Matrix, limit_bytes: int) -> None:
+        thin(matrix, limit_bytes)
+        thinned.append(matrix.thinned is not None)
+
+    monkeypatch.setattr(room.Matrix, "thin", spy)
+    scores, asked, marginals = sharp()
+    settings = {"tolerance": 1e-5, "max_iterations": 3_000, "dtype": dtype}
+    found = sinkhorn(scores, 400, marginals, memory_bytes=80_000, **settings)
+    assert thinned
+    assert thinned[-1]
+    assert len(asked) < found.iterations * 4
+    monkeypatch.setattr(room, "SETTLED", -1.0)
+    whole = sinkhorn(scores, 400, marginals, **settings)
+    atol = 2e-3 if dtype == torch.float32 else 1e-7
+    np.testing.assert_allclose(found.potentials, whole.potentials, atol=atol)
+    assert labels_of(scores, 400, found.potentials).equal(labels_of(scores, 400, whole.potentials))
