@@ -147,9 +147,7 @@ def sinkhorn(
         DataError: a score is not finite.
     """
     wanted = marginals.double()
-    num_columns = len(wanted)
-    width = num_columns * torch.empty((), dtype=dtype).element_size()
-    matrix = Matrix(scores, num_rows, num_columns, dtype, kept=num_rows * width <= memory_bytes)
+    matrix = _whole(scores, num_rows, len(wanted), dtype, memory_bytes)
     total = float(comms.all_reduce(wanted.new_tensor(float(num_rows))))
     potentials = torch.zeros_like(wanted) if start is None else start.to(wanted)
     matrix.absorb(potentials)
@@ -172,6 +170,12 @@ def sinkhorn(
             if is_thin:
                 matrix.thin(memory_bytes)
     return Scaling(potentials + factors, max_iterations, error)
+
+
+def _whole(scores: Scores, num_rows: int, num_columns: int, dtype: torch.dtype, memory_bytes: int) -> Matrix:
+    """This worker's rows, kept where they fit."""
+    width = num_columns * torch.empty((), dtype=dtype).element_size()
+    return Matrix(scores, num_rows, num_columns, dtype, kept=num_rows * width <= memory_bytes)
 
 
 def _column_sums(matrix: Matrix, factors: Tensor) -> Tensor:
