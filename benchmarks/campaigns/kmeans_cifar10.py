@@ -4,9 +4,9 @@
                                                   [--write docs/results/kmeans.md] [--tiny]
 
 Takes index, pretext and embeddings of any finished run with labels over (they are linked, not copied; the
-run itself is left as it is), then does pca, kmeans, assign and evaluate for every row of the table. Minutes on
-two cores for 10,000 images. The command resumes. `--tiny` rehearses with two seeds and few moves; its scores
-mean nothing.
+run itself is left as it is), then does pca, kmeans, assign and evaluate for every row of the table. Minutes
+on two cores for 10,000 images. The command resumes. `--tiny` rehearses with two seeds and few moves; its
+scores mean nothing.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def _page(source: Run, runs: dict[str, Run], *, is_tiny: bool) -> str:
     return f"""# k-means on features of {source.recipe.name}
 
 {head}The rival of arXiv 2008.10312 on the features of one pretext run: {images}.
-Mean +- sample deviation over {seeds} seeds of k-means, in percent. ACC: one cluster per class by the best match on
-train labels, clusters left over by majority, scored on eval; the other columns need no mapping from train.
+Mean +- sample deviation over {seeds} seeds of k-means, in percent. ACC: one cluster per class by the best
+match on train labels, clusters left over by majority, scored on eval; the other columns need no such mapping.
 Linear classifier on the same features: {shown}.
 
 {chr(10).join(lines)}

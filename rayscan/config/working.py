@@ -82,6 +82,9 @@ class MineConfig(Section):
     as it takes."""
     codes: Literal["flat", "sq8"] = later("flat")
     """What lists hold: rows, or 8 bits a value, which takes a quarter of their memory."""
+    max_copies: int | None = later(None)
+    """Exact copies of one picture among the neighbors of an image, itself aside; none sets no limit, so that
+    a collection full of copies gives copies for neighbors."""
     num_shards: int | None = operational(None)
     """Index shards; none takes one per worker. Changes speed, never the result."""
     query_block: int = operational(4096)
@@ -93,6 +96,7 @@ class MineConfig(Section):
             self.num_neighbors >= 5, "mine.num_neighbors", ">= 5 (head selection reads 5)", self.num_neighbors
         )
         require(self.num_shards is None or self.num_shards >= 1, "mine.num_shards", ">= 1", self.num_shards)
+        require(self.max_copies is None or self.max_copies >= 1, "mine.max_copies", ">= 1", self.max_copies)
         require(0 <= self.min_recall <= 1, "mine.min_recall", "0..1", self.min_recall)
         require(self.max_exact_flops >= 0, "mine.max_exact_flops", ">= 0", self.max_exact_flops)
 

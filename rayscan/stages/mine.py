@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -24,26 +24,22 @@ from rayscan.artifacts import Artifact, Draft, FileEntry, Step
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
-from rayscan.fleet.shards import Lists, Mining, mine_blocks
-from rayscan.sections import semantic
+from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.sections import require, semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
 from rayscan.stages.partial import part_array
 from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
-from rayscan.vectors.inverted import num_lists, sample_size, train_lists
 from rayscan.vectors.merge import Block, Searched, blocks
 from rayscan.vectors.parts import EmbeddingRows, spans
-from rayscan.vectors.recall import TOLERANCE, Question, judge, kth_best, look_up, sample
+from rayscan.vectors.recall import TOLERANCE, judge, look_up, questions, sample
 
 NAME = "mine"
 SCHEMA = 1
 
-SPAN_ROWS = 65_536
-"""Rows of one piece of hashing or checking."""
 ROW_GROUP = 131_072
 """Rows of a Parquet row group, whatever the blocks were."""
 COLUMNS = pa.schema([("gid", pa.int64()), ("ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
-LISTS_SEED, PROBES_SEED = 1, 2
-"""Of the samples that make the lists and choose how many are read; other rows judge the result."""
 
 Neighbors: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
 """ids [m, K] and scores [m, K]."""
@@ -98,7 +94,9 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     parts = mine_blocks(work, searched, draft, mining, on_done=tell)
     sampled = sample(rows.train_rows)
     entry, found = _publish(draft, _read(draft, work, parts, k), rows, sampled)
-    recall = _recall(rows, sampled, found, context, recipe.mine.min_recall, is_exact=mining.lists is None)
+    recall = _recall(
+        searched, work, sampled, found, context, recipe.mine.min_recall, is_exact=mining.lists is None
+    )
     unique = len(searched.uniques)
     facts: dict[str, object] = {
         "rows": rows.train_rows,
@@ -124,7 +122,14 @@ def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[S
     representatives, copies = collapse(np.concatenate(digests), recipe.mine.num_neighbors + 1)
     context.fleet.map(verify_copies, copy_pairs(rows, representatives, SPAN_ROWS))
     uniques = np.flatnonzero(representatives == np.arange(len(representatives)))
-    return Searched(rows, uniques, copies), blocks(representatives, recipe.mine.query_block)
+    limit, k = recipe.mine.max_copies, recipe.mine.num_neighbors
+    require(
+        limit is None or len(uniques) > k,
+        "mine.max_copies",
+        f"none, or more than {k} different train images",
+        f"{limit} with {len(uniques)} different images",
+    )
+    return Searched(rows, uniques, copies, limit), blocks(representatives, recipe.mine.query_block)
 
 
 def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: Context) -> Mining:
@@ -134,45 +139,7 @@ def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: 
     mining = Mining(wanted.num_neighbors, num_shards, fleet.threads_per_worker, gpus)
     if not is_approximate(recipe, len(searched.uniques), searched.rows.dim):
         return mining
-    return replace(mining, gpus_per_shard=0.0, lists=_lists_of(recipe, searched, work, context))
-
-
-def is_approximate(recipe: Recipe, num_rows: int, dim: int) -> bool:
-    """Whether lists are searched: asked for, or 2 N^2 D is above the limit."""
-    wanted = recipe.mine
-    too_many = 2.0 * num_rows**2 * dim > wanted.max_exact_flops
-    return wanted.search == "approximate" or (wanted.search == "auto" and too_many)
-
-
-def _lists_of(recipe: Recipe, searched: Searched, work: Sequence[Block], context: Context) -> Lists:
-    """Lists over a sample of the rows, and the exact answers that say how many of them to read."""
-    rows, uniques, k = searched.rows, searched.uniques, recipe.mine.num_neighbors
-    context.progress.start("mine: lists", 2, "steps")
-    numbers = sample(len(uniques), seed=LISTS_SEED, size=sample_size(len(uniques)))
-    (centers,) = context.fleet.map(make_lists, [Picked(rows, uniques[numbers], num_lists(len(uniques)))])
-    context.progress.advance()
-    asked = sample(rows.train_rows, seed=PROBES_SEED)
-    nothing = np.full((len(asked), k), -1, np.int64)
-    questions = [Question(span, asked, nothing) for span in spans(rows, SPAN_ROWS)]
-    kth = kth_best(context.fleet.map(look_up, questions), k)
-    representatives = np.concatenate([block.representatives for block in work])[asked]
-    # A little above what is demanded, because other rows will be asked whether it was enough.
-    recall = 1 - (1 - recipe.mine.min_recall) / 2
-    return Lists(centers, recipe.mine.codes, asked, representatives, kth, recall)
-
-
-@dataclass(frozen=True)
-class Picked:
-    """Rows to make lists of."""
-
-    rows: EmbeddingRows
-    numbers: NDArray[np.int64]
-    count: int
-
-
-def make_lists(picked: Picked) -> NDArray[np.float32]:
-    """Centers of `count` lists."""
-    return train_lists(picked.rows.take(picked.numbers), picked.count)
+    return replace(mining, gpus_per_shard=0.0, lists=lists_of(recipe, searched, work, context))
 
 
 def _read(
@@ -267,7 +234,8 @@ def _lists(values: NDArray[np.int64] | NDArray[np.float32]) -> pa.ListArray:
 
 
 def _recall(
-    rows: EmbeddingRows,
+    searched: Searched,
+    work: Sequence[Block],
     sampled: NDArray[np.int64],
     found: Neighbors,
     context: Context,
@@ -281,8 +249,11 @@ def _recall(
         ArtifactError: below the demanded recall, or stored scores are off.
     """
     ids, scores = found
-    questions = [Question(span, sampled, ids) for span in spans(rows, SPAN_ROWS)]
-    verdict = judge(context.fleet.map(look_up, questions), scores)
+    rows = searched.rows
+    verdict = judge(
+        context.fleet.map(look_up, questions(searched, all_representatives(work), sampled, ids, SPAN_ROWS)),
+        scores,
+    )
     if verdict.recall < min_recall or verdict.max_score_error > TOLERANCE:
         is_honest = not is_exact and verdict.max_score_error <= TOLERANCE
         raise ArtifactError(

@@ -147,6 +147,59 @@ def expand(
     return out_scores, out_ids
 
 
+def limited(
+    scores: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    copies: Copies,
+    rows: NDArray[np.int64],
+    limit: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Put at most `limit` copies of any row back, and leave the row itself out.
+
+    Args:
+        scores: Of the K + 1 best representatives of every row, in the order (-score, id): [m, K + 1].
+        ids: Their row numbers, likewise.
+        copies: Sets of equal rows, with at least `limit` + 1 members where they have as many.
+        rows: The rows whose neighbors these are: [m].
+        limit: Copies of one picture among the neighbors of an image, at least 1.
+
+    Returns:
+        Scores and row numbers of K rows, in the order (-score, id): [m, K] each.
+    """
+    at = np.minimum(np.searchsorted(copies.heads, ids), max(len(copies.heads) - 1, 0))
+    is_plural = copies.heads[at] == ids if len(copies.heads) else np.zeros(ids.shape, bool)
+    sizes = copies.starts[at + 1] - copies.starts[at] if len(copies.heads) else np.ones_like(ids)
+    counts = np.where(is_plural, np.minimum(sizes, limit + 1), 1)
+    keep = ids.shape[1] - 1
+    out_scores, out_ids = np.empty((len(ids), keep), np.float32), np.empty((len(ids), keep), np.int64)
+    for some in _pieces(counts.sum(axis=1)):
+        count = counts[some].ravel()
+        begins = np.where(is_plural[some], copies.starts[at[some]], 0).ravel()
+        found = np.repeat(ids[some].ravel(), count)
+        from_copies = np.repeat(is_plural[some].ravel(), count)
+        found[from_copies] = copies.members[_ragged(begins, count)[from_copies]]
+        query = np.repeat(np.arange(len(counts[some])), counts[some].sum(axis=1))
+        is_self = found == rows[some][query]
+        # Place of each entry within its set, were the row itself not there.
+        earlier = np.concatenate([[0], np.cumsum(is_self)])
+        starts = np.repeat(np.cumsum(count) - count, count)
+        place = np.arange(len(found)) - starts - (earlier[:-1] - earlier[starts])
+        kept = np.flatnonzero(~is_self & (place < limit))
+        score = np.repeat(scores[some].ravel(), count)
+        best = kept[first_per_query(query[kept], score[kept], found[kept], keep)]
+        out_scores[some], out_ids[some] = score[best], found[best]
+    return out_scores, out_ids
+
+
+def places_in_sets(representatives: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many equal rows come before each row: [N] -> int64 [N]."""
+    order = np.argsort(representatives, kind="stable")
+    begins = np.searchsorted(representatives[order], representatives[order])
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order)) - begins
+    return places
+
+
 def without_self(
     scores: NDArray[np.float32], ids: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.vectors.duplicates import Copies, expand, first_per_query, without_self
+from rayscan.vectors.duplicates import Copies, expand, first_per_query, limited, without_self
 from rayscan.vectors.parts import EmbeddingRows
 
 MARGIN = 1e-5
@@ -148,6 +148,8 @@ class Searched:
     """Row number of every searched row, ascending: [U]."""
     copies: Copies
     """Sets of equal rows, for at least K + 1 copies each."""
+    max_copies: int | None = None
+    """Copies of one row among the neighbors of another; no limit if none."""
 
 
 def neighbors_of(
@@ -177,6 +179,10 @@ def neighbors_of_rows(
     """The same for any rows [m] and their representatives [m]."""
     heads, query_of_row = np.unique(representatives, return_inverse=True)
     scores, positions = nearest(searched.rows.take(heads), shards, num_neighbors + 1)
+    if searched.max_copies is not None:
+        found = searched.uniques[positions]
+        limit = min(searched.max_copies, num_neighbors)
+        return limited(scores[query_of_row], found[query_of_row], searched.copies, rows, limit)
     scores, ids = expand(scores, searched.uniques[positions], searched.copies, num_neighbors + 1)
     return without_self(scores[query_of_row], ids[query_of_row], rows)
 

@@ -7,12 +7,14 @@ right when its exact score reaches the K-th best one, so that a tie broken the o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.vectors.parts import Span
+from rayscan.vectors.duplicates import places_in_sets
+from rayscan.vectors.merge import Searched
+from rayscan.vectors.parts import Span, spans
 
 NUM_QUERIES = 1000
 SAMPLE_SEED = 0
@@ -31,6 +33,8 @@ class Question:
     """Sampled rows: [q]."""
     mined: NDArray[np.int64]
     """Their mined neighbors: [q, K]."""
+    left_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rows of the span that count for nobody, because enough equal ones stand before them."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,11 @@ def look_up(question: Question) -> Finding:
         scores = queries @ Span(span.rows, first, stop).read().astype(np.float64).T
         is_self = (question.queries >= first) & (question.queries < stop)
         scores[each[is_self], question.queries[is_self] - first] = -np.inf
+        left_out = question.left_out[(question.left_out >= first) & (question.left_out < stop)] - first
         is_here = (mined >= first) & (mined < stop)
         query, place = np.nonzero(is_here)
         of_mined[query, place] = scores[query, mined[is_here] - first]
+        scores[:, left_out] = -np.inf
         both = np.concatenate([best, scores], axis=1)
         best = np.partition(both, both.shape[1] - k, axis=1)[:, -k:]
     return Finding(best, of_mined)
@@ -101,3 +107,28 @@ def kth_best(findings: Sequence[Finding], k: int) -> NDArray[np.float64]:
     best = np.concatenate([finding.best for finding in findings], axis=1)
     kth: NDArray[np.float64] = np.partition(best, best.shape[1] - k, axis=1)[:, -k]
     return kth
+
+
+def questions(
+    searched: Searched,
+    representatives: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    mined: NDArray[np.int64],
+    span_rows: int,
+) -> list[Question]:
+    """The sample against every span of rows; beyond `max_copies`, equal rows count for nobody.
+
+    Args:
+        searched: The matrix.
+        representatives: Of all its rows: [N].
+        asked: Sampled rows: [q].
+        mined: Their neighbors: [q, K].
+        span_rows: Rows of one piece of work.
+    """
+    beyond = np.empty(0, np.int64)
+    if searched.max_copies is not None:
+        beyond = np.flatnonzero(places_in_sets(representatives) >= searched.max_copies)
+    return [
+        Question(span, asked, mined, beyond[(beyond >= span.first) & (beyond < span.stop)])
+        for span in spans(searched.rows, span_rows)
+    ]

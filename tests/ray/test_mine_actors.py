@@ -31,6 +31,7 @@ from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_inverted import bundles
 
 pytestmark = pytest.mark.ray
@@ -120,6 +121,15 @@ def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path
     want, _ = brute_force(x, K)
     found = np.array(rows[0]["scores"], np.float32)
     assert 0.98 <= (found >= want - 1e-6).mean() <= 1.0
+
+
+def test_few_copies_among_neighbors(tmp_path):
+    x = planted()
+    embed = embedded(Place(str(tmp_path / "in")), x)
+    artifact = run_stage(Place(str(tmp_path / "out")), embed, num_shards=2, query_block=200, max_copies=2)
+    table = artifact.read_table("neighbors.parquet")
+    assert table["ids"].to_pylist() == few_copies(x, K, 2)[1].tolist()
+    assert artifact.facts["recall"] == 1.0
 
 
 def test_what_does_not_fit_or_falls_short_is_refused(tmp_path, monkeypatch):

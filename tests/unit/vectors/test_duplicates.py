@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rayscan.errors import ArtifactError, DataError
 from rayscan.storage import Place
 from rayscan.vectors import duplicates
-from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, expand, verify_copies, without_self
-from rayscan.vectors.merge import nearest
+from rayscan.vectors.duplicates import (
+    collapse,
+    copy_pairs,
+    digest_span,
+    expand,
+    places_in_sets,
+    verify_copies,
+    without_self,
+)
+from rayscan.vectors.merge import nearest, neighbors_of_rows
 from rayscan.vectors.parts import EmbeddingRows, spans
 from tests.unit.vectors.matrices import (
     NO_COPIES,
@@ -90,3 +100,34 @@ def test_a_collection_of_copies_still_gives_k_neighbors(tmp_path, monkeypatch, a
     want_scores, want_ids = brute_force(x, k)
     np.testing.assert_array_equal(ids, want_ids)
     np.testing.assert_array_equal(scores, want_scores)
+
+
+def few_copies(x: np.ndarray, k: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Brute force: walk down every list, and take no more than `limit` equal rows of any kind but oneself."""
+    scores, ids = brute_force(x, len(x) - 1)
+    keep_scores, keep_ids = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
+    for row in range(len(x)):
+        met: dict[bytes, int] = {}
+        taken = []
+        for place, other in enumerate(ids[row]):
+            kind = x[other].tobytes()
+            met[kind] = met.get(kind, 0) + 1
+            if met[kind] <= limit:
+                taken.append(place)
+        keep_scores[row], keep_ids[row] = scores[row][taken[:k]], ids[row][taken[:k]]
+    return keep_scores, keep_ids
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+def test_few_copies_equal_a_walk_down_the_whole_list(tmp_path, limit):
+    x = planted()
+    representatives, searched = collapsed(EmbeddingRows(embedded(Place(str(tmp_path)), x)), 30)
+    shards = LocalShards(x[searched.uniques], 3)
+    got = neighbors_of_rows(np.arange(617), representatives, replace(searched, max_copies=limit), shards, 30)
+    want_scores, want_ids = few_copies(x, 30, limit)
+    np.testing.assert_array_equal(got[1], want_ids)
+    np.testing.assert_array_equal(got[0], want_scores)
+
+
+def test_places_in_sets():
+    assert places_in_sets(np.array([0, 1, 0, 3, 1, 0])).tolist() == [0, 0, 1, 0, 1, 2]
