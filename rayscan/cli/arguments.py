@@ -103,6 +103,10 @@ class IndexArguments:
     """Where the index goes; a later `run` with the same --out takes it over."""
     eval_data: str | None = None
     """Images of the eval split."""
+    on_bad: Literal["skip", "stop"] = "skip"
+    """Images that cannot be decoded go into quarantine, or end the command."""
+    max_bad_fraction: float = 0.001
+    """With skip: end the command when more than this share is bad."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,7 +166,9 @@ def index_command(rest: list[str]) -> None:
     from rayscan.stages.context import Sources
     from rayscan.storage import Place
 
-    recipe = replace(by_name("custom"), num_clusters=2)  # indexing forms none, but a run wants to know
+    custom = by_name("custom")
+    limits = replace(custom.images, on_bad=asked.on_bad, max_bad_fraction=asked.max_bad_fraction)
+    recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
     sources = Sources(absolute(asked.data), absolute(asked.eval_data))
     facts = pipeline.run(recipe, sources, Place(asked.out), river=(index,))["index"].facts
     sys.stdout.write(

@@ -25,6 +25,9 @@ class ImagesConfig(Section):
     color: Literal["exact", "fast"] = later("exact")
     """Color jitter of simclr views: exact is torchvision's, in HSV and clipped after every step; fast is one
     3 x 3 matrix per view, several times as fast, see `data.color_matrix`."""
+    on_bad: Literal["skip", "stop"] = operational("skip")
+    """Images that cannot be decoded: skip puts them into quarantine, where they keep their row and number, up
+    to `max_bad_fraction`; stop ends indexing at any."""
     max_bad_fraction: float = 0.001
     """Stop at indexing when more than this share of the images cannot be decoded."""
     max_pixels: int = 64_000_000

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import Recipe
+from rayscan.config import ImagesConfig, Recipe
 from rayscan.data import addresses
 from rayscan.data.inspection import inspect
 from rayscan.data.listing import Listing, SourceFile, list_sources
@@ -106,7 +106,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         .cast(IMAGE_SCHEMA)
     )
     _check_keys(rows, listings, parts)
-    _check_bad(rows, listings, recipe.images.max_bad_fraction)
+    _check_bad(rows, listings, recipe.images)
     bad = rows.filter(pc.not_equal(rows["status"], "ok"))
     files = {
         IMAGES: draft.write_table(IMAGES, rows),
@@ -253,7 +253,7 @@ def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence
         )
 
 
-def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], max_fraction: float) -> None:
+def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:
     bad = rows.filter(pc.not_equal(rows["status"], "ok"))
     reasons = Counter(bad["status"].to_pylist()).most_common()
     worst = [f"{count:,} {reason}" for reason, count in reasons]
@@ -262,14 +262,15 @@ def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], max_fraction: fl
             raise DataError(
                 f"the {split} split has no usable image", expected="images", got=", ".join(worst) or "none"
             )
-    if len(bad) > max(ALWAYS_TOLERATED, max_fraction * len(rows)):
+    is_strict, most = images.on_bad == "stop", images.max_bad_fraction
+    if len(bad) > (0 if is_strict else max(ALWAYS_TOLERATED, most * len(rows))):
         firsts = [bad["source"][pc.index(bad["status"], reason).as_py()].as_py() for reason, _ in reasons]
         raise DataError(
             "too many images cannot be used",
-            expected=f"at most {max_fraction:.4%} of {len(rows):,}",
+            expected="none" if is_strict else f"at most {most:.4%} of {len(rows):,}",
             got=f"{len(bad):,}: {', '.join(worst)}",
             where="; ".join(f"{reason}: {first}" for (reason, _), first in zip(reasons, firsts, strict=True)),
-            fix="repair or remove them, or allow more with --images.max-bad-fraction",
+            fix="repair or remove them, or allow more with --images.max-bad-fraction and on-bad skip",
         )
 
 

@@ -128,6 +128,7 @@ def paths_of(tree: Any, path: str = "") -> set[str]:
 
 
 OPERATIONAL = {
+    "images.on_bad",
     "images.resident_bytes",
     "images.decode_threads",
     "embed.batch_size",

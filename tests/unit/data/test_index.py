@@ -274,3 +274,17 @@ def test_real_photographs(context_for):
     table = ImageTable.from_artifact(artifact)
     pixels = Reader(table).images([0, 399])
     assert [p.shape[:2] for p in pixels] == [(table.height[g], table.width[g]) for g in (0, 399)]
+
+
+def test_stop_ends_at_the_first_bad_image_and_skip_keeps_every_number(tmp_path, context_for):
+    files = {f"{n}.png": encoded(picture(n)) for n in range(5)}
+    write_files(tmp_path / "data", files)
+    whole = rows(made(context_for(str(tmp_path / "data"), out="whole")))
+    write_files(tmp_path / "data", {"2.png": b"junk"})
+    with pytest.raises(DataError, match="expected: none"):
+        made(context_for(str(tmp_path / "data"), out="stop"), with_limits(on_bad="stop"))
+    artifact = made(context_for(str(tmp_path / "data"), out="skip"), with_limits(on_bad="skip"))
+    skipped = rows(artifact)
+    assert [(r["gid"], r["key"]) for r in skipped] == [(r["gid"], r["key"]) for r in whole]
+    assert [r["status"] for r in skipped] == ["ok", "ok", "format", "ok", "ok"]
+    assert ImageTable.from_artifact(artifact).gids("train").tolist() == [0, 1, 3, 4]
