@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs as pafs
 
+from rayscan.data.patience import impatient
 from rayscan.errors import DataError
 from rayscan.storage import resolve
 
@@ -78,7 +79,8 @@ def read(uri: str) -> bytes:
 
 @lru_cache(maxsize=32)
 def _bucket(uri: str, _process: int) -> tuple[pafs.FileSystem, str]:
-    return resolve(uri)  # per process: clients do not survive a fork
+    filesystem, root = resolve(uri)  # per process: clients do not survive a fork
+    return impatient(filesystem), root
 
 
 def absolute(uri: str) -> str:

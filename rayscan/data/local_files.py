@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from rayscan.data.addresses import local_path
 from rayscan.errors import DataError
@@ -16,15 +16,15 @@ MAX_OPEN = 128
 class LocalFile:
     """A descriptor that closes itself when the last thread that reads from it lets go."""
 
-    def __init__(self, path: str, number: int) -> None:
-        """Open.
+    def __init__(self, descriptor: int, number: int) -> None:
+        """Take over an open file.
 
         Args:
-            path: Of the file.
+            descriptor: Of the file.
             number: Which opening this is, counted over all files.
         """
         self.number = number
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.descriptor = descriptor
 
     def rest(self, data: bytes, offset: int, length: int) -> bytes:
         """What a short read left, if the file goes on."""
@@ -36,22 +36,25 @@ class LocalFile:
 
     def __del__(self) -> None:
         """Close."""
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        os.close(self.descriptor)
 
 
 class LocalFiles:
     """The files opened last; the oldest are closed."""
 
-    def __init__(self, uris: Sequence[str]) -> None:
-        """Nothing is opened yet."""
-        self._uris = uris
+    def __init__(self, opener: Callable[[int], int | None]) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            opener: Descriptor of a shard by its number; None if it cannot be had as a file.
+        """
+        self._opener = opener
         self._lock = threading.Lock()
         self._open: OrderedDict[int, LocalFile] = OrderedDict()
         self._opened = 0
 
-    def get(self, shard: int) -> LocalFile:
-        """The open file of a shard.
+    def get(self, shard: int) -> LocalFile | None:
+        """The open file of a shard; None if it cannot be had as a file.
 
         Raises:
             DataError: it cannot be opened.
@@ -62,16 +65,26 @@ class LocalFiles:
                 return known
             self._opened += 1
             number = self._opened
-        path = local_path(self._uris[shard])
-        try:
-            opened = LocalFile(str(path), number)
-        except OSError as error:
-            raise unreadable(self._uris[shard], 0, error) from error
+        if (descriptor := self._opener(shard)) is None:
+            return None
+        opened = LocalFile(descriptor, number)
         with self._lock:
             self._open[shard] = opened
             if len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
         return opened
+
+
+def open_local(uri: str) -> int:
+    """A descriptor of a local file.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    try:
+        return os.open(str(local_path(uri)), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(uri, 0, error) from error
 
 
 def unreadable(uri: str, at: int, error: object) -> DataError:

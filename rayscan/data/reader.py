@@ -12,15 +12,17 @@ import os
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rayscan.data.addresses import is_remote
 from rayscan.data.decode import Pixels, decode
 from rayscan.data.keyed import Integers
 from rayscan.data.local_files import LocalFiles, unreadable
+from rayscan.data.node_cache import NodeCache
 from rayscan.data.remote import RemoteFiles
+from rayscan.data.shard_opening import ShardOpener
 from rayscan.data.spans import Spans, plan_spans
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
@@ -36,24 +38,34 @@ REMOTE_SPAN = 8 << 20
 class Reader:
     """Images of an index by gid. Many threads may use it; it travels to processes without its open files."""
 
-    def __init__(self, table: ImageTable) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, table: ImageTable, cache: NodeCache | None = None) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            table: Where the images lie.
+            cache: Holds remote shards on this node; without it they are read by range.
+        """
         self.table = table
-        self._is_remote = np.array([is_remote(uri) for uri in table.shard_uris], bool)
+        self._opener = ShardOpener(table, cache)
         self._start()
 
     def _start(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._local = LocalFiles(self.table.shard_uris)
+        self._local = LocalFiles(self._opener.open)
         self._remote = RemoteFiles(self.table.shard_uris)
         self._pools: dict[int, ThreadPoolExecutor] = {}
         self._checked_at = np.zeros(len(self.table), np.int32)
         """Opening of its shard under which each image was found to be what was indexed."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travel as the index alone."""
-        return (Reader, (self.table,))
+        """Travel as the index and the place of the cache."""
+        cache = self._opener.cache
+        return (_again, (self.table, cache and (str(cache.folder), cache.max_bytes)))
+
+    def expect(self, gids: npt.ArrayLike) -> None:
+        """Images that will be asked for soon: shards that are not here are fetched in the background."""
+        self._opener.expect(dict.fromkeys(self.table.shard[self._known(gids)].tolist()))
 
     def read(self, gids: npt.ArrayLike) -> list[bytes]:
         """The stored files of images.
@@ -70,12 +82,9 @@ class Reader:
         asked = self._known(gids)
         self._wake()
         results: list[bytes] = [b""] * len(asked)
-        is_remote = self._is_remote[self.table.shard[asked]] if self._is_remote.any() else None
-        if is_remote is None or not is_remote.any():
-            self._read_local(asked, np.arange(len(asked)), results)
-        else:
-            self._read_local(asked, np.flatnonzero(~is_remote), results)
-            self._read_remote(asked, np.flatnonzero(is_remote), results)
+        rest = self._read_files(asked, np.arange(len(asked)), results)
+        if len(rest):
+            self._read_ranges(asked, rest, results)
         return results
 
     def images(self, gids: npt.ArrayLike, threads: int = 1) -> list[Pixels]:
@@ -131,15 +140,18 @@ class Reader:
             self.table.shard[asked], self.table.offset[asked], self.table.length[asked], gaps, longest
         )
 
-    def _read_local(self, asked: Integers, rows: Integers, results: list[bytes]) -> None:
-        """Read some rows of a request; shard after shard, so that few files are open at a time."""
+    def _read_files(self, asked: Integers, rows: Integers, results: list[bytes]) -> Integers:
+        """Read rows of a request from files, shard after shard; returns those that lie in no file here."""
+        left = []
         spans = self._spans(asked[rows], LOCAL_GAP, LOCAL_SPAN)
         starts = np.flatnonzero(np.diff(spans.shard, prepend=-1)).tolist()
         order = rows[spans.order]
         for begin, end in zip(starts, [*starts[1:], len(spans.shard)], strict=False):
             shard = int(spans.shard[begin])
-            opened = self._local.get(shard)
             bounds = spans.bounds[begin : end + 1].tolist()
+            if (opened := self._local.get(shard)) is None:
+                left.append(order[bounds[0] : bounds[-1]])
+                continue
             descriptor, pread = opened.descriptor, os.pread
             firsts, lengths = spans.first[begin:end].tolist(), (spans.stop - spans.first)[begin:end].tolist()
             at = 0
@@ -155,8 +167,9 @@ class Reader:
             except OSError as error:
                 raise unreadable(self.table.shard_uris[shard], at, error) from error
             self._check(asked, order[bounds[0] : bounds[-1]], results, opened.number)
+        return np.concatenate(left) if left else np.zeros(0, np.int64)
 
-    def _read_remote(self, asked: Integers, rows: Integers, results: list[bytes]) -> None:
+    def _read_ranges(self, asked: Integers, rows: Integers, results: list[bytes]) -> None:
         spans = self._spans(asked[rows], REMOTE_GAP, REMOTE_SPAN)
         order = rows[spans.order]
         ranges = list(zip(spans.shard.tolist(), spans.first.tolist(), spans.stop.tolist(), strict=True))
@@ -211,3 +224,7 @@ class Reader:
             where=f"gid {gid}, {row.shard_uris[row.shard[gid]]} at byte {row.offset[gid]:,}",
             fix="put the original file back, or index again with a new --out",
         )
+
+
+def _again(table: ImageTable, cache: tuple[str, int] | None) -> Reader:
+    return Reader(table, None if cache is None else NodeCache(Path(cache[0]), cache[1]))

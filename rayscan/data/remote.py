@@ -1,60 +1,17 @@
-"""Remote shards: read by range, again after a failure, up to a deadline."""
+"""Remote shards read by range, again after a failure, up to a deadline."""
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from rayscan.data.addresses import locate
 from rayscan.data.local_files import unreadable
+from rayscan.data.patience import PATIENCE, Patience, insist
 
-T = TypeVar("T")
 MAX_OPEN = 128
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a store that does not answer is asked again."""
-
-    deadline_s: float = 300.0
-    """Give up so long after the first try."""
-    first_wait_s: float = 0.1
-    """Wait after the first failure; it doubles each time."""
-    longest_wait_s: float = 15.0
-    """At most so long between two tries."""
-
-
-PATIENCE = Patience()
-GONE = (FileNotFoundError, PermissionError)
-"""What another try does not change."""
-
-
-def insist(ask: Callable[[], T], patience: Patience = PATIENCE) -> T:
-    """Ask a store until it answers.
-
-    Waits are drawn between half and all of what they have doubled to, so that many workers do not come back
-    at once; nothing but speed depends on the draw.
-
-    Raises:
-        OSError: of the last try: the deadline is over, or the file is not there or not ours to read.
-    """
-    began, wait = time.monotonic(), patience.first_wait_s
-    while True:
-        try:
-            return ask()
-        except GONE:
-            raise
-        except OSError:
-            pause = wait * random.uniform(0.5, 1.0)
-            if time.monotonic() + pause - began > patience.deadline_s:
-                raise
-            time.sleep(pause)
-            wait = min(2 * wait, patience.longest_wait_s)
 
 
 class RemoteFiles:

@@ -59,6 +59,10 @@ class ImageTable:
     """Whether it belongs to the eval split [N]."""
     shard_uris: tuple[str, ...]
     """Addresses of the shards, or of the images where each is a file."""
+    shard_bytes: tuple[int, ...] = ()
+    """Their sizes; empty if not known."""
+    shard_sha256: tuple[str, ...] = ()
+    """Their hashes; empty if not known, and an empty text for an image that is a file."""
 
     @classmethod
     def from_artifact(cls, index: Artifact) -> Self:
@@ -73,11 +77,14 @@ class ImageTable:
         plain = {
             name: rows[name].to_numpy() for name in ("shard", "offset", "length", "crc32", "width", "height")
         }
+        shards = index.read_table(SHARDS, columns=["uri", "bytes", "sha256"])
         return cls(
             **plain,
             is_ok=_equals(rows["status"], "ok"),
             is_eval=_equals(rows["split"], "eval"),
-            shard_uris=tuple(index.read_table(SHARDS, columns=["uri"])["uri"].to_pylist()),
+            shard_uris=tuple(shards["uri"].to_pylist()),
+            shard_bytes=tuple(shards["bytes"].to_pylist()),
+            shard_sha256=tuple(shards["sha256"].to_pylist()),
         )
 
     def gids(self, split: Split | None = None) -> npt.NDArray[np.int64]:

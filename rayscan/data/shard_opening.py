@@ -1,0 +1,53 @@
+"""Where a shard is opened: a local file, a copy in the node's cache, or nowhere: then it is read by range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from rayscan.data.addresses import is_remote
+from rayscan.data.local_files import open_local
+from rayscan.data.node_cache import NodeCache, Shard
+from rayscan.data.table import ImageTable
+
+
+class ShardOpener:
+    """Opens the shards of an index by number."""
+
+    def __init__(self, table: ImageTable, cache: NodeCache | None) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            table: The index.
+            cache: Holds remote shards on this node; without it none is opened.
+        """
+        self.table = table
+        self.cache = cache if table.shard_sha256 else None
+        self.is_remote = np.array([is_remote(uri) for uri in table.shard_uris], bool)
+        sizes = np.array(table.shard_bytes, np.int64) if table.shard_bytes else np.zeros(len(self.is_remote))
+        self.is_roomy = self.cache is not None and sizes[self.is_remote].sum() <= self.cache.max_bytes
+        """Whether all remote shards fit into the cache together."""
+
+    def open(self, shard: int) -> int | None:
+        """A descriptor. A remote shard is fetched if all of them fit, else only taken if it is here already.
+
+        Raises:
+            DataError: it cannot be opened, or is not what was indexed.
+        """
+        if not self.is_remote[shard]:
+            return open_local(self.table.shard_uris[shard])
+        if self.cache is None or not self.table.shard_sha256[shard]:
+            return None
+        known = self._known(shard)
+        return self.cache.fetch(known) if self.is_roomy else self.cache.open(known)
+
+    def expect(self, shards: Iterable[int]) -> None:
+        """Have remote shards fetched in the background, in this order."""
+        if self.cache is not None:
+            wanted = [n for n in shards if self.is_remote[n] and self.table.shard_sha256[n]]
+            self.cache.prefetch(self._known(number) for number in wanted)
+
+    def _known(self, shard: int) -> Shard:
+        table = self.table
+        return Shard(table.shard_uris[shard], table.shard_bytes[shard], table.shard_sha256[shard])
