@@ -32,6 +32,12 @@ class ImagesConfig(Section):
     """Stop at indexing when more than this share of the images cannot be decoded."""
     max_pixels: int = 64_000_000
     """Images that declare more pixels than this are quarantined undecoded."""
+    shard_window: int | None = later(None)
+    """Pretext: mix so many shards at a time instead of all images; for remote sets larger than the cache."""
+    cache_bytes: int = operational(50_000_000_000)
+    """Remote shards kept on each node's disk, in bytes; 0 reads by range every time."""
+    cache_dir: str | None = operational(None)
+    """Where they are kept; none takes a folder of this user in the system's temporary directory."""
     resident_bytes: int = operational(4_000_000_000)
     """Keep decoded canvases in memory when they fit in this many bytes per worker."""
     decode_threads: int = operational(2)

@@ -26,6 +26,7 @@ from rayscan.config import ImagesConfig, ViewKind
 from rayscan.data.decode import resize_canvas
 from rayscan.data.keyed import Draw, Integers
 from rayscan.data.reader import Reader
+from rayscan.data.shard_opening import cache_for
 from rayscan.data.table import ImageTable
 from rayscan.data.views import fast_colors, is_colored_fast, make_views, view_boxes, view_flips
 
@@ -53,7 +54,7 @@ class ViewLoader:
         """
         self._table, self._images, self._seed = table, images, seed
         self._device = torch.device(device)
-        self._reader = Reader(table)
+        self._reader = Reader(table, cache_for(table, images))
         self._pool = ThreadPoolExecutor(images.decode_threads, thread_name_prefix="cut")
         self._lock = threading.Lock()
         self._resident: Tensor | None = None
@@ -126,6 +127,10 @@ class ViewLoader:
         ):  # NumPy asks for huge pages: page faults would cost more than the views
             return torch.from_numpy(np.empty(shape, np.float32))
         return torch.empty(shape, device=self._device)
+
+    def expect(self, gids: Integers) -> None:
+        """Images whose shards come soon: remote ones are fetched in the background."""
+        self._reader.expect(gids)
 
     def plain(self, gids: Integers) -> Tensor:
         """The views images are embedded and judged by: float32 [B, 3, S, S], normalized."""

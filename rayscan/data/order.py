@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from rayscan.data.keyed import Integers, permutation
+import numpy as np
+
+from rayscan.data.keyed import Integers, permutation, uniforms
 from rayscan.errors import ConfigError, DataError
 
 
@@ -19,6 +21,12 @@ class Order:
     """At most so many images per step, over all workers."""
     seed: int
     """Seed of the permutations."""
+    shards: Integers | None = None
+    """Shard of each image, int64 [N]; with `window`."""
+    window: int | None = None
+    """Mix so many shards at a time, in an order of shards drawn anew each epoch, instead of all images: for
+    sets that are larger than a node's cache."""
+    _known: dict[int, tuple[Integers, Integers]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that there is something to go over.
@@ -48,9 +56,60 @@ class Order:
         """
         if not 0 <= step < self.num_steps:
             raise IndexError(f"step {step} of an epoch of {self.num_steps}")
-        rows = _epoch_rows(self.seed, epoch, len(self.gids))
+        rows = self._rows(epoch)[0]
         start, stop = (len(rows) * bound // self.num_steps for bound in (step, step + 1))
         return self.gids[rows[start:stop]]
+
+    def coming(self, epoch: int, step: int) -> Integers:
+        """Images of the shards that come soon, one each, if this step is the first to enter a window; int64.
+
+        In the first step of an epoch those of this window and the next, later on those of the next.
+        """
+        rows, starts = self._rows(epoch)
+        first, stop = (len(rows) * bound // self.num_steps for bound in (step, step + 1))
+        entered = np.flatnonzero((starts >= first) & (starts < stop))
+        if self.shards is None or not len(entered):
+            return np.zeros(0, np.int64)
+        bounds = [*starts.tolist(), len(rows)]
+        begin = bounds[entered[0] if step == 0 else entered[0] + 1]
+        end = bounds[min(entered[-1] + 2, len(bounds) - 1)]
+        ahead = rows[begin:end]
+        _, at = np.unique(self.shards[ahead], return_index=True)
+        return self.gids[ahead[np.sort(at)]]
+
+    def _rows(self, epoch: int) -> tuple[Integers, Integers]:
+        """The order of an epoch, and where its windows begin."""
+        if self.shards is None or self.window is None:
+            return _epoch_rows(self.seed, epoch, len(self.gids)), np.zeros(1, np.int64)
+        if epoch not in self._known:
+            while len(self._known) > 1:  # this epoch's and, while batches are prefetched, the next one's
+                self._known.pop(min(self._known))
+            self._known[epoch] = windowed_rows(self.seed, epoch, self.gids, self.shards, self.window)
+        return self._known[epoch]
+
+
+def windowed_rows(
+    seed: int, epoch: int, gids: Integers, shards: Integers, window: int
+) -> tuple[Integers, Integers]:
+    """Positions 0..N-1 in an order that has only `window` shards mixed at a time; and where each mix begins.
+
+    A pure function of its arguments: no number of workers, nodes or cached shards enters.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Pass over the data.
+        gids: Images, int64 [N].
+        shards: Their shards, int64 [N].
+        window: Shards that are mixed.
+    """
+    present, codes = np.unique(shards, return_inverse=True)
+    drawn = np.argsort(uniforms(seed, epoch, present, 0, "shard order", 1)[:, 0], kind="stable")
+    place = np.empty(len(present), np.int64)
+    place[drawn] = np.arange(len(present))
+    windows = place[codes] // window
+    rows = np.lexsort((uniforms(seed, epoch, gids, 0, "window order", 1)[:, 0], windows))
+    rows.flags.writeable = False
+    return rows, np.flatnonzero(np.diff(windows[rows], prepend=-1))
 
 
 def rank_slice(batch: Integers, rank: int, world_size: int) -> Integers:

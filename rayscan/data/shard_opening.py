@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
+from rayscan.config import ImagesConfig
 from rayscan.data.addresses import is_remote
 from rayscan.data.local_files import open_local
 from rayscan.data.node_cache import NodeCache, Shard
 from rayscan.data.table import ImageTable
+from rayscan.errors import DataError
 
 
 class ShardOpener:
@@ -51,3 +56,25 @@ class ShardOpener:
     def _known(self, shard: int) -> Shard:
         table = self.table
         return Shard(table.shard_uris[shard], table.shard_bytes[shard], table.shard_sha256[shard])
+
+
+def cache_for(table: ImageTable, images: ImagesConfig) -> NodeCache | None:
+    """The cache of this node and user, if the settings want one and there is anything remote.
+
+    Raises:
+        DataError: the folder belongs to somebody else, who could put other images there.
+    """
+    if not images.cache_bytes or not any(is_remote(uri) for uri in table.shard_uris):
+        return None
+    default = Path(tempfile.gettempdir()) / f"rayscan-cache-{os.getuid()}"
+    folder = Path(images.cache_dir).expanduser() if images.cache_dir else default
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise DataError(
+            "the cache belongs to another user",
+            expected=f"a folder of user {os.getuid()}",
+            got=f"user {folder.stat().st_uid}",
+            where=str(folder),
+            fix="name another one with --images.cache-dir",
+        )
+    return NodeCache(folder, images.cache_bytes)

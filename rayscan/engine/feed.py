@@ -20,7 +20,15 @@ Make = Callable[[int, Gids], dict[str, Tensor]]
 class OrderedFeed:
     """Slices of the global batches of an `Order`, turned into tensors by `make`."""
 
-    def __init__(self, order: Order, make: Make, *, device: str = "cpu", ahead: bool = True) -> None:
+    def __init__(
+        self,
+        order: Order,
+        make: Make,
+        *,
+        device: str = "cpu",
+        ahead: bool = True,
+        expect: Callable[[Gids], None] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -28,11 +36,13 @@ class OrderedFeed:
             make: (epoch, gids of this worker's slice) -> tensors.
             device: Where the tensors go.
             ahead: Make batches in a background thread while the loop computes.
+            expect: Told of images whose shards come soon, if the order goes through windows of shards.
         """
         self.order = order
         self.make = make
         self.device = device
         self.ahead = ahead
+        self.expect = expect
         self._stream: Prefetcher[tuple[tuple[int, int], Batch]] | None = None
 
     @property
@@ -66,6 +76,8 @@ class OrderedFeed:
 
     def _make(self, epoch: int, step: int) -> Batch:
         gids = self.order.batch(epoch, step)
+        if self.expect is not None and len(coming := self.order.coming(epoch, step)):
+            self.expect(coming)
         world = comms.world_size()
         tensors = self.make(epoch, rank_slice(gids, comms.rank(), world))
         sizes = [len(rank_slice(gids, rank, world)) for rank in range(world)]

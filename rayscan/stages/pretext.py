@@ -14,7 +14,6 @@ from torch import Tensor
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
-from rayscan.data.order import Order
 from rayscan.engine.feed import OrderedFeed
 from rayscan.fleet.train import Worker, train
 from rayscan.objectives.pretexts import build_objective, build_projected_net, extra_tensors
@@ -66,7 +65,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
     gids = job.train_gids()
     parts = settings.accumulate_steps
     check_batch(settings.batch_size // parts, len(gids) // parts, "pretext.batch_size", worker)
-    order = Order(gids, settings.batch_size, recipe.seed)
+    order = job.order(gids, settings.batch_size)
     with_seed(recipe.seed, "pretext")
     net = build_projected_net(settings).to(worker.device)
     net = net.to(memory_format=torch.channels_last)  # measured 1.6x on CPUs, and what tensor cores want
@@ -80,7 +79,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
         views = loader.views(mine, settings.views, epoch, views=objective.views)
         return {"views": views, **extra_tensors(settings, gids, mine, recipe.seed, epoch)}
 
-    feed = OrderedFeed(order, make, device=worker.device)
+    feed = OrderedFeed(order, make, device=worker.device, expect=loader.expect)
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
     loop = replace(loop, accumulate_steps=parts)
     history = job.fit(objective, feed, loop, worker.report)

@@ -13,6 +13,7 @@ import torch
 from rayscan.artifacts import Artifact, Draft, FileEntry
 from rayscan.config import OptimizerConfig, Recipe
 from rayscan.data.loader import ViewLoader
+from rayscan.data.order import Order
 from rayscan.data.table import ImageTable
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.feed import OrderedFeed
@@ -47,6 +48,14 @@ class TrainJob:
         """The images of the run."""
         table = ImageTable.from_artifact(self.inputs["index"])
         return ViewLoader(table, self.recipe.images, self.recipe.seed, device=device)
+
+    def order(self, gids: Gids, batch_size: int) -> Order:
+        """Global batches over images: all mixed, or a window of shards at a time."""
+        window = self.recipe.images.shard_window
+        if window is None:
+            return Order(gids, batch_size, self.recipe.seed)
+        shards = ImageTable.from_artifact(self.inputs["index"]).shard[gids].astype(np.int64)
+        return Order(gids, batch_size, self.recipe.seed, shards, window)
 
     def train_gids(self) -> Gids:
         """Usable images of the train split, sorted."""

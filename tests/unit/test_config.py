@@ -128,6 +128,8 @@ def paths_of(tree: Any, path: str = "") -> set[str]:
 
 
 OPERATIONAL = {
+    "images.cache_bytes",
+    "images.cache_dir",
     "images.on_bad",
     "images.resident_bytes",
     "images.decode_threads",

@@ -58,3 +58,36 @@ def test_refusals() -> None:
     for step in (-1, 11):
         with pytest.raises(IndexError):
             Order(GIDS, 100, 0).batch(0, step)
+
+
+SHARDS = np.arange(len(GIDS)) // 100
+
+
+def windowed(window: int = 3, seed: int = 0) -> Order:
+    return Order(GIDS, 20, seed, SHARDS, window)
+
+
+def test_windows_hold_few_shards_at_a_time_and_every_image_once() -> None:
+    order = windowed()
+    for epoch in (0, 1):
+        rows, starts = order._rows(epoch)
+        assert np.array_equal(np.sort(rows), np.arange(len(GIDS)))
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            assert len(np.unique(SHARDS[rows[start:stop]])) <= 3
+        assert len(starts) == -(-len(np.unique(SHARDS)) // 3)
+        seen = np.concatenate([order.batch(epoch, step) for step in range(order.num_steps)])
+        assert np.array_equal(np.sort(seen), np.sort(GIDS))
+    assert not np.array_equal(order._rows(0)[0], order._rows(1)[0])
+    assert np.array_equal(windowed().batch(1, 3), order.batch(1, 3))
+    assert not np.array_equal(windowed(seed=1).batch(1, 3), order.batch(1, 3))
+
+
+def test_what_is_coming_names_every_shard_before_its_window_begins() -> None:
+    order = windowed()
+    shard_of = dict(zip(GIDS.tolist(), SHARDS.tolist(), strict=True))
+    told: set[int] = set()
+    for step in range(order.num_steps):
+        told |= {shard_of[gid] for gid in order.coming(2, step).tolist()}
+        assert {shard_of[gid] for gid in order.batch(2, step).tolist()} <= told
+    assert len(told) == len(set(SHARDS.tolist()))
+    assert len(Order(GIDS, 20, seed=0).coming(0, 0)) == 0
