@@ -123,6 +123,11 @@ def at_least(key: str, least: int) -> Callable[[Recipe], Value]:
     return lambda recipe: max(least, _get(recipe, key))
 
 
+def at_most(key: str, most: float) -> Callable[[Recipe], Value]:
+    """The user's own setting, or less."""
+    return lambda recipe: min(most, _get(recipe, key))
+
+
 def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]:
     """The user's own setting, or `least` if that is more, times a factor, rounded."""
     return lambda recipe: round(factor * max(least, _get(recipe, key)))
