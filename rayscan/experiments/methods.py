@@ -36,6 +36,6 @@ EXPERIMENT = Experiment(
     ),
     notes=(
         "SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads. The heads "
-        "of PMI learn at 0.003 at most: faster they fall into one cluster where features share a large part."
+        "of PMI learn at 0.003 at most: faster they may fall into one cluster."
     ),
 )
