@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     notes=(
-        "SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads. The heads "
+        "SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads. Heads "
         "of PMI learn at 0.003 at most: faster they may fall into one cluster."
     ),
 )
