@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -32,6 +33,30 @@ def take_seconds() -> float:
     """Seconds this worker's host spent in the functions below since it asked last."""
     seconds, _waited[0] = _waited[0], 0.0
     return seconds
+
+
+def join(
+    backend: str,
+    rank_and_size: tuple[int, int],
+    store: tuple[str, int],
+    timeout_s: float,
+    listening: int | None = None,
+) -> None:
+    """Become a worker of a group.
+
+    Args:
+        backend: gloo or nccl.
+        rank_and_size: Number of this worker, and of workers.
+        store: Host and port of worker 0's store.
+        timeout_s: Seconds after which a worker that waits for another gives up.
+        listening: For worker 0: descriptor of the socket that listens there already.
+    """
+    (rank, size), (host, port) = rank_and_size, store
+    timeout = timedelta(seconds=timeout_s)
+    met = dist.TCPStore(  # type: ignore[attr-defined]
+        host, port, size, rank == 0, timeout, wait_for_workers=False, master_listen_fd=listening
+    )
+    dist.init_process_group(backend, store=met, rank=rank, world_size=size, timeout=timeout)
 
 
 def is_distributed() -> bool:
@@ -66,13 +91,20 @@ def all_gather_rows(row: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def broadcast_object(value: Any) -> Any:
-    """The value worker 0 holds, on every worker. For small plain values, rarely."""
+def broadcast_text(text: str | None) -> str | None:
+    """The text worker 0 holds, on every worker; torch's own way would send, and run, a pickle."""
     if not is_distributed():
-        return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+        return text
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    data = torch.frombuffer(bytearray((text or "").encode()) or bytearray(1), dtype=torch.uint8).to(device)
+    size = torch.tensor([-1 if text is None else len(text.encode())], device=device)
+    dist.broadcast(size, src=0)
+    length = int(size)
+    if length <= 0:
+        return None if length < 0 else ""
+    data = data if rank() == 0 else torch.empty(length, dtype=torch.uint8, device=device)
+    dist.broadcast(data, src=0)
+    return bytes(data.cpu().numpy()).decode()
 
 
 def data_parallel(net: nn.Module) -> nn.Module:

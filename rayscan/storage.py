@@ -7,19 +7,62 @@ a file that exists under its name is whole.
 from __future__ import annotations
 
 import os
+import random
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from rayscan.errors import ArtifactError
+from rayscan.errors import ArtifactError, ConfigError
+
+T = TypeVar("T")
+
+PATIENCE = "RAYSCAN_STORE_PATIENCE_SECONDS"
+"""Environment variable: how long a store may be away before what asks it ends; 120 s if not set."""
+
+REFUSALS = (
+    "ACCESS_DENIED",
+    "NO_SUCH_BUCKET",
+    "INVALID_ACCESS_KEY",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "HTTP status 40",
+)
+"""Marks of an answer that would be the same the next time."""
+
+SECRETS = ("access_key", "secret_key", "session_token", "password", "token", "sas_token", "account_key")
 
 
 def is_local(uri: str) -> bool:
     """Whether `uri` names a path on this machine."""
     return urlsplit(uri).scheme in ("", "file")
+
+
+def refuse_secrets(uri: str) -> None:
+    """Refuse an address that carries credentials: addresses are written to results, logs and job records.
+
+    Raises:
+        ConfigError: naming the place and what was found, not the secret.
+    """
+    parts = urlsplit(uri) if "://" in uri else None
+    if parts is None:
+        return
+    named = [name for name, _ in parse_qsl(parts.query) if name.lower() in SECRETS]
+    if "@" in parts.netloc and parts.scheme in ("s3", "gs", "gcs", "http", "https", "abfs", "abfss"):
+        is_container = parts.scheme.startswith("abfs") and ":" not in parts.netloc.partition("@")[0]
+        named += [] if is_container else ["user:password@"]
+    if named:
+        raise ConfigError(
+            "an address carries credentials",
+            expected="an address alone; addresses are kept in results and logs",
+            got=f"{', '.join(named)} in the address",
+            where=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+            fix="give them to every node by instance role or environment (AWS_ACCESS_KEY_ID and the like)",
+        )
 
 
 def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -74,7 +117,11 @@ class Place:
 
         Args:
             uri: Path or URI. A relative local path is made absolute, so that workers agree on it.
+
+        Raises:
+            ConfigError: it carries credentials.
         """
+        refuse_secrets(uri)
         self.uri = str(Path(uri).expanduser().absolute()) if "://" not in uri else uri
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -94,45 +141,102 @@ class Place:
         return join(self.uri, name)
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a file whole; readers see the old one, none, or the new one."""
-        filesystem, path = resolve(join(self.uri, name))
-        if isinstance(filesystem, pafs.LocalFileSystem):
-            _write_local(Path(path), data)
-            return
-        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(data)
+        """Write a file whole; readers see the old one, none, or the new one.
+
+        Raises:
+            ArtifactError: the disk is full, or the store refused or stayed away too long.
+        """
+
+        def put() -> None:
+            filesystem, path = resolve(join(self.uri, name))
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                _write_local(Path(path), data)
+                return
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+
+        self._patiently(put, name)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file.
 
         Raises:
             FileNotFoundError: it is not there.
+            ArtifactError: the store refused or stayed away too long.
         """
-        filesystem, path = resolve(join(self.uri, name))
-        with filesystem.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
+
+        def get() -> bytes:
+            filesystem, path = resolve(join(self.uri, name))
+            with filesystem.open_input_stream(path, compression=None) as stream:
+                return bytes(stream.read())
+
+        return self._patiently(get, name)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
-        filesystem, path = resolve(join(self.uri, name))
-        info = filesystem.get_file_info(path)
-        return info.size if info.type == pafs.FileType.File else None
+
+        def look() -> int | None:
+            filesystem, path = resolve(join(self.uri, name))
+            info = filesystem.get_file_info(path)
+            return info.size if info.type == pafs.FileType.File else None
+
+        return self._patiently(look, name)
 
     def names(self) -> list[str]:
         """Names of everything directly in here, sorted; empty if the place does not exist."""
-        filesystem, path = resolve(self.uri)
-        selector = pafs.FileSelector(path.rstrip("/"), allow_not_found=True)
-        return sorted(info.base_name for info in filesystem.get_file_info(selector))
+
+        def look() -> list[str]:
+            filesystem, path = resolve(self.uri)
+            selector = pafs.FileSelector(path.rstrip("/"), allow_not_found=True)
+            return sorted(info.base_name for info in filesystem.get_file_info(selector))
+
+        return self._patiently(look, "")
 
     def delete(self, name: str) -> None:
         """Remove a file or a directory tree in here; nothing happens if it is not there."""
-        filesystem, path = resolve(join(self.uri, name))
-        kind = filesystem.get_file_info(path).type
-        if kind == pafs.FileType.File:
-            filesystem.delete_file(path)
-        elif kind == pafs.FileType.Directory:
-            filesystem.delete_dir(path)
+
+        def remove() -> None:
+            filesystem, path = resolve(join(self.uri, name))
+            kind = filesystem.get_file_info(path).type
+            if kind == pafs.FileType.File:
+                filesystem.delete_file(path)
+            elif kind == pafs.FileType.Directory:
+                filesystem.delete_dir(path)
+
+        self._patiently(remove, name)
+
+    def _patiently(self, ask: Callable[[], T], name: str) -> T:
+        """Ask; a store that is away is asked again, after longer and longer waits, until patience ends.
+
+        A local disk is asked once: what it refuses it would refuse again.
+        """
+        patience = 0.0 if is_local(self.uri) else float(os.environ.get(PATIENCE, "120"))
+        deadline, wait = time.monotonic() + patience, 0.5
+        while True:
+            try:
+                return ask()
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except (OSError, ArtifactError) as error:
+                if isinstance(error, ArtifactError) and not isinstance(error.__cause__, OSError):
+                    raise
+                is_final = any(mark in str(error) for mark in REFUSALS)
+                if is_final or time.monotonic() + wait > deadline:
+                    raise self._unwilling(name, error, patience) from error
+            time.sleep(wait * random.uniform(0.5, 1.0))  # not all workers at once
+            wait = min(2 * wait, 15.0)
+
+    def _unwilling(self, name: str, error: Exception, patience: float) -> ArtifactError:
+        return ArtifactError(
+            "storage did not do what was asked",
+            expected=f"an answer within {patience:g} s"
+            if patience
+            else "a disk with room, and the right to it",
+            got=error,
+            where=join(self.uri, name) if name else self.uri,
+            fix="look at the storage; the same command goes on from what is whole",
+        )
 
 
 def _write_local(path: Path, data: bytes | memoryview) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rayscan import comms
 from rayscan.config import OptimizerConfig
+from rayscan.engine import notice
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.clock import Clock
 from rayscan.engine.optimizer import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
@@ -112,6 +113,7 @@ class Training:
 
         Raises:
             DataError: the loss is not finite; the weights of before that step are in the last checkpoint.
+            MovedError: a machine is about to be taken away; the state of this step is on storage.
         """
         per_epoch = self.feed.num_steps
         total = per_epoch * self.settings.epochs
@@ -128,7 +130,7 @@ class Training:
                 self._log(terms, per_epoch, total)
                 if self.step % per_epoch == 0:
                     self._end_epoch(epoch, is_last=self.step == total)
-                self._save_if_due()
+                self._save_if_due(is_over=self.step == total or self.has_stopped)
         finally:
             self.feed.close()
         self.checkpoints.close()
@@ -180,21 +182,31 @@ class Training:
         self.history.add(self.step / per_epoch, self.step, facts)
         timings = self.clock.take()
         self.history.add_timings(self.step / per_epoch, self.step, timings)
-        self.report({"step": self.step, "total": total, **facts, **timings})
+        trouble = {"alert": self.checkpoints.trouble} if self.checkpoints.trouble else {}
+        self.report({"step": self.step, "total": total, **facts, **timings, **trouble})
 
     def _end_epoch(self, epoch: int, *, is_last: bool) -> None:
         end = self.objective.end_epoch(epoch, is_last=is_last)
         self.has_stopped = end.should_stop
         self.history.add(epoch + 1.0, self.step, end.metrics)
 
-    def _save_if_due(self) -> None:
-        if comms.rank() or time.monotonic() - self.last_saved < self.settings.checkpoint_every_seconds:
+    def _save_if_due(self, *, is_over: bool) -> None:
+        if comms.rank():
             return
-        with self.clock.part("checkpoint"):
+        if not is_over and notice.is_given():
             self._save()
-        self.last_saved = time.monotonic()
+            self.checkpoints.wait()
+            raise notice.MovedError(f"moved at step {self.step}")
+        waited = time.monotonic() - self.last_saved
+        if waited >= self.settings.checkpoint_every_seconds and not self.checkpoints.is_busy:
+            self._save()
 
     def _save(self) -> None:
+        self.last_saved = time.monotonic()
+        with self.clock.part("checkpoint"):
+            self._save_now()
+
+    def _save_now(self) -> None:
         tensors = {
             **{f"net.{k}": v for k, v in self.objective.module.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.tensors().items()},
@@ -210,15 +222,17 @@ class Training:
 
     def _resume(self) -> None:
         """All workers take up the checkpoint worker 0 finds newest."""
-        found = self.checkpoints.newest(self.settings.device)
-        newest = comms.broadcast_object(None if found is None else found.step)
+        found = self.checkpoints.newest(self.settings.device) if comms.rank() == 0 else None
+        newest = comms.broadcast_text(None if found is None else found.name)
         if newest is None:
             return
-        if found is None or found.step != newest:
+        if comms.rank():
+            found = self.checkpoints.load(newest, self.settings.device)
+        if found is None:
             raise DataError(
-                "workers see different checkpoints",
-                expected=f"step {newest}, as worker 0 sees",
-                got="none" if found is None else f"step {found.step}",
+                "a worker does not see the checkpoint that worker 0 takes up",
+                expected=newest,
+                got="no whole checkpoint of that name",
                 where=f"worker {comms.rank()}, {self.checkpoints.place.uri}",
                 fix="put --out on storage that every node reaches",
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 LOOK_SECONDS = 1.0
 
@@ -17,6 +18,7 @@ class _Board:  # the decorator makes it an actor class
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
         self.starts = 0
+        self.state = ""
 
     def pin(self, facts: Mapping[str, Any]) -> None:
         self.facts = dict(facts)
@@ -24,6 +26,9 @@ class _Board:  # the decorator makes it an actor class
     def count_start(self) -> int:
         self.starts += 1
         return self.starts
+
+    def pin_state(self, state: str) -> None:
+        self.state = state
 
     def look(self) -> tuple[dict[str, Any], int]:
         return self.facts, self.starts
@@ -34,7 +39,9 @@ class Board:
 
     def __init__(self, on_facts: Callable[[Mapping[str, Any]], None]) -> None:
         """Hang up a board; `on_facts` is told what is new, with the number of restarts."""
-        self.handle: ActorHandle[Any] = _Board.remote()  # type: ignore[attr-defined]
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = _Board.options(scheduling_strategy=here)  # type: ignore[attr-defined]
+        self.handle: ActorHandle[Any] = options.remote()
         self._on_facts = on_facts
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="board")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError, RayscanError
+from rayscan.fleet import private
 from rayscan.storage import Place, is_local
 
 T = TypeVar("T")
@@ -192,7 +193,7 @@ def unwrapped(error: Exception, what: str) -> RayscanError:
     while inner is not None:
         if isinstance(inner, RayscanError):
             return inner
-        inner = getattr(inner, "cause", None) or inner.__cause__
+        inner = getattr(inner, "controller_failure", None) or getattr(inner, "cause", None) or inner.__cause__
     return FleetError(
         f"{what} failed on the fleet",
         got=f"{type(error).__name__}: {str(error).strip()[-2000:]}",
@@ -203,6 +204,7 @@ def unwrapped(error: Exception, what: str) -> RayscanError:
 def _connect(config: FleetConfig) -> Offer:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "60")
     import ray
@@ -218,7 +220,7 @@ def _connect(config: FleetConfig) -> Offer:
             return _offer(is_own=False)
         wanted = (config.num_workers or DEFAULT_CPU_WORKERS) * config.cpus_per_worker
         cpus = max(os.cpu_count() or 1, int(wanted + 0.999))
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        private.start(num_cpus=cpus, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise FleetError(
             "cannot start or join Ray",

@@ -13,11 +13,18 @@ from typing import Any
 
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2._internal.execution.context import get_train_context
 
+from rayscan.engine import notice
 from rayscan.fleet.board import Board
 from rayscan.fleet.connect import Fleet, unwrapped
+from rayscan.fleet.patience import Patience
+from rayscan.fleet.rendezvous import BoundTorchConfig
 from rayscan.storage import resolve
+
+RESIZE_SECONDS = 30.0
+"""How often a group that has shrunk looks for machines to grow again."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,9 @@ def train(
         What worker 0 returned.
 
     Raises:
-        RayscanError: what a worker raised, after `fleet.max_failures` restarts.
+        RayscanError: what a worker raised.
+        FleetError: workers died `fleet.max_failures` times in a row without progress, or no machine came
+            within `fleet.pending_seconds`.
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
@@ -63,14 +72,17 @@ def train(
     trainer = TorchTrainer(
         _worker,
         train_loop_config=handed,
-        torch_config=TorchConfig(backend="nccl" if fleet.gpus_per_worker else "gloo"),
+        torch_config=BoundTorchConfig(
+            backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
+        ),
         scaling_config=scaling,
         run_config=RunConfig(
             # a new name each time: Ray never resumes it, so a torn record of its own cannot stop us
             name=f"{name}-{secrets.token_hex(4)}",
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=fleet.config.max_failures),
+            failure_config=FailureConfig(max_failures=-1),  # patience counts, and knows what to count
+            callbacks=[_patience(fleet, scaling, board)],
         ),
     )
     try:
@@ -86,13 +98,20 @@ def train(
 
 
 def _scaling(fleet: Fleet) -> ScalingConfig:
-    gpus = fleet.gpus_per_worker
+    gpus, most = fleet.gpus_per_worker, fleet.num_workers
+    least = fleet.config.min_workers
     return ScalingConfig(
-        num_workers=fleet.num_workers,
+        num_workers=most if least is None or least >= most else (least, most),
+        elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         use_gpu=bool(gpus),
         resources_per_worker={"CPU": fleet.config.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
         placement_strategy="PACK" if gpus else "SPREAD",
     )
+
+
+def _patience(fleet: Fleet, scaling: ScalingConfig, board: Board) -> Patience:
+    wanted = f"{scaling.min_workers} x {scaling.resources_per_worker}"
+    return Patience(fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
 
 
 def _worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +124,9 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
     rank = context.get_world_rank()
     if rank == 0:
         board.count_start.remote()
+    # Ray's own question is a barrier of all workers; worker 0 alone may look at what it was told
+    told = get_train_context().preemption_context
+    notice.listen_to(lambda: told.preemption_info is not None)
 
     def report(facts: Mapping[str, Any]) -> None:
         if rank == 0:

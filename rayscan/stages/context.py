@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet.connect import Fleet
 from rayscan.stages.progress import Progress
-from rayscan.storage import Place
+from rayscan.storage import Place, refuse_secrets
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,16 @@ class Sources:
     """Eval split."""
     labels: str | None = None
     """Labels file; read by the labels stage alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse addresses that carry credentials: they are written to `run.json`.
+
+        Raises:
+            ConfigError: naming what was found, not the secret.
+        """
+        for uri in (self.data, self.eval_data, self.labels):
+            for one in (uri or "").split(","):
+                refuse_secrets(one)
 
 
 @dataclass(frozen=True)

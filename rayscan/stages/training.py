@@ -27,7 +27,7 @@ from rayscan.storage import Place
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
 
-SHOWN = ("loss", "confident_fraction", "images_per_second")
+SHOWN = ("loss", "confident_fraction", "images_per_second", "alert")
 HALF_FROM_PX = 32
 """On a CPU: below this, converting to bf16 costs what the convolutions gain."""
 METRICS = pa.schema(
@@ -69,7 +69,8 @@ class TrainJob:
         report: Callable[[Mapping[str, Any]], None],
     ) -> History:
         """Train, from the newest checkpoint if there is one."""
-        checkpoints = Checkpoints(self.work, self.draft.step.fingerprint)
+        patience = self.recipe.fleet.checkpoint_patience_seconds
+        checkpoints = Checkpoints(self.work, self.draft.step.fingerprint, patience_seconds=patience)
         return Training(objective, feed, loop, checkpoints, report).run()
 
     def write(self, model: str, module: torch.nn.Module, history: History) -> dict[str, FileEntry]:

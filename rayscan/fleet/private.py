@@ -1,0 +1,122 @@
+"""A Ray of our own on this machine that nobody else can reach.
+
+Left alone, Ray 2.60 listens on every interface, writes its token readable for all, and keeps sockets and logs
+in a directory anybody may write to. Whoever reaches one of them runs code as the user of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+LONGEST_ROOT = 30
+"""Ray puts sockets about 60 characters below it, and the system allows 104."""
+
+
+def start(**settings: Any) -> None:
+    """`ray.init` of a new local Ray: on loopback, with a token, in a directory of this user alone.
+
+    Args:
+        settings: More arguments of `ray.init`.
+    """
+    import ray
+
+    demand_token()
+    with _on_loopback():
+        ray.init(address="local", _node_ip_address=LOOPBACK, _temp_dir=str(private_root()), **settings)
+
+
+def demand_token() -> None:
+    """Turn Ray's token authentication on for whatever this process starts.
+
+    Also when the environment says otherwise: that may speak of a cluster that is joined, not of this one.
+    """
+    from ray._private.authentication.authentication_token_setup import _enable_token_auth
+
+    guard_token()
+    _enable_token_auth()
+
+
+def guard_token() -> None:
+    """Make the token before Ray does, or take back the rights others have on it.
+
+    Ray reads RAY_AUTH_TOKEN, else the file RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    if not path.exists():
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another run was first: its token is as good
+            os.link(partial, path)
+        partial.unlink()
+    if path.stat().st_uid == os.getuid() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)
+
+
+def private_root() -> Path:
+    """Where Ray keeps sockets and logs: a directory that only this user can enter."""
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) > LONGEST_ROOT:
+        base = Path("/tmp")
+    path = base / f"rayscan-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if is_ours and not stat.S_IMODE(found.st_mode) & 0o077:
+        return path
+    return Path(tempfile.mkdtemp(prefix="rayscan-", dir=base))  # somebody took the name, or opened it
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray replaces a loopback address by an outward one, except where it allows one machine only."""
+    import ray._private.ray_constants as constants
+
+    name = constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, told = constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    constants.ENABLE_RAY_CLUSTER = False
+    os.environ[name] = "0"  # for the processes Ray starts
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
+        if told is not None:
+            os.environ[name] = told
+
+
+def is_private(address: str) -> bool:
+    """Whether the node address of this process is loopback: then nothing may listen beyond it."""
+    return address in (LOOPBACK, "::1", "localhost")
+
+
+def interface_of(address: str) -> str | None:
+    """Name of the network interface that has an IPv4 address; None if none has or the system does not say."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import fcntl
+    import socket
+    import struct
+
+    siocgifaddr = 0x8915
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(asked, siocgifaddr, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    return None
