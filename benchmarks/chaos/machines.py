@@ -46,8 +46,10 @@ class Machines:
         """A worker node by Ray's id."""
         return next(n for n in self.cluster.worker_nodes if n.node_id == node_id)
 
-    def lose(self, node: Any) -> None:
-        """A node and all its processes are gone at once."""
+    def lose(self, node: Any, *pids: int) -> None:
+        """A node and all its processes are gone at once; its workers would outlive it by a moment."""
+        for pid in pids:
+            kill(pid)
         self.cluster.remove_node(node, allow_graceful=False)
 
     def drain(self, node: Any, seconds: float) -> None:
@@ -85,15 +87,23 @@ def machines(nodes: int) -> Iterator[Machines]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def environment_here() -> dict[str, str]:
+    """For a process that joins machines on loopback; without the last it would join from outside."""
+    here = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **here}
+
+
 def start_driver(spec: Path, log: Path) -> subprocess.Popen[bytes]:
     """A driver of the toy training, in a session of its own."""
-    here = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else it joins from outside
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **here}
     with log.open("ab") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks.chaos.driver", str(spec)],
             cwd=ROOT,
-            env=environment,
+            env=environment_here(),
             stdout=said,
             stderr=said,
             start_new_session=True,

@@ -51,7 +51,7 @@ class Toy:
     num_images: int = 190
     batch_size: int = 10
     step_seconds: float = 0.05
-    every_seconds: float = 1.0
+    every_seconds: float = 0.5
     patience_seconds: float = 600.0
     is_double: bool = False
     nan_at: int = -1
@@ -99,7 +99,13 @@ class Counted(Objective):
     def after_step(self) -> None:
         """Note the step, so that faults can be timed and their cost measured."""
         self.step += 1
-        note(self.journal, {"step": self.step, "rank": comms.rank(), "world": comms.world_size()})
+        self.note("step", self.step)
+
+    def note(self, kind: str, step: int) -> None:
+        """A line of the journal, with what the weights are now."""
+        digest = hashlib.sha256(pack(self.module.state_dict())).hexdigest()[:16]
+        facts = {kind: step, "rank": comms.rank(), "world": comms.world_size(), "weights": digest}
+        note(self.journal, facts)
 
     def tensors(self) -> dict[str, Tensor]:
         """What was consumed so far."""
@@ -113,7 +119,6 @@ class Counted(Objective):
         """Go on from there."""
         self.consumed = tensors["consumed"].clone()
         self.step = int(notes["step"])
-        note(self.journal, {"resumed": self.step, "rank": comms.rank(), "world": comms.world_size()})
 
 
 class DyingPlace(Place):
@@ -182,6 +187,7 @@ def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:
     )
     checkpoints = Checkpoints(place, "toy", patience_seconds=toy.patience_seconds)
     training = Training(objective, OrderedFeed(order, make), settings, checkpoints, worker.report)
+    objective.note("resumed", training.step)
     history = training.run()
     if worker.rank:
         return {}
