@@ -66,7 +66,6 @@ def train(
             within `fleet.pending_seconds`.
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
-    filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
     board = Board(on_facts)
     handed = {"fn": fn, "settings": settings, "board": board.handle, "threads": fleet.threads_per_worker}
     trainer = TorchTrainer(
@@ -76,14 +75,7 @@ def train(
             backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
         ),
         scaling_config=scaling,
-        run_config=RunConfig(
-            # a new name each time: Ray never resumes it, so a torn record of its own cannot stop us
-            name=f"{name}-{secrets.token_hex(4)}",
-            storage_path=path,
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=-1),  # patience counts, and knows what to count
-            callbacks=[_patience(fleet, scaling, board)],
-        ),
+        run_config=_run_config(fleet, name, _patience(fleet, scaling, board)),
     )
     try:
         result = trainer.fit()
@@ -106,6 +98,18 @@ def _scaling(fleet: Fleet) -> ScalingConfig:
         use_gpu=bool(gpus),
         resources_per_worker={"CPU": fleet.config.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
         placement_strategy="PACK" if gpus else "SPREAD",
+    )
+
+
+def _run_config(fleet: Fleet, name: str, patience: Patience) -> RunConfig:
+    filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
+    return RunConfig(
+        # a new name each time: Ray never resumes it, so a torn record of its own cannot stop us
+        name=f"{name}-{secrets.token_hex(4)}",
+        storage_path=path,
+        storage_filesystem=filesystem,
+        failure_config=FailureConfig(max_failures=-1),  # patience counts, and knows what to count
+        callbacks=[patience],
     )
 
 
