@@ -44,8 +44,9 @@ bench: $(STAMP) ## every benchmark in its quick size, as JSON under runs/bench
 		if [ "$$name" = harness ]; then continue; fi; \
 		OMP_NUM_THREADS=1 $(BIN)/python -m "benchmarks.$$name" --quick --json "runs/bench/$$name.json"; done
 
-soak: $(STAMP) ## the tests that kill workers, nodes and drivers, many times over; SOAK_ROUNDS=20
-	for round in $$(seq $${SOAK_ROUNDS:-20}); do $(PYTEST) -m 'ray or nodes' tests; done
+soak: $(STAMP) ## 200 seeded faults (SOAK_EACH=20 of each class; goes on where it was cut), then the long tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --each $${SOAK_EACH:-20} --json runs/soak/faults.json
+	$(PYTEST) -m soak tests
 
 lock: $(STAMP) ## requirements.lock again from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

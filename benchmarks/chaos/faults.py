@@ -132,14 +132,18 @@ def notice(setting: Setting, chance: random.Random, name: str) -> Row:
 
 
 def driver(setting: Setting, chance: random.Random, name: str) -> Row:
-    """SIGKILL of the driver; the same command again."""
+    """SIGKILL of the driver, and Ray's own record of the run torn; the same command again."""
     trial = setting.trial(name).start()
     trial.until(when(setting, chance))
     assert trial.driver is not None
     trial.strike()
     kill(trial.driver.pid)
     trial.driver.wait()
-    return judged(trial.start(), setting)
+    torn = 0
+    for record in Path(trial.toy.out).glob(".work/ray/**/*.json"):
+        record.write_bytes(record.read_bytes()[: chance.randrange(1 + record.stat().st_size)])
+        torn += 1
+    return judged(trial.start(), setting, records_torn=torn)
 
 
 def head(setting: Setting, chance: random.Random, name: str) -> Row:

@@ -107,7 +107,7 @@ class Checkpoints:
 
     def newest(self, device: torch.device | str = "cpu") -> Checkpoint | None:
         """The newest whole checkpoint; torn, altered and foreign ones are passed over."""
-        for name in sorted(self.place.names(), reverse=True):
+        for name in self._names():
             if (found := self.load(name, device)) is not None:
                 return found
         return None
@@ -122,6 +122,9 @@ class Checkpoints:
             if len(data) == meta["size"] and hashlib.sha256(data).hexdigest() == meta["sha256"]:
                 return Checkpoint(int(meta["step"]), unpack(data, device), meta["notes"], name)
         return None
+
+    def _names(self) -> list[str]:
+        return [name for name in sorted(self.place.names(), reverse=True) if name.startswith("step-")]
 
     def _meta(self, name: str) -> dict[str, Any] | None:
         with contextlib.suppress(*UNREADABLE):
@@ -154,7 +157,7 @@ class Checkpoints:
 
     def _retire(self) -> None:
         """Remove all but the newest whole checkpoints, and what deaths in mid-write have left."""
-        names = sorted(self.place.names(), reverse=True)
+        names = self._names()
         whole = [name for name in names if self._meta(name) is not None]
         for name in set(names) - set(whole[:KEPT]):
             self.place.delete(name)

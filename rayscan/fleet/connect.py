@@ -124,6 +124,8 @@ class Fleet:
         """
         import ray
 
+        from rayscan.fleet.pending import first_ready
+
         cpus = self.config.cpus_per_worker
         gpus = self.gpus_per_worker if uses_gpu else 0.0
         limit = max(2, IN_FLIGHT_PER_CPU * int(self.offer.cpus))
@@ -139,7 +141,7 @@ class Fleet:
                     running[task.remote(fn, items[number], self.threads_per_worker)] = number
                 if not running:
                     return results  # type: ignore[return-value]
-                (ready,), _ = ray.wait(list(running), num_returns=1)
+                ready = first_ready(list(running), {"CPU": cpus, "GPU": gpus}, self.config.pending_seconds)
                 number = running.pop(ready)
                 results[number] = result = ray.get(ready)
                 if on_done is not None:

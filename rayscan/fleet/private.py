@@ -30,7 +30,7 @@ def start(**settings: Any) -> None:
     import ray
 
     demand_token()
-    with _on_loopback():
+    with on_loopback():
         ray.init(address="local", _node_ip_address=LOOPBACK, _temp_dir=str(private_root()), **settings)
 
 
@@ -82,7 +82,7 @@ def private_root() -> Path:
 
 
 @contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
+def on_loopback() -> Iterator[None]:
     """Ray replaces a loopback address by an outward one, except where it allows one machine only."""
     import ray._private.ray_constants as constants
 

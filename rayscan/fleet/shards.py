@@ -55,6 +55,8 @@ class Mining:
     """GPUs each shard reserves; with any, it searches there."""
     lists: Lists | None = None
     """How to search approximately; exact without."""
+    pending_seconds: float = 1800.0
+    """Longest wait for a node that can hold a shard."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ def _search(
 ) -> None:
     import ray
 
+    from rayscan.fleet.pending import first_ready
+
     anywhere = {"num_cpus": SLIVER, "scheduling_strategy": "SPREAD"}
     start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=mining.gpus_per_shard, **anywhere)(
         ShardActor
@@ -224,6 +228,7 @@ def _search(
     task = ray.remote(max_retries=-1, **anywhere)(own)
     numbers = cut(searched.uniques, mining.num_shards)
     use_gpu = mining.gpus_per_shard > 0
+    need = {"CPU": SLIVER, "GPU": mining.gpus_per_shard}
     # Small shares travel with the actor's description; large ones are held: a restart needs them again.
     shares = [share if share.nbytes < INLINE_BYTES else ray.put(share) for share in numbers]
     lists = () if mining.lists is None else (ray.put(mining.lists.centers), mining.lists.codes)
@@ -244,7 +249,7 @@ def _search(
                 running[task.remote(block, known, shards, mining.num_neighbors, draft)] = block
             if not running:
                 return
-            (ready,), _ = ray.wait(list(running), num_returns=1)
+            ready = first_ready(list(running), need, mining.pending_seconds)
             ray.get(ready)
             on_done(running.pop(ready), False)
     except ray.exceptions.RayError as error:

@@ -136,7 +136,13 @@ def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: 
     fleet, wanted = context.fleet, recipe.mine
     num_shards = wanted.num_shards or fleet.num_workers
     gpus = fleet.gpus_per_worker * min(1.0, fleet.num_workers / num_shards)  # more shards share the same GPUs
-    mining = Mining(wanted.num_neighbors, num_shards, fleet.threads_per_worker, gpus)
+    mining = Mining(
+        wanted.num_neighbors,
+        num_shards,
+        fleet.threads_per_worker,
+        gpus,
+        pending_seconds=fleet.config.pending_seconds,
+    )
     if not is_approximate(recipe, len(searched.uniques), searched.rows.dim):
         return mining
     return replace(mining, gpus_per_shard=0.0, lists=lists_of(recipe, searched, work, context))

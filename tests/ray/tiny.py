@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,9 @@ def command(out: Path, *extra: str) -> list[str]:
     return [sys.executable, "-m", "rayscan", "demo", "--out", str(out), *TINY, *extra]
 
 
-def run(arguments: list[str], timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[str], timeout: float = 280, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; what it printed is in the assertion if it fails."""
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout, check=False)
+    env = {**os.environ, **environment}
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout, check=False, env=env)
     assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done
