@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import rayscan
+from rayscan.fleet.private import demand_token
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared" / "data" / "imagenet-sample"
@@ -55,7 +56,8 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     import ray
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    demand_token()
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
@@ -87,7 +89,7 @@ def test_submitted_job_ends_with_a_report(machines: Machines, tmp_path: Path) ->
     entry = [sys.executable, "-m", "rayscan.full_imagenet", *TINY, "--out", str(out)]
     data = ["--data", f"{PHOTOS}/imagenet-sample-{{000000..000002}}.tar"]
     evals = ["--eval-data", f"{PHOTOS}/imagenet-sample-{{000003..000004}}.tar"]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    environment = {**os.environ, "RAY_AUTH_MODE": "token"}
     done = subprocess.run(
         [*job, *entry, *data, *evals], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580
     )

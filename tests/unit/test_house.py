@@ -58,8 +58,24 @@ FORBIDDEN_CALLS = {
 }
 DOOR = "rayscan/nets/door.py"
 """The one place that reads what torch wrote; with weights_only, as a test below checks."""
-FORBIDDEN_METHODS = {"extractall"}
-FORBIDDEN_FLAGS = {("shell", True), ("allow_pickle", True), ("weights_only", False)}
+FORBIDDEN_METHODS = {
+    "extractall",
+    "broadcast_object_list",  # torch sends objects as pickles
+    "all_gather_object",
+    "gather_object",
+    "scatter_object_list",
+    "send_object_list",
+    "recv_object_list",
+}
+FORBIDDEN_TEXTS = {"0.0.0.0", "::"}
+"""Addresses of every interface: what listens there is open to the network."""
+FORBIDDEN_FLAGS = {
+    ("shell", True),
+    ("allow_pickle", True),
+    ("weights_only", False),
+    ("trust_remote_code", True),
+    ("autoescape", False),
+}
 
 
 @cache
@@ -120,9 +136,14 @@ def violations(source: str) -> list[str]:
     found = [f"{line}: imports {name}" for line, name in imported(tree) if is_below(name, *FORBIDDEN_MODULES)]
     found += [f"{line}: imports {name}" for line, name in imported(tree) if name in FORBIDDEN_CALLS]
     for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            is_open = node.value in FORBIDDEN_TEXTS or node.value.startswith("pipe:")
+            found += [f"{node.lineno}: says {node.value!r}"] if is_open else []
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
+        if name in ("Image.open", "PIL.Image.open") and not any(k.arg == "formats" for k in node.keywords):
+            found.append(f"{node.lineno}: {name} without formats=")
         if name in FORBIDDEN_CALLS or name.rpartition(".")[2] in FORBIDDEN_METHODS:
             found.append(f"{node.lineno}: calls {name}")
         if re.search(r"\btar\w*\.extract$", name):
@@ -161,6 +182,11 @@ def test_library_was_found() -> None:
         "np.load(f)",
         "np.load(f, allow_pickle=True)",
         "eval('1')",
+        "Image.open(f)",
+        "dist.broadcast_object_list(box)",
+        "server.bind(('0.0.0.0', 80))",
+        "urls = 'pipe:curl x'",
+        "jinja2.Environment(autoescape=False)",
     ],
 )
 def test_the_guard_itself_sees(source: str) -> None:
