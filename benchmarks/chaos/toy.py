@@ -56,6 +56,8 @@ class Toy:
     is_double: bool = False
     nan_at: int = -1
     """Step whose loss is not a number."""
+    cut_at: int = -1
+    """Step at which every worker raises CutError."""
     die_in_write: int = -1
     """First step whose checkpoint kills worker 0 between its two files, once."""
     seed: int = 0
@@ -68,6 +70,10 @@ class Toy:
     def to_json(self) -> str:
         """For a driver of its own."""
         return json.dumps(asdict(self))
+
+
+class CutError(Exception):
+    """The power went out."""
 
 
 class Counted(Objective):
@@ -84,6 +90,8 @@ class Counted(Objective):
 
     def loss(self, batch: Batch) -> LossTerms:
         """Sum over this worker's slice, divided by the global count."""
+        if self.step == self.toy.cut_at:
+            raise CutError
         time.sleep(self.toy.step_seconds)
         rows, gids, epoch = batch["rows"], batch["gids"], batch["epoch"]
         scores = torch.log_softmax(self.net(rows), dim=1)
