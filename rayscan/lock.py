@@ -6,6 +6,7 @@ object store it is an object with a heartbeat: an old one may be taken.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -52,7 +53,10 @@ class RunLock:
             self._file.close()
             return
         self._over.set()
-        self.place.delete(NAME)
+        with contextlib.suppress(
+            ArtifactError, OSError
+        ):  # else it grows stale, and the run's own error is heard
+            self.place.delete(NAME)
 
     def _take_local(self) -> None:
         path = Path(resolve(self.place.uri)[1]) / NAME
@@ -85,7 +89,8 @@ class RunLock:
 
     def _keep_beating(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            self._beat()
+            with contextlib.suppress(ArtifactError, OSError):  # a store that is away comes back
+                self._beat()
 
     def _beat(self) -> None:
         self.place.write(NAME, self._note().encode())

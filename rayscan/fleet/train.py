@@ -6,6 +6,7 @@ restart it finds on storage (engine.checkpoint), so Ray keeps no state of ours.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2._internal.execution.context import get_train_context
 
 from rayscan.engine import notice
+from rayscan.errors import ArtifactError
 from rayscan.fleet.board import Board
 from rayscan.fleet.connect import Fleet, unwrapped
 from rayscan.fleet.patience import Patience
@@ -84,7 +86,8 @@ def train(
         raise unwrapped(next(iter(failures.values()), error), f"training {name}") from error
     finally:
         board.close()
-        fleet.out.delete(".work/ray")
+        with contextlib.suppress(ArtifactError):  # the store may be what failed
+            fleet.out.delete(".work/ray")
     returned: dict[str, Any] = result.return_value
     return returned
 

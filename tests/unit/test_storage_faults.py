@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.chaos.store import CREDENTIALS, Line, service
-from rayscan import storage
+from rayscan import lock, storage
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.stages.context import Sources
@@ -131,3 +132,34 @@ def test_addresses_without_secrets_are_taken() -> None:
         "file:///a?b",
     ):
         Place(uri)
+
+
+class Away(Place):
+    """A store that can be away."""
+
+    is_away = False
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        if self.is_away:
+            raise OSError("no route to host")
+        super().write(name, data)
+
+
+def test_a_lock_outlives_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heart beats on when the store is back; else another run could take the place."""
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    place = Away(str(tmp_path))
+    held = lock.RunLock(place)
+    held._take_remote()  # as on an object store
+    place.is_away = True
+    time.sleep(0.1)
+    silent = place.read(lock.NAME)
+    time.sleep(0.1)
+    assert place.read(lock.NAME) == silent
+    place.is_away = False
+    deadline = time.monotonic() + 20
+    while place.read(lock.NAME) == silent:
+        assert time.monotonic() < deadline, "the heart has stopped"
+        time.sleep(0.01)
+    held.__exit__()
+    assert held._over.is_set()

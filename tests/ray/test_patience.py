@@ -1,0 +1,109 @@
+"""Which deaths count, which end a training at once, and when waiting is over: against Ray's own states."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.controller import state
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from rayscan.engine.notice import MovedError
+from rayscan.errors import DataError, FleetError
+from rayscan.fleet import patience
+from rayscan.fleet.patience import Patience, cause_of
+
+DIED = RuntimeError("Connection closed by peer")
+
+
+class Watched(Patience):
+    """Whose workers are at a step that is set here."""
+
+    step = 10
+
+    def _step(self) -> int:
+        return self.step
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def watched(clock: list[float]) -> Watched:
+    board = SimpleNamespace(pin_state=SimpleNamespace(remote=lambda _: None))
+    return Watched(2, 60.0, "2 x CPU", board)
+
+
+def fail(watched: Watched, *failures: Exception) -> None:
+    """A group that ran, died of this, and runs again."""
+    error = WorkerGroupError("died", dict(enumerate(failures)))
+    restarting = state.RestartingState(training_failed_error=error)
+    watched.after_controller_state_update(state.RunningState(), restarting)
+    watched.after_controller_state_update(restarting, state.RunningState())
+
+
+def test_deaths_without_progress_end_the_training(watched: Watched) -> None:
+    fail(watched, DIED)
+    fail(watched, DIED)
+    with pytest.raises(FleetError, match="keep dying"):
+        fail(watched, DIED)
+
+
+def test_deaths_with_progress_never_do(watched: Watched) -> None:
+    for _ in range(50):
+        fail(watched, DIED)
+        fail(watched, DIED)
+        watched.step += 1
+
+
+def test_steps_done_again_are_no_progress(watched: Watched) -> None:
+    fail(watched, DIED)
+    watched.step = 4
+    fail(watched, DIED)
+    watched.step = 9
+    with pytest.raises(FleetError, match="keep dying"):
+        fail(watched, DIED)
+
+
+@pytest.mark.parametrize("what", ["moved", "taken"])
+def test_a_notice_is_no_death(watched: Watched, what: str) -> None:
+    taken = ActorDiedError()
+    taken._preempted = True
+    assert isinstance(taken, RayActorError)
+    failure = MovedError("at step 7") if what == "moved" else WorkerHealthCheckFailedError("gone", taken)
+    for _ in range(20):
+        fail(watched, DIED, failure)
+
+
+def test_what_would_come_again_ends_at_once(watched: Watched) -> None:
+    with pytest.raises(DataError, match="not finite"):
+        fail(watched, DIED, DataError("the loss is not finite"))
+
+
+def test_a_wait_ends_and_a_group_that_came_starts_it_anew(watched: Watched, clock: list[float]) -> None:
+    waiting: Any = state.ReschedulingState(training_failed_error=WorkerGroupError("no node", {}))
+    for _ in range(3):
+        clock[0] += 59.0
+        watched.after_controller_state_update(waiting, waiting)
+        watched.after_controller_state_update(waiting, state.RunningState())
+    clock[0] += 61.0
+    with pytest.raises(FleetError, match="no machine came"):
+        watched.after_controller_state_update(waiting, waiting)
+    watched.after_controller_state_update(waiting, state.ShuttingDownState(next_state=waiting))
+
+
+def test_the_cause_is_found_below_all_wrapping() -> None:
+    inner = DataError("damaged")
+    wrapped = RuntimeError("task failed")
+    wrapped.cause = inner  # type: ignore[attr-defined]
+    outer = RuntimeError("group failed")
+    outer.__cause__ = wrapped
+    assert cause_of(outer) is inner
+    assert cause_of(DIED) is DIED
