@@ -25,14 +25,15 @@ ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 PORT = 6399
 START_SECONDS = 60.0
+NAMES = ("one", "two")
 
 
 def reason_to_skip() -> str | None:
     """Why this machine cannot have namespaces, if so."""
     if not hasattr(os, "getuid") or os.getuid() != 0:
         return "network namespaces need root"
-    if shutil.which("ip") is None:
-        return "network namespaces need iproute2"
+    if shutil.which("ip") is None or shutil.which("nsenter") is None:
+        return "network namespaces need iproute2 and nsenter"
     name = f"rs-{secrets.token_hex(3)}"
     if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
         return "this system allows no network namespaces"
@@ -66,11 +67,20 @@ class Host:
         """The line is back."""
         ip("-n", self.hub, "link", "set", self.line, "up")
 
+    def boot(self, own: str, *command: str, environment: dict[str, str], log: Path) -> None:
+        """The first process, which sees a disk of its own at `own`: hosts share no sockets of Ray's."""
+        script = 'mount -t tmpfs disk "$0" && exec "$@"'
+        self._run(["ip", "netns", "exec", self.name, "bash", "-c", script, own, *command], environment, log)
+
     def start(self, *command: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-        """A process in this host, in a session of its own."""
+        """A process beside the first, in a session of its own."""
+        first = str(self.processes[0].pid)
+        return self._run(["nsenter", "--target", first, "--mount", "--net", *command], environment, log)
+
+    def _run(self, command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
         with log.open("ab") as said:
             started = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, *command],
+                command,
                 cwd=ROOT,
                 env=environment,
                 stdout=said,
@@ -108,7 +118,7 @@ class Hosts:
         ip("-n", self.hub, "link", "add", "bridge", "type", "bridge")
         ip("-n", self.hub, "link", "set", "bridge", "up")
         self.head = Host(self.hub, "head", "10.77.0.1")
-        self.workers = [Host(self.hub, "one", "10.77.0.2"), Host(self.hub, "two", "10.77.0.3")]
+        self.workers = [Host(self.hub, name, f"10.77.0.{2 + n}") for n, name in enumerate(NAMES)]
         self.temporary = tempfile.mkdtemp(prefix="hosts-")
         token = folder / "token"
         self.environment = {
@@ -136,9 +146,9 @@ class Hosts:
         where = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={self.temporary}"]
         self._ray(self.head, 0, *where)
         until(lambda: self.count() == 1, "the head", self.folder / "head.log")
-        for worker in self.workers:
+        for number, worker in enumerate(self.workers):
             self.join(worker)
-        until(lambda: self.count() == 3, "the workers", self.folder / "one.log")
+            until(lambda n=number: self.count() == n + 2, "a worker", self.folder / f"{NAMES[number]}.log")
 
     def join(self, worker: Host) -> None:
         """Start a worker node, as whatever supervises nodes does when one has ended."""
@@ -169,7 +179,9 @@ class Hosts:
         common = ["--block", f"--num-cpus={cpus}", f"--node-ip-address={host.address}"]
         memory = f"--object-store-memory={150 * 1024 * 1024}"
         log = self.folder / f"{name}.log"
-        host.start(RAY, "start", *common, memory, *more, environment=self.environment, log=log)
+        where = [] if cpus == 0 else [f"--temp-dir={self.temporary}"]
+        command = [RAY, "start", *common, memory, *where, *more]
+        host.boot(self.temporary, *command, environment=self.environment, log=log)
 
 
 COUNT = """
