@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.chaos.toy import Toy
 from rayscan.fleet import private
-from tests.ray.sockets import listening
+from tests.ray.sockets import Listening, listening
 
 ROOT = Path(__file__).parents[2]
 LOOKING = """
@@ -75,12 +75,12 @@ def test_a_local_training_listens_on_loopback_and_wants_its_token(tmp_path: Path
     finally:
         driver.communicate(timeout=60)
     assert said["once"]
-    outward = [s for s in said["sockets"] if not private.is_private(s["address"].removeprefix("::ffff:"))]
-    assert outward == []
-    owners = " ".join(s["process"] for s in said["sockets"])
+    sockets = [Listening(**facts) for facts in said["sockets"]]
+    assert [s for s in sockets if not s.is_closed_to_others] == []
+    owners = " ".join(s.process for s in sockets)
     assert "gcs_server" in owners
     assert "raylet" in owners
-    assert sum("RayTrainWorker" in s["process"] for s in said["sockets"]) >= 3, "the store, and gloo of both"
+    assert sum("RayTrainWorker" in s.process for s in sockets) >= 3, "the store, and gloo of both"
     assert with_token.returncode == 0, with_token.stderr
     assert without.returncode != 0
     assert with_a_wrong_one.returncode != 0
