@@ -53,7 +53,17 @@ def guard_token() -> None:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        _guard(Path(named) if named else Path.home() / ".ray" / "auth_token")
+    except OSError:  # a container's user may have no home
+        if named:
+            raise
+        path = private_root() / "auth_token"
+        _guard(path)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def _guard(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     if not path.exists():

@@ -123,6 +123,20 @@ def test_a_token_that_others_may_read_is_taken_back(tmp_path: Path, monkeypatch:
     assert [p.name for p in path.parent.iterdir()] == ["auth_token"]
 
 
+def test_a_user_without_a_home_has_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc/nobody")
+    monkeypatch.setattr(private, "LONGEST_ROOT", 1000)
+    monkeypatch.setattr(private.tempfile, "gettempdir", lambda: str(tmp_path))
+    private.guard_token()
+    path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert len(path.read_text()) == 64
+
+
 def test_a_root_that_others_opened_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "LONGEST_ROOT", 1000)
     monkeypatch.setattr(private.tempfile, "gettempdir", lambda: str(tmp_path))
