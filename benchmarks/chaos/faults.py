@@ -85,7 +85,7 @@ def worker_kill(setting: Setting, chance: random.Random, name: str) -> Row:
 
 def worker_hang(setting: Setting, chance: random.Random, name: str) -> Row:
     """SIGSTOP of a worker: the other waits in a collective until its time is over."""
-    trial = setting.trial(name, fleet={"collective_seconds": 5.0}).start()
+    trial = setting.trial(name, fleet={"collective_seconds": 10.0}).start()
     trial.until(when(setting, chance))
     pid = trial.worker(chance.randrange(2))["pid"]
     trial.strike()

@@ -51,7 +51,7 @@ class Toy:
     num_images: int = 190
     batch_size: int = 10
     step_seconds: float = 0.05
-    every_seconds: float = 0.5
+    every_seconds: float = 1.0
     patience_seconds: float = 600.0
     is_double: bool = False
     nan_at: int = -1
