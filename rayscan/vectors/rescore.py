@@ -19,7 +19,7 @@ def exact_dots(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray
     The upper half of the width is added onto the lower half until one column is left. The relative error is
     at most log2(D) units of float64, far below the float32 it is rounded to.
     """
-    sums = left.astype(np.float64) * right
+    sums = np.multiply(left, right, dtype=np.float64)
     width = sums.shape[1]
     while width > 1:
         half = (width + 1) // 2
@@ -49,5 +49,5 @@ def score_pairs(
     step = max(1, VALUES_AT_ONCE // rows.shape[1])
     for low in range(0, len(out), step):
         some = slice(low, low + step)
-        out[some] = exact_dots(queries[query_at[some]], rows[row_at[some]])
+        out[some] = exact_dots(queries.take(query_at[some], axis=0), rows.take(row_at[some], axis=0))
     return out
