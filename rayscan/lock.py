@@ -114,3 +114,20 @@ class RunLock:
             where=self.place.uri,
             fix="wait for it to end, or choose another --out",
         )
+
+
+def holder(place: Place) -> str | None:
+    """Who runs in a place now, as host and process; None if nobody does."""
+    try:
+        note = json.loads(place.read(NAME))
+    except (FileNotFoundError, ValueError):
+        return None
+    if is_local(place.uri):
+        with (Path(resolve(place.uri)[1]) / NAME).open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return f"{note['host']}, process {note['pid']}"
+        return None
+    is_beating = time.time_ns() - int(note["beat"]) < STALE_SECONDS * 1e9
+    return f"{note['host']}, process {note['pid']}" if is_beating else None

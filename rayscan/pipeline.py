@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,8 @@ from rayscan.config import Recipe
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
-from rayscan.run import record, require_clusters
+from rayscan.nets.resnet import SHAPES
+from rayscan.run import record, recorded_stages, remembered, require_clusters
 from rayscan.sections import require
 from rayscan.stages import (
     assign,
@@ -35,7 +35,9 @@ from rayscan.stages import (
     selflabel,
 )
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.costs import Cost, Planned, cost_of, noted, rates
 from rayscan.stages.progress import Progress
+from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place
 
 RIVER: tuple[ModuleType, ...] = (
@@ -56,6 +58,7 @@ RIVERS: dict[str, tuple[ModuleType, ...]] = {
     "kmeans": (index, pretext, embed, pca, kmeans, assign, labels, evaluate, report),
 }
 """Stages of each `Recipe.method`, in order."""
+METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
 
 
@@ -86,12 +89,14 @@ def run(
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
     stages: dict[str, Any] = {}
-    with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
-        context = Context(out, sources, fleet, shown)
+    before = recorded_stages(out)
+    with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet, Trackers(out, recipe.name) as trackers:
+        context = Context(out, sources, fleet, shown, trackers)
         for stage in stages_of(recipe) if river is None else river:
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], stages[stage.NAME] = do(stage, recipe, done, context, rehash=rehash)
+            stages[stage.NAME] = remembered(stages[stage.NAME], before.get(stage.NAME, {}))
             record(out, recipe, vars(sources), stages)
             if stage is index and river is None:
                 check_data(recipe, done["index"])
@@ -143,20 +148,17 @@ def do(
     began = time.monotonic()
     step = stage.plan(recipe, done, context.sources)
     found = find(context.out.child(step.directory), step, rehash=rehash)
+    is_fresh = not context.out.child(step.directory).names() and not context.work(step).names()
     artifact: Artifact = found or stage.run(recipe, done, step, context)
+    seconds = round(time.monotonic() - began, 3)
+    said = {"directory": step.directory, "seconds": seconds, "reused": found is not None}
     if found:
         context.progress.say(f"  {stage.NAME}: done before, taken over ({step.directory})")
-    seconds = round(time.monotonic() - began, 3)
-    return artifact, {"directory": step.directory, "seconds": seconds, "reused": found is not None}
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What a run would do with one stage, and why."""
-
-    stage: str
-    is_reused: bool
-    why: str
+    elif context.trackers is not None and METRICS in artifact.files:
+        context.trackers.complete(stage.NAME, artifact.read_table(METRICS))
+    if is_fresh and not found:  # the time of a stage that was resumed says nothing about its speed
+        said |= noted(_cost(stage.NAME, recipe, {**done, stage.NAME: artifact}), seconds)
+    return artifact, said
 
 
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
@@ -164,22 +166,42 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
     require_clusters(recipe)
     outside.require_file(recipe.pretext)
     done: dict[str, Artifact] = {}
+    known = rates(out)
     unknown = ""
     for stage in stages_of(recipe):
-        if unknown:
-            if stage.NAME not in NEEDS_LABELS:
-                yield Planned(stage.NAME, is_reused=False, why=f"{unknown} runs before it")
+        if stage.NAME in NEEDS_LABELS and (unknown or not labels.available(done["index"], sources)):
             continue
-        if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
+        cost = _cost(stage.NAME, recipe, done)
+        rate = None if cost is None else known.get((stage.NAME, cost.scale))
+        seconds = None if cost is None or rate is None else cost.work / rate
+        if unknown:
+            yield Planned(stage.NAME, False, f"{unknown} runs before it", None, cost, seconds)
             continue
         step = stage.plan(recipe, done, sources)
         found = find(out.child(step.directory), step)
         if found is None:
             unknown = stage.NAME
-            yield Planned(stage.NAME, is_reused=False, why=_difference(out, step))
+            yield Planned(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
             done[stage.NAME] = found
-            yield Planned(stage.NAME, is_reused=True, why=step.directory)
+            yield Planned(stage.NAME, True, step.directory, step.directory, cost, 0.0)
+
+
+def _cost(stage: str, recipe: Recipe, done: Mapping[str, Artifact]) -> Cost | None:
+    """Cost of a stage; None before the images are counted."""
+    if "index" not in done:
+        return None
+    train, rest = int(done["index"].facts["train"]), int(done["index"].facts["eval"])
+    dim = done["embed"].facts["dim"] if "embed" in done else _dim(recipe)
+    return cost_of(stage, recipe, train, train + rest, dim)
+
+
+def _dim(recipe: Recipe) -> int | None:
+    """D of the embeddings before there are any; None for a net whose width is not known here."""
+    if recipe.embed.space == "projection":
+        return recipe.pretext.projection_dim
+    shape = SHAPES.get(recipe.pretext.backbone)
+    return None if shape is None else shape.dim
 
 
 def _difference(out: Place, step: Step) -> str:

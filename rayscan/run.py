@@ -135,6 +135,22 @@ def record(
     place.write(RECORD, json.dumps(value, indent=2).encode())
 
 
+def recorded_stages(place: Place) -> dict[str, dict[str, Any]]:
+    """What the record says of each stage; empty if there is no record yet."""
+    try:
+        stages: dict[str, dict[str, Any]] = json.loads(place.read(RECORD))["stages"]
+    except FileNotFoundError:
+        return {}
+    return stages
+
+
+def remembered(said: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a stage that was taken over still tells what it took when it was done."""
+    if not said["reused"] or before.get("directory") != said["directory"]:
+        return dict(said)
+    return {**before, "reused": True}
+
+
 def recipe_to_json(recipe: Recipe) -> bytes:
     """The whole recipe."""
     from pydantic import TypeAdapter

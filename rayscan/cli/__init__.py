@@ -19,11 +19,13 @@ USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
   search RECIPE --data ... find settings without a label
   shard FOLDER OUT         pack a folder of images into WebDataset shards
   index DATA               look through images and say what is there
+  doctor                   are the machines fit? --address asks every node of a Ray
   doctor DATA              say what is there and what is damaged; --against RUN compares every byte
   evaluate RUN             score a finished run against labels that came later
   predict RUN --data DATA  clusters of new images, by the model of a run
   transfer RUN --data DATA the clusters of a run judged on another labelled set
   report RUN               render the page again with other settings
+  status RUN               what is done, what it took, what is left
   compare RUN RUN ...      a table with mean and deviation over seeds
   merge RUN                which clusters would join; --to C writes the result
   consensus RUN RUN ...    one grouping from several seeds, or from the heads of one run

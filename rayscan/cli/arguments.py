@@ -156,6 +156,13 @@ class ReportArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatusArguments:
+    """What a run has done, what that took, and what is left; starts nothing."""
+
+    run: Positional[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareArguments:
     """A table of runs: mean and deviation over seeds, k-means beside."""
 
@@ -168,14 +175,17 @@ class CompareArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorArguments:
-    """Say what is there: images, damage, odd files."""
+    """Without DATA: are the machines fit? With it: say what is there: images, damage, odd files."""
 
-    data: Positional[str]
+    data: Positional[str | None] = None
     """Images: shards, a folder, or a list."""
     against: str | None = None
     """A run or an index directory: compare every byte with what it recorded."""
     address: str | None = None
-    """Ray to join for large collections; none starts one here if it is worth it."""
+    """Ray whose nodes are looked at: auto, or host:port; RAY_ADDRESS if not given, else this machine alone.
+    With DATA: Ray to join for large collections; none starts one here if it is worth it."""
+    out: str | None = None
+    """Without DATA: an --out that every node shall write and read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ import tyro
 from rayscan.cli.arguments import (
     CompareArguments,
     DemoArguments,
-    DoctorArguments,
     EvaluateArguments,
     IndexArguments,
     PredictArguments,
@@ -23,6 +22,7 @@ from rayscan.cli.arguments import (
     ShardArguments,
     TransferArguments,
 )
+from rayscan.cli.looking import doctor_command, status_command
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
 
@@ -91,10 +91,11 @@ def _run(asked: RunArguments, sources: Sources) -> None:
 
 def _show_plan(asked: RunArguments, sources: Sources) -> None:
     from rayscan import pipeline
+    from rayscan.cli.status import plan_lines
     from rayscan.storage import Place
 
-    for planned in pipeline.plan(asked.recipe, sources, Place(asked.out)):
-        sys.stdout.write(f"{planned.stage:10} {'reused' if planned.is_reused else 'run':7} {planned.why}\n")
+    planned = pipeline.plan(asked.recipe, sources, Place(asked.out))
+    sys.stdout.write("".join(f"{line}\n" for line in plan_lines(planned)))
 
 
 def search_command(rest: list[str]) -> None:
@@ -174,14 +175,6 @@ def index_command(rest: list[str]) -> None:
     sys.stdout.write(
         f"{facts['train']:,} train, {facts['eval']:,} eval, {facts['quarantined']:,} quarantined\n"
     )
-
-
-def doctor_command(rest: list[str]) -> None:
-    """`rayscan doctor DATA [--against RUN]`."""
-    asked = tyro.cli(DoctorArguments, args=rest, prog="rayscan doctor")
-    from rayscan.cli.doctor_data import doctor_data
-
-    doctor_data(absolute(asked.data) or "", asked.against, asked.address)
 
 
 def evaluate_command(rest: list[str]) -> None:
@@ -264,6 +257,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "shard": shard_command,
     "index": index_command,
     "doctor": doctor_command,
+    "status": status_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
     "transfer": transfer_command,

@@ -8,21 +8,19 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError, RayscanError
-from rayscan.fleet import private
+from rayscan.fleet import openness, private
 from rayscan.storage import Place, is_local
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 DEFAULT_CPU_WORKERS = 2
-IN_FLIGHT_PER_CPU = 2
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,14 @@ class Offer:
     cpus: float
     gpus: float
     is_own: bool
+    grows: bool = False
+    """Whether an autoscaler brings more when work waits."""
 
     def sentence(self) -> str:
         """The first line of a run."""
         what = f"{self.nodes} node{'s'[: self.nodes != 1]}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
-        return f"{'started a local Ray' if self.is_own else 'joined Ray'}: {what}"
+        more = ", more on demand" if self.grows else ""
+        return f"{'started a local Ray' if self.is_own else 'joined Ray'}: {what}{more}"
 
 
 class Fleet:
@@ -55,6 +56,8 @@ class Fleet:
         self.out = out
         self.say = say
         self._offer: Offer | None = None
+        self._brings_gpus: bool | None = None
+        self._seeing: set[str] = set()
 
     def __enter__(self) -> Fleet:
         """Use as a context manager, so that a Ray that was started is ended."""
@@ -68,25 +71,48 @@ class Fleet:
             ray.shutdown()
             self._offer = None
 
-    @property
-    def offer(self) -> Offer:
-        """What was joined; joins if need be."""
+    def join(self) -> Offer:
+        """Join or start Ray, unless that is done."""
         if self._offer is None:
             self._offer = _connect(self.config)
             self.say(self._offer.sentence())
-            self._check_storage(self._offer)
+            if not self._offer.is_own and openness.is_open():
+                self.say(openness.OPEN)
         return self._offer
 
+    @property
+    def offer(self) -> Offer:
+        """What was joined; joins if need be, and checks that its nodes see --out."""
+        offer = self.join()
+        if not self._seeing:
+            self.require_seen(alive_nodes())
+        return offer
+
     def joined(self) -> Fleet:
-        """Itself, with Ray joined or started."""
+        """Itself, with Ray joined or started, and --out seen by every node there is by now."""
         assert self.offer.nodes
+        self.require_seen(alive_nodes())
         return self
 
     @property
     def gpus_per_worker(self) -> float:
-        """GPUs of each worker: as asked for, else 1 if there are any."""
+        """GPUs of each worker: as asked for, else 1 if there are any or the autoscaler brings some."""
         asked = self.config.gpus_per_worker
-        return asked if asked is not None else float(self.offer.gpus > 0)
+        if asked is not None:
+            return asked
+        if self._brings_gpus is None:
+            self._brings_gpus = self.offer.gpus > 0 or (self.offer.grows and self._ask_for_gpu())
+        return float(self._brings_gpus)
+
+    def _ask_for_gpu(self) -> bool:
+        from rayscan.fleet.demand import would_bring
+
+        brings = would_bring({"GPU": 1.0})
+        if brings is None:
+            self.say(
+                "the autoscaler does not say whether it has GPUs: --fleet.gpus-per-worker 1 asks for them"
+            )
+        return bool(brings)
 
     @property
     def num_workers(self) -> int:
@@ -122,38 +148,19 @@ class Fleet:
             RayscanError: what a call raised.
             FleetError: workers kept dying, or nothing can run what is asked for.
         """
-        import ray
+        from rayscan.fleet.tasks import run_all
 
-        from rayscan.fleet.pending import first_ready
+        return run_all(self, fn, items, on_done, self.gpus_per_worker if uses_gpu else 0.0)
 
-        cpus = self.config.cpus_per_worker
-        gpus = self.gpus_per_worker if uses_gpu else 0.0
-        limit = max(2, IN_FLIGHT_PER_CPU * int(self.offer.cpus))
-        task = ray.remote(_call).options(
-            name=fn.__name__, num_cpus=cpus, num_gpus=gpus, max_retries=self.config.max_failures
-        )
-        results: list[R | None] = [None] * len(items)
-        running: dict[Any, int] = {}
-        waiting = iter(range(len(items)))
-        try:
-            while True:
-                while len(running) < limit and (number := next(waiting, None)) is not None:
-                    running[task.remote(fn, items[number], self.threads_per_worker)] = number
-                if not running:
-                    return results  # type: ignore[return-value]
-                ready = first_ready(list(running), {"CPU": cpus, "GPU": gpus}, self.config.pending_seconds)
-                number = running.pop(ready)
-                results[number] = result = ray.get(ready)
-                if on_done is not None:
-                    on_done(number, result)
-        except ray.exceptions.RayError as error:
-            for reference in running:
-                ray.cancel(reference, force=False)
-            raise unwrapped(error, f"task {getattr(fn, '__name__', fn)}") from error
+    def require_seen(self, nodes: Sequence[str]) -> None:
+        """Refuse an --out in a directory that not all of these nodes see.
 
-    def _check_storage(self, offer: Offer) -> None:
-        """Refuse several nodes with an --out that only this one sees."""
-        if offer.nodes <= 1 or not is_local(self.out.uri):
+        Args:
+            nodes: Identities; those that were found to see it are not asked again.
+        """
+        new = sorted(set(nodes) - self._seeing)
+        self._seeing.update(new)
+        if not new or len(self._seeing) == 1 or not is_local(self.out.uri):
             return
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
@@ -161,32 +168,32 @@ class Fleet:
         token = f".seen-{secrets.token_hex(4)}"
         self.out.write(token, b"")
         try:
-            nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
             look = ray.remote(num_cpus=0, max_retries=0)(_sees)
             asked = [
-                look.options(scheduling_strategy=On(n, soft=False)).remote(self.out, token) for n in nodes
+                look.options(scheduling_strategy=On(node, soft=False)).remote(self.out, token) for node in new
             ]
-            blind = [n for n, sees in zip(nodes, ray.get(asked), strict=True) if not sees]
+            blind = [node for node, sees in zip(new, ray.get(asked), strict=True) if not sees]
         finally:
             self.out.delete(token)
         if blind:
             raise FleetError(
                 "--out is a directory that not every node sees",
                 expected="a shared file system or an object store, such as s3://bucket/run",
-                got=f"{self.out.uri}, invisible on {len(blind)} of {len(nodes)} nodes",
+                got=f"{self.out.uri}, invisible on {len(blind)} of {len(self._seeing)} nodes",
                 where="--out",
                 fix="choose an --out that every node reaches",
             )
 
 
+def alive_nodes() -> list[str]:
+    """Identities of the nodes of the joined Ray."""
+    import ray
+
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
 def _sees(place: Place, name: str) -> bool:
     return place.size(name) is not None
-
-
-def _call(fn: Callable[[T], R], item: T, threads: int) -> R:
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    return fn(item)
 
 
 def unwrapped(error: Exception, what: str) -> RayscanError:
@@ -238,5 +245,9 @@ def _offer(*, is_own: bool) -> Offer:
     import ray
 
     resources = ray.cluster_resources()
-    nodes = [n for n in ray.nodes() if n["Alive"]]
-    return Offer(len(nodes), resources.get("CPU", 0.0), resources.get("GPU", 0.0), is_own)
+    grows = False
+    if not is_own:
+        from rayscan.fleet.demand import has_autoscaler
+
+        grows = has_autoscaler()
+    return Offer(len(alive_nodes()), resources.get("CPU", 0.0), resources.get("GPU", 0.0), is_own, grows)

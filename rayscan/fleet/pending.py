@@ -24,22 +24,43 @@ def first_ready(references: Sequence[Any], need: Mapping[str, float], pending_se
     Raises:
         FleetError: no such node came.
     """
-    last_possible = time.monotonic()
+    hope = Hope(need, pending_seconds)
     while True:
         ready, _ = ray.wait(list(references), num_returns=1, timeout=min(LOOK_SECONDS, pending_seconds))
         if ready:
             return ready[0]
-        if any(can_run(node, need) for node in ray.nodes()):
-            last_possible = time.monotonic()
-        elif time.monotonic() - last_possible > pending_seconds:
+        hope.look()
+
+
+class Hope:
+    """That a node is there, or comes, that is large enough."""
+
+    def __init__(self, need: Mapping[str, float], pending_seconds: float) -> None:
+        """Begin to wait now; see `first_ready`."""
+        self.need = need
+        self.pending_seconds = pending_seconds
+        self.last_possible = time.monotonic()
+
+    def look(self) -> bool:
+        """Whether such a node is there.
+
+        Raises:
+            FleetError: none has been there for too long.
+        """
+        now = time.monotonic()
+        if any(can_run(node, self.need) for node in ray.nodes()):
+            self.last_possible = now
+        elif now - self.last_possible > self.pending_seconds:
             raise FleetError(
                 "no machine came for the work",
-                expected=f"a node with {dict(need)} within {pending_seconds:g} s (--fleet.pending-seconds)",
+                expected=f"a node with {dict(self.need)} within {self.pending_seconds:g} s "
+                "(--fleet.pending-seconds)",
                 got="none that is alive has that much",
                 where="the joined Ray, or its autoscaler",
                 fix="add a node, or lower --fleet.cpus-per-worker or --fleet.gpus-per-worker; "
                 "the same command goes on from the last finished part",
             )
+        return self.last_possible == now
 
 
 def can_run(node: Mapping[str, Any], need: Mapping[str, float]) -> bool:

@@ -137,7 +137,7 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
 
     def report(facts: Mapping[str, Any]) -> None:
         if rank == 0:
-            board.pin.remote(dict(facts))
+            board.pin.remote({**facts, "workers": context.get_world_size()})
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
     returned: dict[str, Any] = config["fn"](config["settings"], worker)

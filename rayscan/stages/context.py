@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet.connect import Fleet
 from rayscan.stages.progress import Progress
+from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place, refuse_secrets
 
 
@@ -40,6 +41,8 @@ class Context:
     sources: Sources
     fleet: Fleet
     progress: Progress
+    trackers: Trackers | None = None
+    """Where curves go besides the metrics table."""
 
     def draft(self, step: Step) -> Draft:
         """A new attempt at a step."""

@@ -60,15 +60,23 @@ class Progress:
         """The stage is over: one line with what it took."""
         seconds = time.monotonic() - self._began
         text = summary or f"{self._done:,} {self._unit}"
-        self.say(f"  {self._label}: {text} in {duration(seconds)}")
+        self.say(f"  {self._label}: {text} in {duration(seconds)}{self._beside(seconds)}")
+
+    def _beside(self, seconds: float) -> str:
+        """Speed, workers and restarts of a stage that is over, where they are known."""
+        said = []
+        if self._unit == "images" and self._done > self._base:
+            said.append(f"{(self._done - self._base) / max(seconds, 1e-6):,.4g} images/s")
+        elif isinstance(rate := self._facts.get("images_per_second"), float):
+            said.append(f"{rate:,.4g} images/s")
+        said += [f"{self._facts[n]} {n}" for n in ("workers", "restarts") if self._facts.get(n)]
+        return "".join(f", {text}" for text in said)
 
     def _show(self, now: float) -> None:
         since = self._done - self._base
         rate = since / max(now - self._moved, 1e-6)
         left = duration((self._total - self._done) / rate) if since and self._total else "?"
-        facts = "".join(
-            f", {k} {v:.4g}" if isinstance(v, float) else f", {k} {v}" for k, v in self._facts.items()
-        )
+        facts = "".join(_said(name, value) for name, value in self._facts.items())
         speed = f"{rate:,.4g}/s, " if since else ""
         text = f"{self._done:,}/{self._total:,} {self._unit}, {speed}{left} left{facts}"
         with self._lock:
@@ -83,6 +91,13 @@ class Progress:
     def _wipe(self) -> None:
         if self.is_terminal:
             self.stream.write("\r\x1b[K")
+
+
+def _said(name: str, value: object) -> str:
+    """A fact beside the progress."""
+    if name == "images_per_second":
+        return f", {value:,.4g} images/s"
+    return f", {name} {value:.4g}" if isinstance(value, float) else f", {name} {value}"
 
 
 def duration(seconds: float) -> str:

@@ -119,7 +119,12 @@ def show_training(context: Context, label: str) -> Callable[[Mapping[str, Any]],
         shown = {k: v for k, v in facts.items() if k in SHOWN}
         if facts.get("restarts"):
             shown["restarts"] = facts["restarts"]
+        if facts.get("workers"):
+            shown["workers"] = facts["workers"]
         context.progress.at(facts["step"], facts["total"], **shown)
+        if context.trackers is not None:
+            values = {k: v for k, v in facts.items() if k not in ("step", "total", "workers", "restarts")}
+            context.trackers.log(label, facts["step"], values)
 
     context.progress.start(label, 0, "steps")
     return on_facts

@@ -25,7 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
-PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+PROVIDER = "provider.NodesApart"
+"""tests/nodes/provider.py, found through PYTHONPATH."""
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 START_SECONDS = 90.0
 
@@ -117,7 +118,7 @@ def _environment(folder: Path, port: int, dashboard: int, *, is_autoscaling: boo
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
+        **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONPATH"))},
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -129,6 +130,7 @@ def _environment(folder: Path, port: int, dashboard: int, *, is_autoscaling: boo
     environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if is_autoscaling:
         environment |= {
+            "PYTHONPATH": str(Path(__file__).parent),
             "RAY_FAKE_CLUSTER": "1",
             "RAY_enable_autoscaler_v2": "1",
             "RAY_CLOUD_INSTANCE_ID": HEAD_ID,

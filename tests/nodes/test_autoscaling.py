@@ -17,7 +17,21 @@ from tests.nodes.head import HEAD_ID, ROOT, started
 from tests.nodes.test_full_imagenet_job import PHOTOS, TINY
 
 CPU_NODES = {"cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+GPU_NODES = {"gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "max_workers": 1}}
 LEAVE_SECONDS = 90.0
+ASKED = """
+import sys
+from rayscan.config import FleetConfig
+from rayscan.fleet.connect import Fleet
+from rayscan.fleet.demand import would_bring
+from rayscan.storage import Place
+
+with Fleet(FleetConfig(address="auto"), Place(sys.argv[1]), print) as fleet:
+    assert fleet.offer.grows
+    assert fleet.gpus_per_worker == 1.0, "the autoscaler has GPUs, though no node has one yet"
+    assert would_bring({"TPU": 1.0}) is False
+    assert would_bring({"CPU": 1.0, "GPU": 1.0}) is True
+"""
 
 
 @pytest.mark.soak
@@ -57,5 +71,22 @@ def test_nodes_come_for_a_job_and_leave_after_it(tmp_path: Path) -> None:
     assert rayscan.open(str(out)).neighbors.num_rows == 300
 
 
+def test_gpus_are_asked_of_the_autoscaler(tmp_path: Path) -> None:
+    """There is no GPU here; the autoscaler's node says it has one, which the doctor sees through."""
+    with started(num_cpus=0, node_types=GPU_NODES, idle_minutes=5.0) as head:
+        job = ["submit", "--working-dir", ".", "--", "python", "-c", ASKED, str(tmp_path)]
+        done = head.job(*job, timeout=120)
+        assert done.returncode == 0, done.stdout[-4000:]
+        assert "joined Ray: 1 node, 0 CPUs, 0 GPUs, more on demand" in done.stdout
+        assert "infeasible" not in done.stdout
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while len(head.nodes()) < 2:
+            assert time.monotonic() < deadline, "what the autoscaler can bring is on its way"
+            time.sleep(0.5)
+        done = head.run("python", "-m", "rayscan", "doctor", "--address", head.address, timeout=120)
+        assert done.returncode == 1
+        assert "Ray offers 1 GPUs, torch sees 0" in done.stdout
+
+
 WORKERS = ("RayTrainWorker", "ShardActor")
-PARTS = ("index_shard", "embed_part", "assign_part")
+PARTS = ("look", "embed_part", "assign_part")

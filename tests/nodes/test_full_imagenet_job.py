@@ -68,8 +68,8 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
         },
     )
     try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
+        for number in range(2):  # each with its own place for the job's upload, as machines apart have
+            cluster.add_node(num_cpus=1, runtime_env_dir_name=f"runtime_resources-{number}")
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False)
         dashboard = ray._private.worker.global_worker.node.webui_url  # the port was chosen by Ray
@@ -95,6 +95,7 @@ def test_submitted_job_ends_with_a_report(machines: Machines, tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert "joined Ray: 3 nodes, 2 CPUs" in done.stdout
+    assert "warning: the joined Ray demands no token" in done.stdout
     run = rayscan.open(str(out))
     assert run.assignments.num_rows == 500
     assert run.neighbors.num_rows == 300

@@ -13,6 +13,8 @@ import pytest
 
 import rayscan
 from rayscan.errors import ArtifactError
+from rayscan.stages.progress import duration
+from rayscan.storage import Place
 from tests.ray.tiny import command, run
 
 STAGES = ["index", "pretext", "embed", "mine", "scan", "selflabel", "assign", "labels", "evaluate", "report"]
@@ -82,6 +84,55 @@ def test_plan_says_what_one_changed_setting_costs(finished: Path) -> None:
     lines = run([*arguments, *shards, *labels, "--scan.entropy-weight", "3"]).stdout.splitlines()
     assert [line.split()[1] for line in lines[:5]] == ["reused"] * 4 + ["run"]
     assert "scan.entropy_weight: 5 -> 3" in lines[4]
+
+
+def test_plan_tells_what_the_work_will_cost(finished: Path) -> None:
+    """Twice the epochs take twice the time: the rate is that of the run's own record."""
+    record = json.loads((finished / "run.json").read_text())["stages"]["pretext"]
+    command_line = [
+        *command(finished)[:3],
+        "run",
+        str(finished / "recipe.json"),
+        "--plan",
+        "--out",
+        str(finished),
+    ]
+    shards = [
+        "--data",
+        f"{finished}/data/digits-train-*.tar",
+        "--eval-data",
+        f"{finished}/data/digits-eval-*.tar",
+    ]
+    lines = run([*command_line, *shards, "--pretext.epochs", "4"]).stdout.splitlines()
+    pretext = next(line for line in lines if line.startswith("pretext"))
+    assert "5,992 images" in pretext, "1,498 train images, four times"
+    assert f"about {duration(2 * record['did'])}" in pretext
+    assert lines[-1].startswith("left: about")
+
+
+def test_status_tells_what_ran_and_what_is_left(finished: Path, tmp_path: Path) -> None:
+    executable = command(finished)[:3]
+    lines = run([*executable, "status", str(finished)]).stdout.splitlines()
+    assert lines[0].endswith("not running")
+    assert [line.split()[:2] for line in lines[1:-1]] == [[stage, "done"] for stage in STAGES]
+    assert "/s" in lines[2], "images per second of the pretext"
+    assert lines[-1].startswith("everything is done")
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (embed,) = out.glob("embed-*")
+    (embed / "manifest.json").unlink()
+    Place(str(embed)).write("parts/part-00000.npy.json", b"{}")
+    lines = run([*executable, "status", str(out)]).stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:3]] == [["index", "done"], ["pretext", "done"]]
+    assert lines[3].split()[:4] == ["embed", "begun", "1", "parts"]
+    assert lines[4].split()[:2] == ["mine", "left"]
+    assert lines[-2].startswith("left: about")
+    assert lines[-1] == "the same command goes on from here"
+
+
+def test_curves_are_where_tensorboard_looks(finished: Path) -> None:
+    for stage in ("pretext", "scan", "selflabel"):
+        assert list((finished / "tensorboard" / stage).glob("events*")), stage
 
 
 def test_labels_that_come_later(finished: Path, tmp_path: Path) -> None:

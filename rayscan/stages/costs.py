@@ -1,0 +1,140 @@
+"""What a stage will cost, from its settings and the number of images: work, bytes, memory, and time if known.
+
+Estimates for planning, not promises: the largest thing of each stage is counted, small ones are not.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from rayscan.config import Recipe
+from rayscan.run import recorded_stages
+from rayscan.storage import Place
+
+FLOAT = 4
+"""Bytes of a float32."""
+INDEX_ROW_BYTES, ASSIGN_ROW_BYTES = 120, 110
+"""Measured bytes per image of the tables of index and assign."""
+PROCESS_BYTES = 700_000_000
+"""A worker that has loaded torch and done nothing yet."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage asks for."""
+
+    work: float
+    """Images seen, over all epochs and views."""
+    scale: str
+    """What one unit of work is like; rates of other runs count only at the same scale."""
+    storage: int | None = None
+    """Bytes left on storage; None if unknown."""
+    memory: int | None = None
+    """Bytes of the largest process."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run would do with one stage, why, and what it would cost."""
+
+    stage: str
+    is_reused: bool
+    why: str
+    directory: str | None = None
+    """None while its inputs are not there, so that its fingerprint is not known."""
+    cost: Cost | None = None
+    """None when the number of images is not known yet."""
+    seconds: float | None = None
+    """None when nothing like it was done before, here or in a neighbor of --out."""
+
+
+def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int | None) -> Cost | None:
+    """Cost of a stage; None for one that is not worth planning.
+
+    Args:
+        stage: Its name.
+        recipe: All settings.
+        num_train: Usable images of the train split.
+        num_all: Usable images.
+        dim: D of the embeddings, if it is known yet.
+    """
+    net = f"{recipe.pretext.backbone} at {recipe.images.size_px} px"
+    scan, own = recipe.scan, recipe.selflabel
+    pictures = PROCESS_BYTES + _resident(recipe, num_train)
+    row = None if dim is None else dim * (2 if recipe.embed.dtype == "float16" else 4)
+    embedded = num_all + num_train * (recipe.embed.num_views - 1)
+    cached = None if row is None else PROCESS_BYTES + embedded * row
+    shards = recipe.mine.num_shards or recipe.fleet.num_workers or 1
+    heads = 0 if scan.inputs == "images" else scan.head_epochs
+    tuned = 0 if scan.inputs == "embeddings" else scan.epochs
+    k = recipe.mine.num_neighbors
+    costs = {
+        "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
+        "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
+        "embed": Cost(embedded, net, None if row is None else embedded * row, PROCESS_BYTES),
+        "mine": Cost(
+            float(num_train) * num_train,
+            f"D {dim}",
+            num_train * (k * 12 + 8),
+            None if dim is None else PROCESS_BYTES + 2 * num_train * dim * FLOAT // shards,
+        ),
+        "scan": Cost(
+            num_train * (tuned or heads),
+            net if tuned else f"heads on D {dim}",
+            None,
+            pictures if tuned else cached,
+        ),
+        "selflabel": Cost(
+            num_train * own.epochs,
+            net if own.inputs == "images" else f"heads on D {dim}",
+            None,
+            pictures if own.inputs == "images" else cached,
+        ),
+        "sela": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
+        "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
+        "evaluate": Cost(num_all, f"D {dim}", None, cached),
+    }
+    return costs.get(stage)
+
+
+def _resident(recipe: Recipe, num_images: int) -> int:
+    """Bytes of decoded pictures a worker keeps."""
+    side = recipe.images.canvas_px
+    whole = 0 if side is None else num_images * side * side * 3
+    return whole if whole <= recipe.images.resident_bytes else 0
+
+
+def noted(cost: Cost | None, seconds: float) -> dict[str, Any]:
+    """What a run's record keeps of a stage it did, so that others can tell how long theirs will take."""
+    return {} if cost is None else {"work": cost.work, "scale": cost.scale, "did": round(seconds, 3)}
+
+
+def rates(out: Place) -> dict[tuple[str, str], float]:
+    """Work per second by (stage, scale): of this run's record, else of those beside it in the same folder."""
+    head, _, name = out.uri.partition("?")[0].rstrip("/").rpartition("/")
+    known: dict[tuple[str, str], list[float]] = {}
+    for place in _neighbors(head, name):
+        for key, rate in _rates_in(place).items():
+            known.setdefault(key, []).append(rate)
+    return {key: statistics.median(values) for key, values in known.items()} | _rates_in(out)
+
+
+def _rates_in(place: Place) -> dict[tuple[str, str], float]:
+    try:
+        stages = recorded_stages(place)
+    except (OSError, ValueError, KeyError):  # a file, or another's run.json: it knows no rate
+        return {}
+    return {
+        (stage, str(record["scale"])): record["work"] / record["did"]
+        for stage, record in stages.items()
+        if record.get("did") and record.get("work")
+    }
+
+
+def _neighbors(parent: str, name: str) -> list[Place]:
+    if not parent:
+        return []
+    above = Place(parent)
+    return [above.child(other) for other in above.names()[:50] if other != name]
