@@ -93,3 +93,19 @@ def test_lars_and_parts_train_too(indexed: tuple[Context, Artifact]) -> None:
     table = artifact.read_table("metrics.parquet").to_pydict()
     losses = [v for n, v in zip(table["name"], table["value"], strict=True) if n == "loss"]
     assert np.isfinite(losses).all()
+
+
+def test_windows_of_shards_train_in_their_own_order(indexed: tuple[Context, Artifact]) -> None:
+    base = quick("simclr", epochs=1)
+    windowed = replace(base, images=replace(base.images, shard_window=1))
+    context, images = indexed
+    job, plain = (TrainJob(r, {"index": images}, None, None) for r in (windowed, base))  # type: ignore[arg-type]
+    gids = job.train_gids()
+    order, mixed = job.order(gids, 100), plain.order(gids, 100)
+    assert mixed.shards is None and order.num_steps == mixed.num_steps
+    shards = [set(order.shards[np.searchsorted(gids, order.batch(0, step))].tolist()) for step in (0, 2)]  # type: ignore[index]
+    assert all(len(found) == 1 for found in shards) and shards[0] != shards[1]
+    assert pretext.plan(windowed, {"index": images}, context.sources).fingerprint != (
+        pretext.plan(base, {"index": images}, context.sources).fingerprint
+    )
+    assert len(trained(indexed, windowed).read_table("metrics.parquet"))
