@@ -26,6 +26,7 @@ from rayscan.experiments.stand_ins import PureMine, SelectedIndex
 from rayscan.stages import evaluate, index, labels, mine, report
 from rayscan.stages.context import Sources
 from rayscan.stages.evaluate import Classes, read_classes
+from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 FOLDER = "experiments"
@@ -64,6 +65,7 @@ def run_experiment(
     Raises:
         DataError: there are no labels: nothing could be scored.
     """
+    shown = Progress()
     lab = _laboratory(recipe, sources, out)
     found, text = Found(), ""
     place = out.child(FOLDER, experiment.name)
@@ -72,6 +74,7 @@ def run_experiment(
             if why := missing(row):
                 found.not_run[row.name] = why
                 continue
+            shown.say(f"{experiment.name}: {row.name}, seed {seed}")
             done = run_row(lab, row, seed)
             split, values = measured(lab, row, done, seed)
             found.split = split
