@@ -24,6 +24,7 @@ from rayscan.config import Recipe
 from rayscan.fleet.pool import ActorPool
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.partial import part_array
 from rayscan.stages.pca import FILES as PCA_FILES
 from rayscan.stages.pca import read_pca
@@ -62,10 +63,9 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """
     rows, draft, wanted = EmbeddingRows(done["embed"]), context.draft(step), recipe.kmeans
     fleet = context.fleet.joined()
-    threads = fleet.threads_per_worker
+    num_shards, threads = shards_and_threads(fleet, wanted.num_shards)
     items = [
-        Share(rows, done["pca"], first, stop, threads)
-        for first, stop in shares(rows.train_rows, wanted.num_shards or fleet.num_workers)
+        Share(rows, done["pca"], first, stop, threads) for first, stop in shares(rows.train_rows, num_shards)
     ]
     tried = [(recipe.seed + i, r) for i in range(wanted.num_seeds) for r in range(wanted.restarts)]
     context.progress.start(NAME, len(tried), "fits")

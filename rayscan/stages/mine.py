@@ -27,6 +27,7 @@ from rayscan.fleet.memory import require_memory
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.sections import require, semantic
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
 from rayscan.stages.partial import part_array
 from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
@@ -134,12 +135,12 @@ def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[S
 
 def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: Context) -> Mining:
     fleet, wanted = context.fleet, recipe.mine
-    num_shards = wanted.num_shards or fleet.num_workers
+    num_shards, threads = shards_and_threads(fleet, wanted.num_shards)
     gpus = fleet.gpus_per_worker * min(1.0, fleet.num_workers / num_shards)  # more shards share the same GPUs
     mining = Mining(
         wanted.num_neighbors,
         num_shards,
-        fleet.threads_per_worker,
+        threads,
         gpus,
         pending_seconds=fleet.config.pending_seconds,
     )

@@ -17,10 +17,11 @@ from sklearn.decomposition import PCA
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, KMeansConfig, PcaConfig, Recipe
 from rayscan.errors import ConfigError
-from rayscan.fleet.connect import Fleet
+from rayscan.fleet.connect import Fleet, Offer
 from rayscan.stages import kmeans, pca
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
+from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.vectors import cluster_shard
@@ -40,9 +41,6 @@ BASE = Recipe(
 class HereFleet(Fleet):
     """The two verbs of the fleet, without processes."""
 
-    num_workers = 3
-    threads_per_worker = 1
-
     def joined(self) -> HereFleet:
         return self
 
@@ -53,6 +51,31 @@ class HereFleet(Fleet):
             if (on_done := told.get("on_done")) is not None:
                 on_done(number, results[-1])
         return results
+
+
+class Offering(Fleet):
+    """A fleet that has joined what the test says."""
+
+    def __init__(self, nodes: int, cpus: float, gpus: float, **config: Any) -> None:
+        super().__init__(FleetConfig(**config), Place("."))
+        self._offer = Offer(nodes, cpus, gpus, is_own=False)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "asked", "expected"),
+    [
+        (Offering(16, 512, 0), None, (16, 32)),  # a shard per node, with its CPUs
+        (Offering(16, 512, 0), 64, (64, 8)),
+        (Offering(3, 2, 0), None, (3, 1)),  # a head without CPUs
+        (Offering(1, 8, 0, threads_per_worker=3), None, (1, 3)),
+        (Offering(2, 64, 8), None, (8, 1)),  # a shard per GPU
+        (Offering(1, 8, 0, num_workers=2, cpus_per_worker=4), None, (2, 4)),  # as the user says
+    ],
+)
+def test_shards_and_threads_follow_the_machines(
+    fleet: Fleet, asked: int | None, expected: tuple[int, int]
+) -> None:
+    assert shards_and_threads(fleet, asked) == expected
 
 
 class HerePool:
@@ -92,7 +115,7 @@ def embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
 def run(out: Path, recipe: Recipe, embed: Artifact) -> dict[str, Artifact]:
     done, sources = {"embed": embed}, Sources(None)
     place = Place(str(out))
-    context = Context(place, sources, HereFleet(FleetConfig(), place), Progress(StringIO()))
+    context = Context(place, sources, HereFleet(FleetConfig(num_workers=3), place), Progress(StringIO()))
     for stage in (pca, kmeans):
         done[stage.NAME] = stage.run(recipe, done, stage.plan(recipe, done, sources), context)
     return done

@@ -1,0 +1,22 @@
+"""How many processes hold the rows of a search or a k-means, and with how many threads."""
+
+from __future__ import annotations
+
+from rayscan.fleet.connect import Fleet
+
+
+def shards_and_threads(fleet: Fleet, asked: int | None) -> tuple[int, int]:
+    """Shards, and threads of each; nothing here changes a result.
+
+    As many shards as are asked for, else one per worker. Where neither is said and there are no GPUs, one per
+    node with all of its CPUs: nothing else of a run works meanwhile, and large shards are searched faster.
+
+    Args:
+        fleet: The machines.
+        asked: Shards, if the user says.
+    """
+    config = fleet.config
+    if config.num_workers is not None or fleet.gpus_per_worker:
+        return asked or fleet.num_workers, fleet.threads_per_worker
+    shards = asked or fleet.offer.nodes
+    return shards, config.threads_per_worker or max(1, int(fleet.offer.cpus // shards))
