@@ -21,7 +21,7 @@ from rayscan.fleet.connect import Fleet, Offer
 from rayscan.stages import kmeans, pca
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.layout import shards_and_threads
+from rayscan.stages.layout import one_per_node
 from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.vectors import cluster_shard
@@ -53,29 +53,19 @@ class HereFleet(Fleet):
         return results
 
 
-class Offering(Fleet):
-    """A fleet that has joined what the test says."""
-
-    def __init__(self, nodes: int, cpus: float, gpus: float, **config: Any) -> None:
-        super().__init__(FleetConfig(**config), Place("."))
-        self._offer = Offer(nodes, cpus, gpus, is_own=False)
-
-
 @pytest.mark.parametrize(
-    ("fleet", "asked", "expected"),
+    ("offer", "asked", "threads", "expected"),
     [
-        (Offering(16, 512, 0), None, (16, 32)),  # a shard per node, with its CPUs
-        (Offering(16, 512, 0), 64, (64, 8)),
-        (Offering(3, 2, 0), None, (3, 1)),  # a head without CPUs
-        (Offering(1, 8, 0, threads_per_worker=3), None, (1, 3)),
-        (Offering(2, 64, 8), None, (8, 1)),  # a shard per GPU
-        (Offering(1, 8, 0, num_workers=2, cpus_per_worker=4), None, (2, 4)),  # as the user says
+        (Offer(16, 512, 0, is_own=False), None, None, (16, 32)),
+        (Offer(16, 512, 0, is_own=False), 64, None, (64, 8)),
+        (Offer(3, 2, 0, is_own=False), None, None, (3, 1)),  # a head without CPUs
+        (Offer(1, 8, 0, is_own=True), None, 3, (1, 3)),
     ],
 )
 def test_shards_and_threads_follow_the_machines(
-    fleet: Fleet, asked: int | None, expected: tuple[int, int]
+    offer: Offer, asked: int | None, threads: int | None, expected: tuple[int, int]
 ) -> None:
-    assert shards_and_threads(fleet, asked) == expected
+    assert one_per_node(offer, asked, threads) == expected
 
 
 class HerePool:
