@@ -118,7 +118,7 @@ def space_of(recipe: Recipe) -> Space:
     """Wider than the default, so that trials go wrong too."""
     scan = replace(recipe.scan, num_heads=HEADS, head_num_neighbors=None)
     axes = [
-        "scan.entropy_weight=0.5:50:log",
+        "scan.entropy_weight=0.1:100:log",
         "scan.num_neighbors=5,10,20,50",
         "selflabel.threshold=0.5:0.999",
     ]
