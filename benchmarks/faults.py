@@ -170,6 +170,7 @@ def summarise(report: Report, rows: Sequence[Row]) -> None:
     for key, mtbf in MTBF_SECONDS.items():
         model = None if restart is None else 1 - (INTERVAL_SECONDS / 2 + restart) / mtbf
         report.value(key, model, goal=(">=", 0.98 if mtbf > 3600 else 0.85))
+    report.detail("orphans", sum(r.get("orphans", 0) for r in rows))
     report.detail("is_a_model", list(MTBF_SECONDS))
     report.detail("by_class", {kind: [r for r in rows if r["class"] == kind] for kind in CLASSES})
 

@@ -54,7 +54,7 @@ def judged(trial: Trial, setting: Setting, *, is_bitwise: bool = True, **more: A
     outcome = trial.end()
     exact_w = is_same(outcome, setting.reference) if is_bitwise and "error" not in outcome else None
     row = {"exact_s": outcome.get("consumed_once", False), "exact_w": exact_w, **trial.cost(), **more}
-    row["torn_loads"] = trial.torn_loads()
+    row |= {"torn_loads": trial.torn_loads(), "orphans": trial.orphans()}
     if "error" in outcome:
         row["error"] = outcome["text"][:500]
     return row

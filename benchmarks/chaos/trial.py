@@ -16,6 +16,9 @@ from benchmarks.chaos.toy import Toy, read_journal
 LONGEST_SECONDS = 240.0
 """A trial that takes longer counts as an unbounded wait."""
 
+ORPHAN_SECONDS = 20.0
+"""Longest time after its end in which a training's workers may still be about to leave."""
+
 Line = dict[str, Any]
 
 
@@ -95,6 +98,14 @@ class Trial:
         taken_up = [line for line in self.lines() if line.get("resumed")]
         return sum(line["weights"] not in had.get(line["resumed"], set()) for line in taken_up)
 
+    def orphans(self) -> int:
+        """Workers of this training that are still there some seconds after its end."""
+        pids = {line["pid"] for line in self.lines()}
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while (left := sum(is_alive(pid) for pid in pids)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return left
+
     def cost(self) -> dict[str, Any]:
         """What the fault cost: seconds without a new step, and steps that were done again.
 
@@ -116,6 +127,14 @@ class Trial:
             "lost_intervals": round(lost / self.toy.every_seconds, 3),
             "worlds": sorted({line["world"] for line in group}),
         }
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def is_same(outcome: Mapping[str, Any], reference: Mapping[str, Any]) -> bool:
