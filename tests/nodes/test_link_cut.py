@@ -106,3 +106,36 @@ def test_a_long_cut_costs_a_restart(fleet: Hosts, undisturbed: dict[str, Any], t
     restarts = [line for line in run.lines() if line.get("resumed")]
     assert restarts, "the training was never interrupted"
     assert len(nodes_of(run)) == 3
+
+
+def test_a_cloud_s_notice_reaches_the_training(
+    fleet: Hosts, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """A metadata service on the host itself says so; the watcher drains the node; no step is done again."""
+    going = fleet.workers[0]
+    said = tmp_path / "metadata" / "computeMetadata" / "v1" / "instance" / "preempted"
+    said.parent.mkdir(parents=True)
+    said.write_text("FALSE")
+    serve = [sys.executable, "-m", "http.server", "8080", "--bind", "127.0.0.1", "--directory"]
+    going.start(*serve, str(tmp_path / "metadata"), environment=fleet.environment, log=tmp_path / "log")
+    asks = {"RAYSCAN_METADATA_URL": "http://127.0.0.1:8080", "RAY_ADDRESS": fleet.address}
+    watcher = [sys.executable, "-m", "rayscan.fleet.spot"]
+    going.start(*watcher, environment={**fleet.environment, **asks}, log=tmp_path / "log")
+    run = Run(fleet, tmp_path / "run")
+    run.reach(40)
+    said.write_text("TRUE")
+    names = tmp_path / "run" / "out"
+    until(lambda: is_still(run), "the checkpoint and the stop", run.folder / "log")
+    last = max(line["step"] for line in run.lines() if "step" in line)
+    assert any(int(p.name.split("-")[1]) >= last - 1 for p in names.glob("step-*")), "not just in time"
+    going.clear()
+    fleet.join(going)
+    outcome = run.end()
+    assert {k: outcome[k] for k in BITWISE} == {k: undisturbed[k] for k in BITWISE}
+    taken_up = [line["resumed"] for line in run.lines() if line.get("resumed")]
+    assert min(taken_up) >= last - 1
+
+
+def is_still(run: Run) -> bool:
+    """Whether no step has been taken for some seconds."""
+    return time.time() - max(line["time"] for line in run.lines()) > 4.0
