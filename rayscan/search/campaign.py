@@ -235,8 +235,14 @@ def run_once(item: tuple[Shared, Values, int]) -> None:
 
 def _nothing_found(trials: list[Trial], shared: Shared) -> DataError | FleetError:
     reasons = "; ".join(r for r, _ in Counter(str(t.facts.get("reason")) for t in trials).most_common(3))
-    kind = FleetError if all(t.status == "failed" for t in trials) else DataError
-    return kind(
+    if all(t.status == "failed" for t in trials):
+        return FleetError(
+            "every trial failed",
+            got=reasons,
+            where="search",
+            fix="the same command tries failed trials again",
+        )
+    return DataError(
         "no trial gave clusters that can be used",
         expected="one trial that is not degenerate",
         got=reasons,
