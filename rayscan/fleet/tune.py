@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import ray
 from ray import tune
@@ -21,6 +21,8 @@ from ray.tune.search import Searcher
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet, unwrapped
 from rayscan.storage import Place, resolve
+
+T = TypeVar("T")
 
 WORST = -1e9
 """What a trial without a value reports, so that ASHA can compare it."""
@@ -120,6 +122,24 @@ def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Propos
         raise unwrapped(error, "the search") from error
     finally:
         fleet.out.delete(f".work/{scratch.uri.rpartition('/')[2]}")
+
+
+def outside(fn: Callable[..., T], *arguments: object) -> T:
+    """`fn(*arguments)` from a trial, in a task that is not in the trial's placement group.
+
+    Whatever a trial starts is put into its group, where there is no room for trainings and their workers.
+    The task asks for nothing, so it waits for nothing; it ends with the trial.
+
+    Raises:
+        RayscanError: what `fn` raised.
+        FleetError: its process died, or it raised something else.
+    """
+    task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="DEFAULT")(fn)
+    try:
+        result: T = ray.get(task.remote(*arguments))
+    except ray.exceptions.RayError as error:
+        raise unwrapped(error, "a trial") from error
+    return result
 
 
 def sweep(out: Place) -> None:
