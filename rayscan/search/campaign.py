@@ -35,8 +35,8 @@ ONCE = (index, pretext, embed, mine)
 """Run once and read by all trials."""
 GPU_SHARE = 0.25
 """Of a GPU, for a trial of heads: they are small, and the CPU feeds them."""
-JOINED = 8
-"""Trials of heads that are asked for at once on a Ray that was joined: those that wait may make it grow."""
+GROWING = 8
+"""Trials of heads that are asked for at once where there is an autoscaler: those that wait make it bring nodes."""
 DRIVER_MEMORY = 512 * 2**20
 """Bytes asked for the process that drives a whole trial. It asks for no CPU, so no training waits for it."""
 
@@ -163,8 +163,8 @@ class Campaign:
         require_room(fleet, bundles, "a trial")
         has = resources()  # now: an autoscaler may have brought the first node
         fits = int(min([has["CPU"] / cpus, *([has["GPU"] / gpus] if gpus else [])]) + 1e-9)
-        if not fleet.offer.is_own and not plan.from_images:
-            fits = max(fits, JOINED)
+        if fleet.offer.grows and not plan.from_images:
+            fits = max(fits, GROWING)
         stops = plan.early_stopping and not plan.from_images
         return Tuning(
             left,
