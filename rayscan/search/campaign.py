@@ -36,7 +36,7 @@ ONCE = (index, pretext, embed, mine)
 GPU_SHARE = 0.25
 """Of a GPU, for a trial of heads: they are small, and the CPU feeds them."""
 GROWING = 8
-"""Trials of heads that are asked for at once where there is an autoscaler: those that wait make it bring nodes."""
+"""Trials of heads asked for at once where there is an autoscaler: those that wait make it bring nodes."""
 DRIVER_MEMORY = 512 * 2**20
 """Bytes asked for the process that drives a whole trial. It asks for no CPU, so no training waits for it."""
 
