@@ -10,10 +10,11 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,8 @@ from rayscan.storage import resolve
 
 MAX_EXPANSIONS = 1_000_000
 MISSING = -1
+LISTERS = 16
+"""Folders looked into at once."""
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _WILD = re.compile(r"[*?\[]")
 
@@ -186,17 +189,30 @@ def tree(folder: str, *, recursive: bool = True) -> list[Found]:
 
 def _local_tree(top: Path, recursive: bool) -> Iterator[Found]:
     todo, visited = [str(top)], {os.path.realpath(top)}
-    while todo:
-        with os.scandir(todo.pop()) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                if entry.name.startswith("."):
-                    continue
-                if not entry.is_dir():
-                    entry.path.encode()  # a name that is not UTF-8 cannot be stored in Parquet
-                    yield _local(entry)
-                elif recursive and (real := os.path.realpath(entry.path)) not in visited:
-                    visited.add(real)
-                    todo.append(entry.path)
+    with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
+        while todo:  # level by level: folders of a level are looked into at once
+            level, todo = todo, []
+            for files, folders in pool.map(_look_into, level):
+                yield from files
+                for path, real in folders if recursive else ():
+                    if real not in visited:
+                        visited.add(real)
+                        todo.append(path)
+
+
+def _look_into(folder: str) -> tuple[list[Found], list[tuple[str, str]]]:
+    """Files of a folder; and the folders in it, each with where it really is. Hidden ones are left out."""
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append((entry.path, os.path.realpath(entry.path)))
+            else:
+                entry.path.encode()  # a name that is not UTF-8 cannot be stored in Parquet
+                files.append(_local(entry))
+    return files, folders
 
 
 def _local(entry: os.DirEntry[str]) -> Found:
@@ -210,7 +226,12 @@ def _local(entry: os.DirEntry[str]) -> Found:
 def _remote_tree(folder: str, recursive: bool) -> Iterator[Found]:
     filesystem, path = locate(folder)
     address, mark, query = folder.partition("?")
-    for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive)):
+    infos = filesystem.get_file_info(pafs.FileSelector(path))
+    below = [info.path for info in infos if info.type == pafs.FileType.Directory] if recursive else []
+    with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
+        selectors = [pafs.FileSelector(name, recursive=True) for name in below]
+        infos += chain.from_iterable(pool.map(filesystem.get_file_info, selectors))
+    for info in infos:
         name = info.path[len(path.rstrip("/")) + 1 :]
         if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
             yield _found(f"{address.rstrip('/')}/{name}{mark}{query}", info)
