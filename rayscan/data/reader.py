@@ -30,6 +30,9 @@ from rayscan.errors import DataError
 LOCAL_GAP = 4 << 10
 """Bytes that are cheaper to read and drop than to start another read."""
 LOCAL_SPAN = 256 << 10
+LOCAL_JOINED = 16 << 10
+"""Longer local images are read by themselves: cutting them out of a longer read would copy them once more."""
+REPEATS_ONLY = -1
 REMOTE_THREADS = 16
 REMOTE_GAP = 128 << 10
 REMOTE_SPAN = 8 << 20
@@ -135,10 +138,10 @@ class Reader:
         return asked
 
     def _spans(self, asked: Integers, gap: int, longest: int) -> Spans:
-        gaps = np.full(len(asked), gap)
-        return plan_spans(
-            self.table.shard[asked], self.table.offset[asked], self.table.length[asked], gaps, longest
-        )
+        length = self.table.length[asked]
+        is_joined = length <= (LOCAL_JOINED if gap == LOCAL_GAP else longest)
+        gaps = np.where(is_joined, gap, REPEATS_ONLY)
+        return plan_spans(self.table.shard[asked], self.table.offset[asked], length, gaps, longest)
 
     def _read_files(self, asked: Integers, rows: Integers, results: list[bytes]) -> Integers:
         """Read rows of a request from files, shard after shard; returns those that lie in no file here."""

@@ -17,7 +17,7 @@ from rayscan.data.classes import wnids_of
 from rayscan.data.inspection import OK, inspect
 from rayscan.data.listing import Listing, SourceFile
 from rayscan.data.table import IMAGES, SHARDS
-from rayscan.data.tar_index import index_shard
+from rayscan.data.tar_index import CHANGED, index_shard
 from rayscan.data.verification import Expected, Finding, verify_shard
 from rayscan.errors import DataError
 
@@ -105,7 +105,7 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
     lines += [f"key used {keys[key]} times: {key!a}" for key in twice[:MAX_LINES]]
     lines += [f"damaged: {text!a}" for text in damaged[:MAX_LINES]]
     lines.append(f"{len(damaged):,} damaged shards, {len(twice):,} repeated keys")
-    return lines, not damaged and not twice
+    return lines, not damaged and not twice and not reasons[CHANGED]
 
 
 def expected_shards(index: Artifact) -> Iterator[Expected]:
