@@ -171,3 +171,35 @@ def test_moving_average_equals_its_recursion() -> None:
         decay = min(0.9, (1 + step) / (10 + step))
         value = decay * value + (1 - decay) * net.weight.detach()
     np.testing.assert_allclose(average.net.weight, value, rtol=1e-12)
+
+
+def test_pmi_resumes_with_teacher_and_marginal() -> None:
+    """Six steps at once equal three, a new objective that takes everything over, and three more."""
+    batches = torch.randn(6, 2, 12, 5, generator=torch.Generator().manual_seed(4))
+
+    def made() -> ScanHeads:
+        torch.manual_seed(9)
+        return ScanHeads(ClusterHeads(2, 5, 3), PmiLoss(0.6, 0.9), lambda net: torch.zeros(2), 1, 0.9)
+
+    def step(objective: ScanHeads, pair: torch.Tensor) -> None:
+        objective.loss({"anchors": pair[0], "neighbors": pair[1], "count": 12}).total.backward()
+        with torch.no_grad():
+            for weight in objective.module.parameters():
+                weight -= 0.5 * weight.grad
+                weight.grad = None
+        objective.after_step()
+
+    whole, first, again = made(), made(), made()
+    for pair in batches:
+        step(whole, pair)
+    for pair in batches[:3]:
+        step(first, pair)
+    first.end_epoch(0, is_last=True)
+    again.module.load_state_dict(first.module.state_dict())
+    again.restore(first.tensors(), first.notes())
+    for pair in batches[3:]:
+        step(again, pair)
+    assert again.module.weight.equal(whole.module.weight)
+    assert whole.teacher is not None
+    assert again.teacher is not None
+    assert again.teacher.net.weight.equal(whole.teacher.net.weight)
