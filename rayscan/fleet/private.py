@@ -31,7 +31,9 @@ def start(**settings: Any) -> None:
 
     demand_token()
     with on_loopback():
-        ray.init(address="local", _node_ip_address=LOOPBACK, _temp_dir=str(private_root()), **settings)
+        # below the root: Ray opens the directory it is given to all
+        root = private_root() / "ray"
+        ray.init(address="local", _node_ip_address=LOOPBACK, _temp_dir=str(root), **settings)
 
 
 def demand_token() -> None:

@@ -36,7 +36,9 @@ def test_neither_results_nor_what_was_said_hold_a_secret(finished: Path) -> None
 def test_nor_do_the_logs_of_ray(finished: Path) -> None:
     since = finished.stat().st_ctime - 600
     logs = [
-        p for p in private_root().glob("session_2*/logs/**/*") if p.is_file() and p.stat().st_mtime > since
+        p
+        for p in private_root().glob("ray/session_2*/logs/**/*")
+        if p.is_file() and p.stat().st_mtime > since
     ]
     assert any(path.name.startswith("gcs_server") for path in logs)
     assert any(path.name.startswith("worker") for path in logs)
