@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
-LONGEST_ROOT = 30
-"""Ray puts sockets about 60 characters below it, and the system allows 104."""
+LONGEST_ROOT = 12
+"""Ray's sockets lie up to 90 characters below it, and systems allow 104 to 108."""
 
 
 def start(**settings: Any) -> None:
