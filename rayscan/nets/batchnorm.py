@@ -55,7 +55,10 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     nothing cancels. All sum in rank order and get the same bits.
     """
     num_channels = x.shape[1]
-    mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    # momentum 0 leaves the two buffers; their type makes the statistics of half-precision input wide
+    buffers = x.new_zeros((2, num_channels), dtype=wide)
+    mean, var = torch.batch_norm_update_stats(x, buffers[0], buffers[1], 0.0)
     parts = comms.all_gather_rows(torch.cat([mean, var, mean.new_tensor([x.numel() / num_channels])]))
     counts = parts[:, -1:]  # [W, 1]
     means, variances = parts[:, :num_channels], parts[:, num_channels:-1]

@@ -161,3 +161,33 @@ def test_workers_equal_one(
                 )
         assert worker["end"] == one["end"]
     assert one["losses"][0] != one["losses"][-1]
+
+
+def normalized(rank: int, edges: list[int], is_global: bool) -> dict[str, Any]:
+    """A layer on bf16 activations, its statistics, and both gradients, on this rank's slice."""
+    norm = (GlobalBatchNorm2d if is_global else nn.BatchNorm2d)(6)
+    x = torch.from_numpy(np.random.default_rng(8).normal(3, 2, size=(2, B, 6, 5, 5))).float()
+    mine = x[:, edges[rank] : edges[rank + 1]]
+    inputs = mine[0].bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    inputs = inputs if is_global else inputs.detach().float().requires_grad_()
+    out = norm(inputs)
+    (out * mine[1].to(out.dtype)).sum().backward()
+    assert inputs.grad is not None
+    assert norm.weight.grad is not None
+    found = {"out": out, "grad": inputs.grad, "weight": comms.all_reduce(norm.weight.grad)}
+    found |= {"mean": norm.running_mean, "var": norm.running_var}
+    return {k: v.detach().float().numpy() for k, v in found.items()} | {"type": str(out.dtype)}
+
+
+def test_half_precision_activations_have_wide_global_statistics() -> None:
+    """bf16 in and out, statistics as those of fp32: 8 bits of mantissa on values up to about 4."""
+    alone = normalized(0, [0, B], is_global=False)
+    together = run_in_world(2, normalized, [0, 4, B], True)
+    for worker in together:
+        assert worker["type"] == "torch.bfloat16"
+        np.testing.assert_allclose(worker["mean"], alone["mean"], rtol=1e-5)
+        np.testing.assert_allclose(worker["var"], alone["var"], rtol=1e-5)
+        np.testing.assert_allclose(worker["weight"], alone["weight"], rtol=0.02, atol=0.2)
+    for part in ("out", "grad"):
+        whole = np.concatenate([worker[part] for worker in together])
+        np.testing.assert_allclose(whole, alone[part], rtol=0.02, atol=0.03)
