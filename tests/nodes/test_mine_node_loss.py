@@ -21,6 +21,8 @@ from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
 
+pytestmark = pytest.mark.soak
+
 K = 20
 
 
