@@ -1,4 +1,4 @@
-"""The driver dies in every stage; the same command again ends with the same assignments."""
+"""The driver dies in mid-stage; the same command again ends with the same assignments."""
 
 from __future__ import annotations
 
@@ -39,11 +39,16 @@ def kill_inside(out: Path, stage: str, log: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_driver_killed_in_every_stage(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stages", "at_least"),
+    [(["pretext", "selflabel"], 2), pytest.param(STAGES, 6, marks=pytest.mark.soak)],
+    ids=["two stages", "every stage"],
+)
+def test_driver_killed(stages: list[str], at_least: int, finished: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
-    killed = [stage for stage in STAGES if kill_inside(out, stage, log)]
-    assert {"pretext", "scan", "selflabel"} <= set(killed)
-    assert len(killed) >= 6, killed
+    killed = [stage for stage in stages if kill_inside(out, stage, log)]
+    assert {"pretext", "scan", "selflabel"} & set(stages) <= set(killed)
+    assert len(killed) >= at_least, killed  # a stage of milliseconds may end before it is seen
     run(command(out))
     assert "joined Ray" not in log.read_text(), "a resumed training starts a Ray of its own, quietly"
     ours, theirs = out / "assignments.parquet", finished / "assignments.parquet"
