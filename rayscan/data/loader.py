@@ -122,9 +122,8 @@ class ViewLoader:
 
     def _floats(self, *shape: int) -> Tensor:
         """Memory for views."""
-        if (
-            self._device.type == "cpu"
-        ):  # NumPy asks for huge pages: page faults would cost more than the views
+        # NumPy asks for huge pages: page faults would cost more than the views
+        if self._device.type == "cpu":
             return torch.from_numpy(np.empty(shape, np.float32))
         return torch.empty(shape, device=self._device)
 
@@ -172,6 +171,11 @@ class ViewLoader:
 
     def _cut(self, draw: Draw, family: ViewKind) -> Tensor:
         """Views cut, scaled and mirrored from full pictures, uint8 [V, B, 3, S, S]."""
+        # The threads that fill the memory are not in the caller's inference mode, nor may the memory be.
+        with torch.inference_mode(mode=False):
+            return self._cut_in_threads(draw, family)
+
+    def _cut_in_threads(self, draw: Draw, family: ViewKind) -> Tensor:
         num_views, size = len(draw.views), self._images.size_px
         cuts = self._host(num_views, len(draw.gids), 3, size, size)
         row = 0

@@ -122,6 +122,16 @@ def test_a_view_is_bit_identical_in_any_batch_and_piece(
     assert torch.equal(ViewLoader(table, _config(canvas), seed=2).views(gids, family, 5), whole)
 
 
+@pytest.mark.parametrize("canvas", [40, None])
+def test_inference_mode_of_the_caller_changes_nothing(table: ImageTable, canvas: int | None) -> None:
+    gids = np.arange(COUNT)
+    loader = ViewLoader(table, _config(canvas, decode_threads=2), seed=3)
+    with torch.inference_mode():
+        inside = loader.plain(gids).clone()
+    assert torch.equal(inside, loader.plain(gids))
+    loader.plain(gids).add_(1)  # what a training gets is no inference tensor
+
+
 def test_plain_views_of_full_pictures_are_torchvisions_center_crop_and_resize(table: ImageTable) -> None:
     gids, size = np.arange(COUNT), 24
     out = ViewLoader(table, _config(None, size, **COLORS), seed=0).plain(gids)
