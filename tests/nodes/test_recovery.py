@@ -75,7 +75,7 @@ def test_a_killed_worker_changes_nothing(setting: Setting) -> None:
     assert 0 < row["lost_steps"] < 30
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_notice_costs_no_step(setting: Setting) -> None:
     """A checkpoint just in time, and a move that is no failure: `max_failures` is 0 here."""
     row = held(faults.notice(setting, random.Random(1), "notice"))

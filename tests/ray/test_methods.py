@@ -47,6 +47,7 @@ def test_guard_keeps_the_weights_of_scan_where_self_labelling_spoils_them(
     assert written["heads.weight"].equal(before["heads.weight"]) != is_kept
 
 
+@pytest.mark.soak
 def test_an_experiment_shares_what_a_run_did_and_says_what_it_found(finished: Path, tmp_path: Path) -> None:
     """What the run had up to mine is taken over by all rows; two groupings vote, clusters merge."""
     out = tmp_path / "lab"

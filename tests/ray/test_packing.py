@@ -15,7 +15,7 @@ from tests.unit.data.conftest import encoded, picture, write_files
 
 def test_shards_of_the_fleet_are_those_of_one_process(tmp_path: Path) -> None:
     write_files(tmp_path / "in", {f"{n:02d}.jpg": encoded(picture(n, 40, 60), "JPEG") for n in range(24)})
-    options = {"shard_bytes": 4000, "resize_px": 20}
+    options = {"shard_bytes": 1500, "resize_px": 20}
     here = write_shards(str(tmp_path / "in"), str(tmp_path / "here"), **options)
     with Fleet(FleetConfig(), Place(str(tmp_path))) as fleet:
         there = write_shards(str(tmp_path / "in"), str(tmp_path / "there"), apply=fleet.map, **options)
