@@ -17,7 +17,7 @@ from PIL import Image
 from rayscan.data.packing import write_shards
 from rayscan.data.shard_writer import Sample, unique_keys, write_samples
 from rayscan.data.tar_index import index_shard
-from rayscan.errors import ConfigError, DataError
+from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.storage import Place
 from tests.unit.data.conftest import encoded, picture, write_files
 
@@ -201,7 +201,7 @@ def test_no_half_written_shard_is_ever_visible(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ArtifactError, match="disk full"):
         write_samples(digit_samples(3), str(tmp_path), "x")
     assert names_in(tmp_path) == []
 

@@ -115,7 +115,12 @@ class DigitsRun:
                 }
             )  # fmt: skip
         images = pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
-        shards = {"shard": range(len(uris)), "uri": uris, "sha256": [""] * len(uris)}
+        shards = {
+            "shard": range(len(uris)),
+            "uri": uris,
+            "bytes": [0] * len(uris),
+            "sha256": [""] * len(uris),
+        }
         quarantine = [
             {"gid": r["gid"], "key": r["key"], "source": r["source"], "reason": r["status"]}
             for r in rows if r["status"] != "ok"

@@ -14,7 +14,9 @@ from rayscan.search.axis import Axis, parse_axis
 from rayscan.search.plan import Plan
 from rayscan.search.space import make_space, value_of, with_values
 
-DIGITS = by_name("digits")
+PLAIN = by_name("digits")
+DIGITS = replace(PLAIN, scan=replace(PLAIN.scan, inputs="both", num_neighbors=10, head_num_neighbors=50))
+"""A recipe whose heads read more neighbors than fine-tuning."""
 
 
 @pytest.mark.parametrize(
