@@ -23,14 +23,25 @@ from rayscan.storage import Place, is_local, resolve
 NAME = ".lock"
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+
+
+class HeldError(ArtifactError):
+    """Somebody else holds the lock."""
 
 
 class RunLock:
     """Context manager that keeps other runs out of a place."""
 
-    def __init__(self, place: Place) -> None:
-        """Nothing is taken before entering."""
+    def __init__(self, place: Place, *, waits: bool = False) -> None:
+        """Nothing is taken before entering.
+
+        Args:
+            place: What nobody else shall use.
+            waits: For whoever holds it, however long that is, instead of refusing.
+        """
         self.place = place
+        self.waits = waits
         self._file: TextIOWrapper | None = None
         self._over = threading.Event()
         self._token = secrets.token_hex(8)
@@ -39,13 +50,18 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            ArtifactError: another run holds it.
+            HeldError: another run holds it, and this one does not wait.
         """
-        if is_local(self.place.uri):
-            self._take_local()
-        else:
-            self._take_remote()
-        return self
+        take = self._take_local if is_local(self.place.uri) else self._take_remote
+        while True:
+            try:
+                take()
+            except HeldError:
+                if not self.waits:
+                    raise
+                time.sleep(LOOK_SECONDS)
+            else:
+                return self
 
     def __exit__(self, *_: object) -> None:
         """Give it back."""
@@ -106,8 +122,8 @@ class RunLock:
             {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token, "beat": time.time_ns()}
         )
 
-    def _held(self, holder: str) -> ArtifactError:
-        return ArtifactError(
+    def _held(self, holder: str) -> HeldError:
+        return HeldError(
             "another run is using this --out",
             expected="one run at a time",
             got=holder or "a lock",

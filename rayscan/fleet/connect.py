@@ -200,9 +200,10 @@ def unwrapped(error: Exception, what: str) -> RayscanError:
     """The rayscan error inside one of Ray's, or a FleetError that says what Ray said."""
     inner: BaseException | None = error
     while inner is not None:
-        if isinstance(inner, RayscanError):
+        below = getattr(inner, "cause", None)  # Ray's own class of a rayscan error says all its trace
+        if isinstance(inner, RayscanError) and not isinstance(below, RayscanError):
             return inner
-        inner = getattr(inner, "controller_failure", None) or getattr(inner, "cause", None) or inner.__cause__
+        inner = getattr(inner, "controller_failure", None) or below or inner.__cause__
     return FleetError(
         f"{what} failed on the fleet",
         got=f"{type(error).__name__}: {str(error).strip()[-2000:]}",

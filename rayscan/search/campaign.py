@@ -19,7 +19,7 @@ from rayscan.lock import RunLock
 from rayscan.run import require_clusters
 from rayscan.search import finalists, ledger
 from rayscan.search.finalists import UNSTABLE, Finalist
-from rayscan.search.images import train_images
+from rayscan.search.images import LOCKS, train_images
 from rayscan.search.ledger import Trial
 from rayscan.search.plan import Plan
 from rayscan.search.publish import publish, settings_text
@@ -75,6 +75,7 @@ def search(
         campaign.run_trials()
         ranked = campaign.compare_finalists()
         publish(campaign.shared, campaign.trials, ranked)
+        out.delete(LOCKS)
         return ranked[0]
 
 

@@ -2,21 +2,26 @@
 
 The trial's process drives the stages as a run would and computes nothing itself, so it holds no CPU that a
 training could wait for. Every stage is an artifact in the same `--out`: trials that agree up to a stage share
-it, and so does the run of the best recipe afterwards.
+it, and so does the run of the best recipe afterwards. One trial at a time trains such a stage; the others
+wait for it.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayscan import pipeline
-from rayscan.artifacts import Artifact, Draft
+from rayscan.artifacts import Artifact, Draft, find
+from rayscan.config import Recipe
 from rayscan.fleet.connect import Fleet
+from rayscan.lock import RunLock
 from rayscan.search.space import Values
 from rayscan.search.trial import Report, Shared, prepared
 from rayscan.stages import assign, embed, mine, pretext, scan, selflabel
@@ -26,6 +31,8 @@ from rayscan.stages.progress import Progress
 EARLY = (pretext, embed, mine)
 """Stages that keep the base seed: other seeds of a finalist are other starts of the heads, no more."""
 LATE = (scan, selflabel, assign)
+LOCKS = ".work/search-locks"
+"""A lock for each stage that trials may share, below `--out`; removed at the end of the search."""
 
 
 def train_images(
@@ -43,7 +50,7 @@ def train_images(
     context = Context(shared.run, Sources(data=None), fleet, Progress(io.StringIO()))
     done: dict[str, Artifact] = {"index": shared.inputs["index"]}
     for stage in (*EARLY, *LATE):
-        done[stage.NAME], _ = pipeline.do(stage, early if stage in EARLY else recipe, done, context)
+        done[stage.NAME] = do_once(stage, early if stage in EARLY else recipe, done, context)
     shared.run.delete(f".work/search/{draft.step.directory}")
     table = done["assign"].read_table("assignments.parquet", columns=["gid", "cluster"])
     gids, judge = table.column("gid").to_numpy(), prepared(shared)[1]
@@ -51,6 +58,22 @@ def train_images(
     of[gids] = table.column("cluster").to_numpy()
     facts = {"heldout_loss": float(_heads(done["scan"])["best_loss"]), "stages": _directories(done)}
     return of[judge.anchors], facts
+
+
+def do_once(stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], context: Context) -> Artifact:
+    """A stage that other trials may need at the same time: one of them does it, the others take it over.
+
+    Two at once would work in the same place: the first to end removes the parts and the checkpoints that the
+    workers of the other still read. A trial that waits holds no CPU, so the one it waits for goes on; the
+    lock of a trial whose process died is free.
+    """
+    step = stage.plan(recipe, done, context.sources)
+    found = find(context.out.child(step.directory), step)
+    if found is not None:
+        return found
+    with RunLock(context.out.child(LOCKS, step.directory), waits=True):
+        artifact, _ = pipeline.do(stage, recipe, done, context)
+    return artifact
 
 
 def _heads(scanned: Artifact) -> Any:

@@ -20,7 +20,7 @@ from rayscan.search.space import value_of
 from tests.ray.tiny import TINY, run
 
 RAYSCAN = [sys.executable, "-m", "rayscan"]
-TRIALS = 7
+TRIALS = 5
 SPACE = ["scan.entropy_weight=0.5:20:log", "scan.num_neighbors=5,10", "selflabel.threshold=0.2:0.6"]
 
 
@@ -63,7 +63,7 @@ def test_a_killed_search_goes_on_and_ends(finished: Path, tmp_path: Path) -> Non
     with log.open("wb") as said:
         driver = subprocess.Popen(command, stdout=said, stderr=said)
     deadline = time.monotonic() + 120
-    while len(ended(out)) < 3:
+    while len(ended(out)) < 2:  # two more are under way
         assert driver.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.02)
@@ -73,7 +73,7 @@ def test_a_killed_search_goes_on_and_ends(finished: Path, tmp_path: Path) -> Non
     assert not (out / "search" / "results.parquet").exists()
     time.sleep(2)  # a trial whose driver is gone may be writing its last bytes
     before = ended(out)
-    assert 3 <= len(before) < TRIALS
+    assert 2 <= len(before) < TRIALS
 
     said_again = run(command, timeout=200).stderr
     assert f"search: {len(before)} trials done before" in said_again

@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import pickle
 import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,24 @@ def test_one_run_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
         RunLock(place).__enter__()
     with RunLock(place):
         pass
+
+
+def test_a_lock_that_waits_comes_after_its_holder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rayscan.lock.BEAT_SECONDS", 0.3)
+    monkeypatch.setattr("rayscan.lock.LOOK_SECONDS", 0.05)
+    order = list[str]()
+
+    def wait() -> None:
+        with RunLock(place, waits=True):
+            order.append("second")
+
+    second = threading.Thread(target=wait)
+    with RunLock(place):
+        second.start()
+        time.sleep(1.0)  # it looks, and finds it held
+        order.append("first")
+    second.join(20)
+    assert order == ["first", "second"]
 
 
 def hold(uri: str, ready: multiprocessing.synchronize.Event) -> None:
