@@ -97,11 +97,13 @@ def test_numbers_on_the_page_are_those_of_scores_json(port: int, run: DigitsRun)
     rows = visit(port, run, lambda tab: tab.value(tables))
     titles = {
         "ACC, one to one": "acc",
+        "ACC, mapping of the train split": "acc_tr",
         "ACC, many to one": "many_to_one",
         "Top-5": "top5",
         "NMI": "nmi",
         "AMI": "ami",
         "ARI": "ari",
+        "Fowlkes-Mallows": "fowlkes_mallows",
     }
     assert [row[0] for row in rows[0]] == list(titles)
     for title, *cells in rows[0]:
