@@ -84,6 +84,14 @@ def actor_pids() -> list[int]:
     )
 
 
+def left_after_a_while() -> list[int]:
+    """Shard actors that do not end: a killed process may take a moment on a busy machine."""
+    deadline = time.monotonic() + 20
+    while (pids := actor_pids()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return pids
+
+
 def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
     x, gids = planted(), np.arange(640) * 2 + 1
     x = np.concatenate([x, planted(1)[:23]])
@@ -103,7 +111,7 @@ def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
         left = [path for path in (tmp_path / f"out-{shards}").rglob("*") if path.is_file()]
         assert sorted(path.name for path in left) == ["manifest.json", "neighbors.parquet"]
     assert len(hashes) == 1
-    assert not actor_pids()
+    assert not left_after_a_while()
 
 
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):
@@ -249,7 +257,4 @@ def test_a_run_that_fails_publishes_nothing_and_leaves_no_actor(tmp_path):
             Mining(K, 3),
             lambda *_: None,
         )
-    deadline = time.monotonic() + 20
-    while actor_pids() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not actor_pids()
+    assert not left_after_a_while()
