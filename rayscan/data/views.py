@@ -4,7 +4,7 @@
     simclr       random resized crop, flip, color jitter, gray; blur from 64 px on
                  (Chen et al., arXiv 2002.05709, appendix A; strengths of SCAN's published settings)
     randaugment  crop of the evaluation size, flip, four operations of RandAugment, Cutout (SCAN Table S2)
-    digits       affine and elastic deformation, no flip
+    digits       affine and elastic deformation, thickness and shade of the strokes, no flip
 
 `boxes` says where in the source a view comes from, `make_views` turns pixels into views. Apart, because large
 pictures are cut on the host while decoding and small ones on the device.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rayscan.config import ImagesConfig, ViewKind
-from rayscan.data import color, color_matrix, elastic, geometry, randaugment
+from rayscan.data import color, color_matrix, elastic, geometry, randaugment, strokes
 from rayscan.data.keyed import Booleans, Draw, Integers
 
 SIMCLR_SCALE = (0.2, 1.0)
@@ -26,6 +26,7 @@ JITTER_SHARE, GRAY_SHARE, FLIP_SHARE, BLUR_SHARE = 0.8, 0.2, 0.5, 0.5
 BLUR_FROM_PX = 64
 BLUR_SIGMA = (0.1, 2.0)
 DIGIT_DEFORMATION = elastic.Deformation()
+DIGIT_INK = strokes.Ink()
 
 
 def view_boxes(family: ViewKind, draw: Draw, heights: Integers, widths: Integers, size: int) -> Integers:
@@ -114,7 +115,8 @@ def _deform(x: Tensor, boxes: Integers, draw: Draw, size: int) -> Tensor:
         elastic.digit_matrices(draw("affine", elastic.AFFINE_UNIFORMS), size, deformation),
     )
     field = elastic.elastic_field(draw("elastic", deformation.elastic_uniforms), size, deformation, x.device)
-    return geometry.warp(x, matrices, size, field)
+    warped = geometry.warp(x, matrices, size, field)
+    return strokes.ink(warped, draw("ink", strokes.STROKE_UNIFORMS), DIGIT_INK)
 
 
 def _recolor(x: Tensor, draw: Draw) -> Tensor:

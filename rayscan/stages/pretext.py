@@ -33,7 +33,7 @@ from rayscan.stages.training import (
 )
 
 NAME = "pretext"
-SCHEMA = 2  # 2: digits are stretched too
+SCHEMA = 3  # 2: digits are stretched too, 3: and their ink varies
 MONITOR_IMAGES = 2_048
 MONITORS_PER_TRAINING = 10
 

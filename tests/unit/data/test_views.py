@@ -160,6 +160,6 @@ def test_digits_keep_black_surroundings_and_move_the_strokes() -> None:
     views = _make(pixels, "digits", Draw(0, 0, np.arange(64)), images)[0]
     assert views[:, :, 0, 0].max() == 0
     mass = views[:, 0].sum((1, 2))
-    assert (mass > 4).all() and mass.std() > 0.5
+    assert (mass > 0.5).all() and mass.std() > 0.5
     rows = (views[:, 0].sum(2) * torch.arange(16)).sum(1) / mass
     assert 0.4 < rows.std() < 2.5 and abs(rows.mean() - 7.5) < 0.5
