@@ -60,7 +60,7 @@ def ink(pixels: Tensor, u: Floats, how: Ink) -> Tensor:
 
 
 def schlick_bias(x: Tensor, bias: Tensor) -> Tensor:
-    """Bend shades, x -> x / ((1 / b - 2) (1 - x) + 1): 0 and 1 stay, 1/2 becomes b, b = 1/2 changes nothing."""
+    """Bend shades by x / ((1 / b - 2) (1 - x) + 1): 0 and 1 stay, 1/2 becomes b; b = 1/2 is the identity."""
     return x / ((1 / bias - 2) * (1 - x) + 1)
 
 
