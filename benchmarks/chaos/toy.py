@@ -56,6 +56,12 @@ class Toy:
     is_double: bool = False
     nan_at: int = -1
     """Step whose loss is not a number."""
+    nan_rank: int = -1
+    """Worker whose share it is; -1: of all."""
+    nan_times: int = 1 << 30
+    """How often, over all attempts of a worker."""
+    log_every: int = 1
+    """Steps between rows of metrics."""
     cut_at: int = -1
     """Step at which every worker raises CutError."""
     die_in_write: int = -1
@@ -96,13 +102,22 @@ class Counted(Objective):
         rows, gids, epoch = batch["rows"], batch["gids"], batch["epoch"]
         scores = torch.log_softmax(self.net(rows), dim=1)
         loss = -scores[torch.arange(len(gids)), gids % 4].sum() / batch["count"]
-        if self.step == self.toy.nan_at:
+        if self._is_spoilt():
             loss = loss * float("nan")
         seen = torch.zeros_like(self.consumed)
         for e, gid in zip(epoch.tolist(), gids.tolist(), strict=True):
             seen[e, gid] += 1
         self.consumed += comms.all_reduce(seen)
         return LossTerms(loss, {"loss": loss.detach()})
+
+    def _is_spoilt(self) -> bool:
+        toy = self.toy
+        if self.step != toy.nan_at or toy.nan_rank not in (-1, comms.rank()):
+            return False
+        marks = self.journal / f"nan-{comms.rank()}"
+        done = len(marks.read_bytes()) if marks.exists() else 0
+        marks.write_bytes(bytes(done + 1))
+        return done < toy.nan_times
 
     def after_step(self) -> None:
         """Note the step, so that faults can be timed and their cost measured."""
@@ -191,7 +206,7 @@ def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:
         epochs=toy.epochs,
         optimizer=OptimizerConfig(kind="sgd", learning_rate=0.05, warmup_epochs=1),
         checkpoint_every_seconds=toy.every_seconds,
-        log_every_steps=1,
+        log_every_steps=toy.log_every,
     )
     checkpoints = Checkpoints(place, "toy", patience_seconds=toy.patience_seconds)
     training = Training(objective, OrderedFeed(order, make), settings, checkpoints, worker.report)

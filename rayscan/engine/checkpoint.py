@@ -135,6 +135,7 @@ class Checkpoints:
         return None
 
     def _write(self, step: int, tensors: Mapping[str, Tensor], notes: str) -> None:
+        _refuse_not_finite(step, tensors)
         name = f"step-{step:09d}-{secrets.token_hex(4)}"
         data = pack(tensors)
         meta = {
@@ -174,6 +175,21 @@ class Checkpoints:
                 where=self.place.uri,
                 fix="make room, or wait for the storage; the same command goes on from the last whole one",
             ) from error
+
+
+def _refuse_not_finite(step: int, tensors: Mapping[str, Tensor]) -> None:
+    """A state that holds NaN is no state to go back to.
+
+    Raises:
+        ArtifactError: naming what is not finite.
+    """
+    bad = [k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if bad:
+        raise ArtifactError(
+            f"the state after step {step} is not finite and is not kept: {', '.join(bad)}"[:300],
+            expected="finite weights and state",
+            got=f"nan or infinity in {len(bad)} of {len(tensors)} tensors",
+        )
 
 
 def _seal(meta: Mapping[str, Any]) -> str:

@@ -50,6 +50,10 @@ class OrderedFeed:
         """Steps of an epoch."""
         return self.order.num_steps
 
+    def gids(self, epoch: int, step: int) -> Gids:
+        """Images of a global batch, int64 [B]."""
+        return self.order.batch(epoch, step)
+
     def start(self, epoch: int, step: int, epochs: int) -> None:
         """Begin making batches from (epoch, step) to the end of the training."""
         if not self.ahead:

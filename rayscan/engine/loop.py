@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from rayscan import comms
 from rayscan.config import OptimizerConfig
+from rayscan.data.keyed import Integers
 from rayscan.engine import notice
-from rayscan.engine.checkpoint import Checkpoints
+from rayscan.engine.checkpoint import Checkpoint, Checkpoints
 from rayscan.engine.clock import Clock
+from rayscan.engine.finite import Book, FiniteWatch, Incident, images_of
 from rayscan.engine.optimizer import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
 from rayscan.engine.parts import parts_of
 from rayscan.engine.precision import is_half
@@ -39,8 +40,11 @@ class Feed(Protocol):
     def batch(self, epoch: int, step: int) -> Batch:
         """This worker's slice of a global batch, a pure function of (epoch, step)."""
 
+    def gids(self, epoch: int, step: int) -> Integers:
+        """Images of a global batch."""
+
     def start(self, epoch: int, step: int, epochs: int) -> None:
-        """Told where the training begins, so that batches can be made ahead."""
+        """Told where the training begins, or begins again, so that batches can be made ahead."""
 
     def close(self) -> None:
         """The training is over."""
@@ -101,18 +105,25 @@ class Training:
         self.history = History()
         self.last_saved = time.monotonic()
         self.clock = Clock()
+        self.finite = FiniteWatch(objective.module, settings.device)
+        self.book = Book(checkpoints.place)
         self.is_half = is_half(settings.precision, settings.device, objective.module)
         is_cuda = torch.device(settings.device).type == "cuda"
         torch.backends.cudnn.benchmark = is_cuda  # shapes of a training hardly change
         if is_cuda and not comms.is_distributed():
             objective.compile()  # on CPUs it was measured to cost 36 s and to gain nothing
-        self._resume()
+        if (found := self._newest()) is not None:
+            self._take_up(found)
+        elif comms.rank() == 0:
+            self._save()  # what a step that is not finite goes back to before there is another
 
     def run(self) -> History:
         """Train to the end, or until the objective asks to stop.
 
+        A loss or gradient that is not finite is not learnt from: all go back to the newest whole checkpoint.
+
         Raises:
-            DataError: the loss is not finite; the weights of before that step are in the last checkpoint.
+            DataError: it came again at the same step, or without a checkpoint between.
             MovedError: a machine is about to be taken away; the state of this step is on storage.
         """
         per_epoch = self.feed.num_steps
@@ -127,7 +138,9 @@ class Training:
                     terms = self._train_step(batch)
                 self.clock.saw(batch["count"])
                 self.step += 1
-                self._log(terms, per_epoch, total)
+                if not self._log(terms, per_epoch, total):
+                    self._go_back(per_epoch)
+                    continue
                 if self.step % per_epoch == 0:
                     self._end_epoch(epoch, is_last=self.step == total)
                 self._save_if_due(is_over=self.step == total or self.has_stopped)
@@ -146,7 +159,7 @@ class Training:
             shares = [self._backward(part) for part in parts[:-1]]
         shares.append(self._backward(parts[-1]))
         terms = shares[0] if len(shares) == 1 else _summed(shares)
-        self._stop_if_not_finite(terms.total)
+        self.finite.look(self.step, terms.total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.objective.after_step()
@@ -156,34 +169,49 @@ class Training:
         device_type = torch.device(self.settings.device).type
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.is_half):
             terms = self.objective.loss(batch)
-        # Data-parallel backward averages over workers; shares of a sum want the sum.
-        (terms.total * comms.world_size()).backward()
+        (terms.total * self.finite.start(terms.total)).backward()
         return terms
 
-    def _stop_if_not_finite(self, loss: Tensor) -> None:
-        try:  # checked on the device: the host of a GPU does not wait for it
-            torch._assert_async(torch.isfinite(loss))
-        except RuntimeError as error:
-            raise DataError(
-                "the loss is not finite; stopped before the weights were changed",
-                expected="a finite number",
-                got=float(loss.detach()),
-                where=f"step {self.step}, worker {comms.rank()} of {comms.world_size()}",
-                fix="lower the learning rate or use precision fp32; the last checkpoint is from before",
-            ) from error
-
-    def _log(self, terms: LossTerms, per_epoch: int, total: int) -> None:
+    def _log(self, terms: LossTerms, per_epoch: int, total: int) -> bool:
+        """A row of metrics, at every few steps and the end of an epoch; False if something was not finite."""
         if self.step % self.settings.log_every_steps and self.step % per_epoch:
-            return
+            return True
         names = sorted(terms.parts)
-        values = comms.all_reduce(torch.stack([terms.parts[n].double() for n in names])).tolist()
+        shares = [*(terms.parts[n].double() for n in names), self.finite.has_seen]
+        *values, bad = comms.all_reduce(torch.stack(shares)).tolist()
+        if bad:
+            return False
         facts = dict(zip(names, values, strict=True))
         facts["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self.history.add(self.step / per_epoch, self.step, facts)
         timings = self.clock.take()
         self.history.add_timings(self.step / per_epoch, self.step, timings)
-        trouble = {"alert": self.checkpoints.trouble} if self.checkpoints.trouble else {}
+        trouble: dict[str, Any] = {"alert": self.checkpoints.trouble} if self.checkpoints.trouble else {}
+        if self.book.known:
+            trouble["rolled_back"] = len(self.book.known)
         self.report({"step": self.step, "total": total, **facts, **timings, **trouble})
+        return True
+
+    def _go_back(self, per_epoch: int) -> None:
+        """To the newest whole checkpoint, which is from before what was not finite; all workers together."""
+        step, workers = self.finite.where()
+        epoch, batch = divmod(step, per_epoch)
+        if comms.rank() == 0:
+            self.checkpoints.wait()
+        found = self._newest()
+        world, back_to = comms.world_size(), -1 if found is None else found.step
+        gids = images_of(self.feed.gids(epoch, batch), workers, world)
+        incident = Incident(step, epoch, batch, workers, world, gids, back_to)
+        verdict = comms.broadcast_text(self.book.enter(incident) if comms.rank() == 0 else None)
+        if found is None or verdict is not None:
+            raise self.book.error(incident, verdict or "", per_epoch)
+        reached = self.step
+        self._take_up(found)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.finite.forget()
+        self.history.add_timings(step / per_epoch, step, {"rolled_back": float(reached - self.step)})
+        self.feed.close()
+        self.feed.start(self.step // per_epoch, self.step % per_epoch, self.settings.epochs)
 
     def _end_epoch(self, epoch: int, *, is_last: bool) -> None:
         end = self.objective.end_epoch(epoch, is_last=is_last)
@@ -220,12 +248,12 @@ class Training:
         }
         self.checkpoints.save(self.step, tensors, notes)
 
-    def _resume(self) -> None:
-        """All workers take up the checkpoint worker 0 finds newest."""
+    def _newest(self) -> Checkpoint | None:
+        """The checkpoint that worker 0 finds newest, on all workers."""
         found = self.checkpoints.newest(self.settings.device) if comms.rank() == 0 else None
         newest = comms.broadcast_text(None if found is None else found.name)
         if newest is None:
-            return
+            return None
         if comms.rank():
             found = self.checkpoints.load(newest, self.settings.device)
         if found is None:
@@ -236,6 +264,9 @@ class Training:
                 where=f"worker {comms.rank()}, {self.checkpoints.place.uri}",
                 fix="put --out on storage that every node reaches",
             )
+        return found
+
+    def _take_up(self, found: Checkpoint) -> None:
         self.objective.module.load_state_dict(under(found.tensors, "net"))
         self.objective.restore(under(found.tensors, "objective"), found.notes["objective"])
         restore_optimizer(self.optimizer, under(found.tensors, "optimizer"))

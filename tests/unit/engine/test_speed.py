@@ -68,6 +68,9 @@ class Fed:
     def close(self) -> None:
         """Nothing to stop."""
 
+    def gids(self, epoch: int, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.arange(B)
+
     def batch(self, epoch: int, step: int) -> Batch:
         return batch_of(step, self.views, self.dtype)
 

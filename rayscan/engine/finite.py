@@ -1,0 +1,137 @@
+"""A loss or a gradient that is not a finite number: seen on the device, agreed on by all workers, blamed.
+
+A step costs no message and no waiting host for this. A worker whose share of the loss is not finite starts
+its backward pass from NaN, so the sum of gradients carries it to every worker, whose weights are NaN from
+that step on; no checkpoint takes such a state (`Checkpoints`). At the next row of metrics all know of it.
+
+One that came from a flipped bit heals by going back to the newest whole checkpoint: the same batches come
+again. One that comes from the numbers would come again with them, and ends the training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rayscan import comms
+from rayscan.data.keyed import Integers
+from rayscan.data.order import rank_slice
+from rayscan.errors import ArtifactError, DataError
+from rayscan.storage import Place
+
+NEVER = -1
+BOOK = "not-finite.json"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What was not finite, and where in the training."""
+
+    step: int
+    epoch: int
+    batch: int
+    """Number of the step in its epoch."""
+    workers: tuple[int, ...]
+    """Those whose own share of the loss was not finite; none if only a gradient was."""
+    world: int
+    gids: tuple[int, ...]
+    """Images of these workers at that step; of all workers if none is named."""
+    back_to: int
+    """Step of the checkpoint that was taken up; -1 if there was none."""
+
+
+class FiniteWatch:
+    """Remembers, on the device, the first step that was not finite."""
+
+    def __init__(self, net: nn.Module, device: str) -> None:
+        """Watch the trainable weights of a net."""
+        self._weights = [p for p in net.parameters() if p.requires_grad]
+        self._device = device
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        # of this worker's share of the loss, and of the summed gradients
+        self._first = torch.full((2,), NEVER, dtype=torch.int64, device=self._device)
+
+    def start(self, loss: Tensor) -> Tensor:
+        """What a backward pass starts from: the number of workers, or NaN if this share is not finite.
+
+        Data-parallel backward averages over workers; shares of a sum want the sum.
+        """
+        return loss.detach() * 0 + comms.world_size()
+
+    def look(self, step: int, loss: Tensor) -> None:
+        """After the backward pass of a step."""
+        gradients = [p.grad for p in self._weights if p.grad is not None]
+        largest = nn.utils.get_total_norm(gradients, math.inf)  # the largest entry, so nothing overflows
+        is_bad = ~torch.isfinite(torch.stack([loss.detach().to(largest), largest]))
+        self._first = torch.where(is_bad & (self._first == NEVER), step, self._first)
+
+    @property
+    def has_seen(self) -> Tensor:
+        """1 if something was not finite, else 0: a scalar on the device, for a sum over workers."""
+        return (self._first != NEVER).any().double()
+
+    def where(self) -> tuple[int, tuple[int, ...]]:
+        """The first such step, and the workers whose own loss it was; all workers ask together."""
+        rows = comms.all_gather_rows(self._first).tolist()
+        step = min(int(first) for row in rows for first in row if first != NEVER)
+        return step, tuple(rank for rank, (own, _) in enumerate(rows) if own == step)
+
+
+def images_of(gids: Integers, workers: tuple[int, ...], world: int) -> tuple[int, ...]:
+    """Those of a global batch that these workers saw; all of them if no worker is named."""
+    slices = [rank_slice(gids, rank, world) for rank in workers] or [gids]
+    return tuple(int(gid) for part in slices for gid in part)
+
+
+class Book:
+    """Incidents of a training, kept beside its checkpoints so that the next process knows them too."""
+
+    def __init__(self, place: Place) -> None:
+        """Nothing is read before something happens."""
+        self.place = place
+        self.known: list[dict[str, Any]] = []
+
+    def enter(self, incident: Incident) -> str | None:
+        """Write down; None if the training may go back, else why it must end. Worker 0 alone."""
+        with contextlib.suppress(FileNotFoundError, ValueError, ArtifactError):
+            self.known = json.loads(self.place.read(BOOK)) or self.known
+        reason = _reason(self.known, incident)
+        self.known = [*self.known, asdict(incident)]
+        with contextlib.suppress(ArtifactError):  # known in memory still
+            self.place.write(BOOK, json.dumps(self.known).encode())
+        return reason
+
+    def error(self, incident: Incident, reason: str, batches: int) -> DataError:
+        """Of a training that must end."""
+        gids, world = incident.gids, incident.world
+        names = ", ".join(f"worker {rank} of {world}" for rank in incident.workers)
+        what = f"the loss of {names}" if names else "a gradient, though the loss is finite"
+        kept = f"the checkpoint of step {incident.back_to} is sound and kept" if incident.back_to >= 0 else ""
+        return DataError(
+            f"the loss is not finite: {reason}",
+            expected="finite numbers",
+            got=f"nan or infinity in {what}",
+            where=f"step {incident.step} (epoch {incident.epoch}, batch {incident.batch} of {batches}): "
+            f"{len(gids)} images, gids {min(gids)} to {max(gids)}, all named in {self.place.uri_of(BOOK)}",
+            fix="lower the learning rate, use precision fp32, or look at these images"
+            + (f"; {kept}" if kept else ""),
+        )
+
+
+def _reason(known: list[dict[str, Any]], incident: Incident) -> str | None:
+    if incident.back_to < 0:
+        return "there is no checkpoint to go back to"
+    if any(one["step"] == incident.step for one in known):
+        return "the second time at this step, so it would come again"
+    if known and known[-1]["back_to"] == incident.back_to:
+        return f"the second time since the checkpoint of step {incident.back_to}"
+    return None
