@@ -27,7 +27,7 @@ from rayscan.storage import Place
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
 
-SHOWN = ("loss", "confident_fraction", "images_per_second", "alert")
+SHOWN = ("loss", "confident_fraction", "images_per_second", "rolled_back", "alert")
 HALF_FROM_PX = 32
 """On a CPU: below this, converting to bf16 costs what the convolutions gain."""
 METRICS = pa.schema(

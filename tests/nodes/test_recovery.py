@@ -103,13 +103,23 @@ def test_a_death_inside_a_checkpoint_is_survived(setting: Setting) -> None:
 
 
 @pytest.mark.soak
-def test_a_loss_that_is_no_number_ends_the_run_at_once(setting: Setting) -> None:
-    trial = setting.trial("nan", nan_at=25).start()
+def test_a_loss_that_is_no_number_again_ends_the_run(setting: Setting) -> None:
+    trial = setting.trial("nan", nan_at=25, nan_rank=1).start()
     outcome = trial.end()
     assert outcome["error"] == "DataError"
-    assert "not finite" in outcome["text"]
+    assert "not finite: the second time at this step" in outcome["text"]
     assert "step 25" in outcome["text"]
-    assert len({line["pid"] for line in trial.lines()}) == 2, "it was tried again"
+    assert len({line["pid"] for line in trial.lines()}) == 2, "workers were started again for nothing"
+
+
+@pytest.mark.soak
+def test_a_loss_that_is_no_number_once_changes_nothing(setting: Setting) -> None:
+    trial = setting.trial("nan-once", nan_at=25, nan_rank=1, nan_times=1).start()
+    trial.strike()
+    held(faults.judged(trial, setting))
+    taken = [line["step"] for line in trial.lines() if "step" in line]
+    assert taken.count(26) == 4, "two workers, twice"
+    assert len({line["pid"] for line in trial.lines()}) == 2
 
 
 @pytest.mark.soak

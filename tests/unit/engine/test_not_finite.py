@@ -217,3 +217,22 @@ def test_images_are_those_of_the_workers_that_are_named() -> None:
     want = [*rank_slice(GIDS, 0, 3), *rank_slice(GIDS, 2, 3)]
     assert images_of(GIDS, (0, 2), 3) == tuple(int(gid) for gid in want)
     assert 0 < len(want) < len(GIDS)
+
+
+def test_no_step_is_taken_on_a_loss_that_is_not_finite_though_its_gradient_is(tmp_path: Path) -> None:
+    """A flipped bit of the value alone: weights would stay finite, and a checkpoint of them be kept."""
+    calls = [0]
+
+    def flipped(x: Tensor) -> Tensor:
+        calls[0] += 1
+        return x.square().mean() + (torch.inf if calls[0] == 6 else 0.0)
+
+    whole = training(Toy(lambda x: x.square().mean()), Features(), Place(str(tmp_path / "a")), log_every=4)
+    whole.run()
+    place = Watched(str(tmp_path / "b"))
+    run = training(Toy(flipped), Features(), place, log_every=4)
+    run.objective.after_step = run.checkpoints.wait  # type: ignore[method-assign]
+    run.run()  # so that there is a checkpoint after every step
+    assert run.book.known[0]["step"] == 5
+    assert run.book.known[0]["back_to"] == 5
+    assert digest(run) == digest(whole)
