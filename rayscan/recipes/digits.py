@@ -41,13 +41,13 @@ def digits() -> Recipe:
         ),
         scan=ScanConfig(
             inputs="embeddings",
-            num_neighbors=20,
+            num_neighbors=50,
             entropy_weight=10.0,
             num_heads=100,
             head_epochs=150,
             head_batch_size=256,
             head_optimizer=OptimizerConfig(kind="adam", learning_rate=0.1, weight_decay=0.0),
-            heldout_fraction=0.25,
+            heldout_fraction=0.4,
         ),
         selflabel=SelfLabelConfig(
             threshold=0.95,
