@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rayscan.sections import Section, later, operational, require
@@ -94,6 +94,15 @@ class MineConfig(Section):
     max_copies: int | None = later(None)
     """Exact copies of one picture among the neighbors of an image, itself aside; none sets no limit, so that
     a collection full of copies gives copies for neighbors."""
+    mutual: bool = later(False)
+    """Pair an image only with neighbors in whose list of `num_neighbors` it has a place itself. Where none is
+    left, with the nearest alone. Lists stay, and so does the graph that judges; nothing is mined again."""
+    adaptive: float | None = later(None)
+    """Pair an image only with neighbors at a squared distance of at most this times the product of both local
+    scales (Zelnik-Manor and Perona 2004): more neighbors where it is dense, fewer at the rim. Where none is
+    left, with the nearest alone; none sets no limit. Goes with `mutual`."""
+    scale_neighbor: int = later(7)
+    """The local scale of an image is its distance to this neighbor; the paper takes the 7th."""
     num_shards: int | None = operational(None)
     """Index shards; none takes one per worker. Changes speed, never the result."""
     query_block: int = operational(4096)
@@ -106,8 +115,25 @@ class MineConfig(Section):
         )
         require(self.num_shards is None or self.num_shards >= 1, "mine.num_shards", ">= 1", self.num_shards)
         require(self.max_copies is None or self.max_copies >= 1, "mine.max_copies", ">= 1", self.max_copies)
+        require(self.adaptive is None or self.adaptive > 0, "mine.adaptive", "> 0, or none", self.adaptive)
+        require(
+            self.scale_neighbor >= 1 and (self.adaptive is None or self.scale_neighbor <= self.num_neighbors),
+            "mine.scale_neighbor",
+            f"1..{self.num_neighbors}, as mine.num_neighbors mines",
+            self.scale_neighbor,
+        )
         require(0 <= self.min_recall <= 1, "mine.min_recall", "0..1", self.min_recall)
         require(self.max_exact_flops >= 0, "mine.max_exact_flops", ">= 0", self.max_exact_flops)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether an image is paired with some of its mined neighbors only."""
+        return self.mutual or self.adaptive is not None
+
+    @property
+    def unchosen(self) -> MineConfig:
+        """The same search without a choice: what the choice is made from."""
+        return replace(self, mutual=False, adaptive=None, scale_neighbor=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,11 @@
 
 Eq. 2 sums over all K neighbors; one drawn uniformly per anchor and step is its unbiased estimate but for the
 factor K. At K = 0 an image meets itself in another view (Sec. 2.2).
+
+Where neighbors were chosen by a rule, images have fewer than K, and not equally many. One is then drawn
+uniformly from those there are. Where all K are met at a step, an image meets each of its own once and fills
+the other places with draws from them: each counts K / (its number) on average, so the mean over the places
+is, on average, the mean over its neighbors.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ class NeighborPairs:
     """Seed of the draws."""
     includes_self: bool = False
     """The image itself counts as one more neighbor, before the first; at K = 0 it is the only one."""
+    counts: Integers | None = None
+    """How many of its first `num_neighbors` each anchor has, at least 1 [N]; all of them if none."""
 
     def __post_init__(self) -> None:
         """Check the table.
@@ -56,21 +63,34 @@ class NeighborPairs:
             )
 
     def draw(self, gids: Integers, epoch: int) -> Integers:
-        """One neighbor of each anchor, int64 [B], uniform over its first `num_neighbors`.
+        """One neighbor of each anchor, int64 [B], uniform over its first `num_neighbors` or what it has.
 
         Raises:
             DataError: an anchor has no mined neighbors.
         """
-        met = self.all(gids)
-        columns = choice(uniforms(self.seed, epoch, gids, 0, "neighbor", 1)[:, 0], met.shape[1])
+        met, counts = self._met(gids)
+        columns = choice(uniforms(self.seed, epoch, gids, 0, "neighbor", 1)[:, 0], counts)
         return met[np.arange(len(gids)), columns]
 
-    def all(self, gids: Integers) -> Integers:
+    def all(self, gids: Integers, epoch: int = 0) -> Integers:
         """All neighbors of each anchor, itself first where it counts: int64 [B, K'].
+
+        Args:
+            gids: Anchors [B].
+            epoch: Of the draws that fill the places of anchors with fewer neighbors.
 
         Raises:
             DataError: an anchor has no mined neighbors.
         """
+        met, counts = self._met(gids)
+        if self.counts is None:
+            return met
+        columns = np.tile(np.arange(met.shape[1]), (len(gids), 1))
+        drawn = choice(uniforms(self.seed, epoch, gids, 0, "fill", met.shape[1]), counts[:, None])
+        return np.take_along_axis(met, np.where(columns < counts[:, None], columns, drawn), axis=1)
+
+    def _met(self, gids: Integers) -> tuple[Integers, Integers]:
+        """Whom the anchors may meet [B, K'], and how many of these count [B]; the anchor first if it does."""
         rows = np.searchsorted(self.gids, gids)
         known = (
             self.gids[np.minimum(rows, len(self.gids) - 1)] == gids
@@ -86,4 +106,5 @@ class NeighborPairs:
             )
         near = self.ids[rows, : self.num_neighbors]
         is_met = self.includes_self or self.num_neighbors == 0
-        return np.concatenate([gids[:, None], near], axis=1) if is_met else near
+        counts = np.full(len(gids), near.shape[1]) if self.counts is None else self.counts[rows]
+        return (np.concatenate([gids[:, None], near], axis=1) if is_met else near), counts + is_met

@@ -53,18 +53,23 @@ def left_out(
     return np.sort(np.concatenate(gone))
 
 
-def pure_neighbors(gids: Ints, ids: Ints, label_of: Ints) -> tuple[Ints, Ints]:
+def pure_neighbors(
+    gids: Ints, ids: Ints, label_of: Ints, chosen: NDArray[np.bool_] | None = None
+) -> tuple[Ints, Ints]:
     """Neighbors of the anchor's class only, repeated in their order to fill the row.
 
     Args:
         gids: Anchors [N].
         ids: Their neighbors, nearest first [N, K].
         label_of: Class by gid, -1 if there is none: such an anchor keeps nothing.
+        chosen: Neighbors that a rule of the stage mine left [N, K]; all if none.
 
     Returns:
         ids [N, K], and the columns they came from [N, K], -1 where an anchor without any meets itself.
     """
     same = (label_of[ids] == label_of[gids][:, None]) & (label_of[gids] >= 0)[:, None]
+    if chosen is not None:
+        same &= chosen
     order = np.argsort(~same, axis=1, kind="stable")
     count = same.sum(1)
     column = np.arange(ids.shape[1])[None, :] % np.maximum(count, 1)[:, None]

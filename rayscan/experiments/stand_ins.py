@@ -16,6 +16,7 @@ from rayscan.data.table import IMAGES
 from rayscan.experiments.base import Selection
 from rayscan.experiments.selection import left_out, pure_neighbors
 from rayscan.stages import mine
+from rayscan.stages.chosen import CHOSEN, chosen_mask
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import Classes
 from rayscan.stages.index import content_identity
@@ -81,7 +82,7 @@ class PureMine:
             table[name].combine_chunks().flatten().to_numpy().reshape(len(gids), -1)
             for name in ("ids", "scores")
         )
-        pure, columns = pure_neighbors(gids, ids, self.classes.of)
+        pure, columns = pure_neighbors(gids, ids, self.classes.of, chosen_mask(mined))
         near = np.take_along_axis(scores, np.maximum(columns, 0), axis=1)
         kept = np.where(columns >= 0, near, np.float32(1))
         width = ids.shape[1]
@@ -92,7 +93,7 @@ class PureMine:
         }
         draft = context.draft(step)
         files = {"neighbors.parquet": draft.write_table("neighbors.parquet", pa.table(made))}
-        return draft.commit(files, facts=dict(mined.facts))
+        return draft.commit(files, facts={k: v for k, v in mined.facts.items() if k != CHOSEN})
 
 
 def _lists(rows: np.ndarray[Any, Any], width: int) -> pa.ListArray:

@@ -16,7 +16,11 @@ from rayscan.metrics.contingency import IntArray
 
 
 def neighbor_purity(
-    anchors: IntArray, ids: NDArray[np.int64], label_of: NDArray[Any], neighbors: Sequence[int]
+    anchors: IntArray,
+    ids: NDArray[np.int64],
+    label_of: NDArray[Any],
+    neighbors: Sequence[int],
+    chosen: NDArray[np.bool_] | None = None,
 ) -> dict[int, float]:
     """Share of (anchor, neighbor) pairs with equal labels, among the first K neighbors of every anchor.
 
@@ -27,6 +31,8 @@ def neighbor_purity(
         ids: gids of its neighbors, nearest first, int64 [n, K_max]; the anchor itself is not among them.
         label_of: Class by gid, integers [N], -1 where unlabelled.
         neighbors: The K asked for; those above K_max are left out of the answer.
+        chosen: Neighbors that count, bool [n, K_max]; then the first K of these are meant, or as many as an
+            anchor has. All count if none.
 
     Returns:
         K -> purity 0..1, rising K; a K without any labelled pair is left out.
@@ -35,11 +41,15 @@ def neighbor_purity(
     label = np.asarray(label_of)
     anchor_label = label[anchors]
     right, known = np.zeros(stored, np.int64), np.zeros(stored, np.int64)
+    place = np.zeros(len(anchors), np.int64)  # of the next neighbor that counts
     for column in range(stored):  # one column at a time, so that the working memory is O(n)
         neighbor_label = label[ids[:, column]]
         is_known = (anchor_label >= 0) & (neighbor_label >= 0)
-        known[column] = is_known.sum()
-        right[column] = (is_known & (anchor_label == neighbor_label)).sum()
+        if chosen is not None:
+            is_known &= chosen[:, column]
+        known += np.bincount(place[is_known], minlength=stored)
+        right += np.bincount(place[is_known & (anchor_label == neighbor_label)], minlength=stored)
+        place += 1 if chosen is None else chosen[:, column]
     rights, knowns = right.cumsum(), known.cumsum()
     return {
         k: float(rights[k - 1] / knowns[k - 1])

@@ -32,8 +32,8 @@ from rayscan.objectives.selection import HeldoutGraph
 from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
+from rayscan.stages.chosen import neighbor_ids
 from rayscan.stages.features import CachedFeatures
-from rayscan.stages.judging import neighbor_ids
 from rayscan.stages.prior import read_prior
 from rayscan.stages.training import TrainJob
 from rayscan.stages.unkeyed import Unkeyed
@@ -75,7 +75,8 @@ class Shared:
     def key(self) -> str:
         """Hash of everything but the values and the seed: trials with the same key compare.
 
-        The number of mined neighbors is no part of it: a shorter list is a prefix of a longer one.
+        The number of mined neighbors is no part of it: a shorter list is a prefix of a longer one, unless
+        neighbors are chosen from it by a rule.
         """
         recipe = self.trained(self.space.base)
         sections = ("scan", "selflabel") + ("pretext", "embed", "images") * self.from_images
@@ -86,6 +87,8 @@ class Shared:
             for section in path:
                 node = node.get(section, {})
             node.pop(name, None)
+        if recipe.mine.chooses:
+            tree["chosen"] = semantic(recipe.mine)
         tree["prior"] = read_prior(recipe, recipe.scan.prior)
         axes = sorted(axis.path for axis in self.space.axes)
         inputs = [self.inputs[name].identity for name in ("index", "embed")]

@@ -36,6 +36,7 @@ from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
+from rayscan.stages.chosen import chosen_mask
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.probes import probe
 from rayscan.stages.scoring import SEEDS, Found, method_scores
@@ -144,12 +145,16 @@ def clusters_by_seed(assign: Artifact, assigned: Assigned) -> Ints:
 
 
 def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> dict[str, float]:
-    """Neighbor purity by K; nothing where no neighbors were mined."""
+    """Purity by K of the neighbors images are paired with; nothing where no neighbors were mined."""
     if "mine" not in done:
         return {}
     anchors, ids = read_neighbors(done["mine"])
     purity = neighbor_purity(
-        anchors, ids, _reaching(classes.of, anchors, ids), recipe.evaluate.purity_neighbors
+        anchors,
+        ids,
+        _reaching(classes.of, anchors, ids),
+        recipe.evaluate.purity_neighbors,
+        chosen_mask(done["mine"]),
     )
     return {str(k): v for k, v in purity.items()}
 

@@ -15,18 +15,11 @@ from rayscan.engine.forward import forward
 from rayscan.metrics.label_free import nmi_nn
 from rayscan.nets.modes import evaluating
 from rayscan.objectives.selection import HeldoutGraph, split_heldout
+from rayscan.stages.chosen import neighbor_ids
 from rayscan.stages.training import Gids
 
 HELD_OUT = -1
 """Epoch of the draw that holds images out: no epoch of any training."""
-
-
-def neighbor_ids(mine: Artifact, num_neighbors: int) -> tuple[Gids, Gids]:
-    """Gids [N] and their first `num_neighbors` neighbors [N, K]."""
-    table = mine.read_table("neighbors.parquet", columns=["gid", "ids"])
-    gids = table.column("gid").to_numpy()
-    flat = table.column("ids").combine_chunks().flatten().to_numpy()
-    return gids, np.ascontiguousarray(flat.reshape(len(gids), -1)[:, :num_neighbors])
 
 
 def held_out(recipe: Recipe, gids: Gids) -> tuple[Gids, Gids]:

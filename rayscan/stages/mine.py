@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rayscan.artifacts import Artifact, Draft, FileEntry, Step
+from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.sections import require, semantic
+from rayscan.stages.chosen import rule_of, write_chosen
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
@@ -68,6 +69,24 @@ def check_size(recipe: Recipe, num_train: int) -> None:
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Mine, and choose among the neighbors if that is asked for: from lists that are there, if they are.
+
+    Raises:
+        ArtifactError: see `_mined`, as for all below.
+        ConfigError: K is not below the number of train images.
+        DataError: an embedding is not finite.
+    """
+    if not recipe.mine.chooses:
+        return _mined(recipe, done, step, context)
+    whole = replace(recipe, mine=recipe.mine.unchosen)
+    below = plan(whole, done, context.sources)
+    lists = find(context.out.child(below.directory), below) or _mined(whole, done, below, context)
+    artifact = write_chosen(lists, context.draft(step), rule_of(recipe.mine))
+    context.progress.say(f"  mine: {artifact.facts['chosen']['mean']:.1f} neighbors chosen per image")
+    return artifact
+
+
+def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Mine all blocks on the fleet; blocks that an earlier attempt finished are taken over.
 
     Raises:

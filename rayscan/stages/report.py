@@ -22,6 +22,7 @@ from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Pi
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, in_rounds
 from rayscan.sections import semantic
+from rayscan.stages.chosen import CHOSEN
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import label_free_facts, read_assigned
 
@@ -150,13 +151,19 @@ def _turns(clusters: Sequence[Cluster]) -> Iterator[Sequence[int]]:
 
 
 def _neighbors(mine: Artifact, seed: int) -> list[Neighbors]:
-    """Seeded anchors with their nearest neighbors."""
+    """Seeded anchors with the nearest neighbors they are paired with."""
     table = mine.read_table("neighbors.parquet")
     chosen = np.random.default_rng(seed).permutation(len(table))[:NUM_ANCHORS]
     return [
-        Neighbors(row["gid"], row["ids"][:NEIGHBORS_PER_ANCHOR], row["scores"][:NEIGHBORS_PER_ANCHOR])
+        Neighbors(row["gid"], *(_counting(row[name], row.get(CHOSEN)) for name in ("ids", "scores")))
         for row in table.take(pa.array(np.sort(chosen))).to_pylist()
     ]
+
+
+def _counting(values: Sequence[Any], chosen: Sequence[bool] | None) -> list[Any]:
+    """The first few values, of chosen neighbors only where a choice was made."""
+    counting = values if chosen is None else [v for v, counts in zip(values, chosen, strict=True) if counts]
+    return list(counting[:NEIGHBORS_PER_ANCHOR])
 
 
 def _pictures(assigned: pa.Table, gids: Sequence[int]) -> dict[int, Picture]:

@@ -25,11 +25,12 @@ from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.best import BestHead
 from rayscan.objectives.pair_losses import pair_loss
 from rayscan.objectives.scan import Scan, ScanHeads
-from rayscan.objectives.selection import HeldoutGraph
+from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
+from rayscan.stages.chosen import chosen_ids, neighbor_ids
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
-from rayscan.stages.judging import graph_logits, held_out, neighbor_ids
+from rayscan.stages.judging import graph_logits, held_out
 from rayscan.stages.models import build_cluster_net, feature_net, with_seed
 from rayscan.stages.prior import prior_tensor, read_prior
 from rayscan.stages.training import (
@@ -211,16 +212,19 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 
 def neighbors_of(settings: ScanConfig, pairs: NeighborPairs, gids: Gids, epoch: int) -> Gids:
     """Gids whom the anchors meet at a step: one each [B], or all of them, anchor by anchor [B K]."""
-    return pairs.draw(gids, epoch) if settings.neighbors_per_step == "one" else pairs.all(gids).ravel()
+    return pairs.draw(gids, epoch) if settings.neighbors_per_step == "one" else pairs.all(gids, epoch).ravel()
 
 
 def _graph(job: TrainJob, gids: Gids, num_neighbors: int) -> tuple[Gids, HeldoutGraph, NeighborPairs]:
     """Gids in the loss, the held-out graph, and the pairs one is drawn from."""
     recipe = job.recipe
-    known, ids = neighbor_ids(job.inputs["mine"], max(num_neighbors, 5))
+    mine = job.inputs["mine"]
+    known, ids, counts = chosen_ids(mine, num_neighbors)
     trained, heldout = held_out(recipe, gids)
-    pairs = NeighborPairs(known, ids, num_neighbors, recipe.seed, includes_self=recipe.scan.include_self)
-    return trained, HeldoutGraph.build(heldout, known, ids), pairs
+    pairs = NeighborPairs(
+        known, ids, num_neighbors, recipe.seed, includes_self=recipe.scan.include_self, counts=counts
+    )
+    return trained, HeldoutGraph.build(heldout, *neighbor_ids(mine, GRAPH_NEIGHBORS)), pairs
 
 
 def heads_facts(best: BestHead) -> dict[str, Any]:

@@ -28,9 +28,11 @@ from rayscan.stages import mine
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.progress import Progress
 from rayscan.storage import Place
+from rayscan.vectors.choose import Rule
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+from tests.unit.vectors.test_choose import naive
 from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_inverted import bundles
 
@@ -98,7 +100,7 @@ def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
     embed = embedded(Place(str(tmp_path / "in")), x, num_eval=23, gids=gids)
     want_scores, want_ids = brute_force(x[:617], K)
     hashes = set()
-    for shards, block in [(1, 1000), (3, 64)]:
+    for shards, block in [(1, 1000), (3, 64), (8, 150)]:
         out = Place(str(tmp_path / f"out-{shards}"))
         artifact = run_stage(out, embed, num_shards=shards, query_block=block)
         table = artifact.read_table("neighbors.parquet")
@@ -112,6 +114,25 @@ def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
         assert sorted(path.name for path in left) == ["manifest.json", "neighbors.parquet"]
     assert len(hashes) == 1
     assert not left_after_a_while()
+
+
+def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
+    """Lists of the run without a choice are taken over, whatever the number of shards."""
+    x, gids = planted(), np.arange(617) * 2 + 1
+    embed = embedded(Place(str(tmp_path / "in")), x, gids=gids)
+    scores, ids = brute_force(x, K)
+    want = naive(x, ids, Rule(True, 1.2, 7))
+    out = Place(str(tmp_path / "out"))
+    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=True, adaptive=1.2)
+    monkeypatch.setattr(mine, "mine_blocks", None)
+    again = run_stage(out, embed, num_shards=8, mutual=True)
+    table = first.read_table("neighbors.parquet")
+    assert table["ids"].to_pylist() == gids[ids].tolist()
+    np.testing.assert_array_equal(np.array(table["scores"].to_pylist(), np.float32), scores)
+    assert table["chosen"].to_pylist() == want.tolist()
+    assert first.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
+    mutual = again.read_table("neighbors.parquet")["chosen"].to_pylist()
+    assert mutual == naive(x, ids, Rule(True)).tolist()
 
 
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):

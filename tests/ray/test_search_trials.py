@@ -19,7 +19,7 @@ from rayscan.search import finalists, ledger
 from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
 from rayscan.stages import scan, selflabel
-from rayscan.stages.judging import neighbor_ids
+from rayscan.stages.chosen import neighbor_ids
 from rayscan.stages.models import load_heads
 from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place

@@ -71,3 +71,38 @@ def test_the_image_itself_is_drawn_as_often_as_any_neighbor() -> None:
     counts = np.bincount((drawn - gids) % 4_000, minlength=3)[:3]
     assert counts.sum() == 4_000
     assert abs(counts - 4_000 / 3).max() < 150
+
+
+def test_fewer_neighbors_of_some_images() -> None:
+    """One is drawn from those there are; where all places are filled, each counts K / (its number)."""
+    gids = np.arange(6_000)
+    counts = gids % 3 + 1
+    ids = gids[:, None] * 10 + np.arange(4)
+    pairs = NeighborPairs(gids, ids, 3, 0, counts=counts)
+    drawn = pairs.draw(gids, epoch=2) % 10
+    filled = pairs.all(gids, epoch=2) % 10
+    assert np.array_equal(pairs.all(gids, epoch=2) // 10, np.repeat(gids[:, None], 3, axis=1))
+    for count in (1, 2, 3):
+        mine = counts == count
+        assert drawn[mine].max() == count - 1
+        assert abs(np.bincount(drawn[mine], minlength=count) - 2_000 / count).max() < 110
+        assert np.array_equal(filled[mine, :count], np.tile(np.arange(count), (2_000, 1)))
+        assert filled[mine].max() == count - 1
+    # Of 2 neighbors in 3 places, the third place is each of them half of the time: 1,000 +- 22.
+    assert abs(int(filled[counts == 2, 2].sum()) - 1_000) < 110
+    assert np.any(pairs.all(gids, epoch=3) != pairs.all(gids, epoch=2))
+    whole = NeighborPairs(gids, ids, 3, 0, counts=np.full(6_000, 3))
+    assert np.array_equal(whole.draw(gids, 7), NeighborPairs(gids, ids, 3, 0).draw(gids, 7))
+    assert np.array_equal(whole.all(gids, 7), NeighborPairs(gids, ids, 3, 0).all(gids, 7))
+
+
+def test_the_image_itself_beside_fewer_neighbors() -> None:
+    gids, ids = np.array([3, 7]), np.array([[7, 0], [3, 9]])
+    pairs = NeighborPairs(gids, ids, 2, 0, includes_self=True, counts=np.array([1, 2]))
+    for epoch in range(20):
+        met = pairs.all(gids, epoch)
+        assert met[0, :2].tolist() == [3, 7] and met[0, 2] in (3, 7)
+        assert met[1].tolist() == [7, 3, 9]
+        assert pairs.draw(gids, epoch)[0] in (3, 7)
+    alone = NeighborPairs(gids, ids[:, :0], 0, 0, counts=np.array([0, 0]))
+    assert alone.draw(gids, 4).tolist() == [3, 7]
