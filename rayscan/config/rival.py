@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rayscan.sections import Section, operational, require
+from rayscan.sections import Section, later, operational, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,9 @@ class KMeansConfig(Section):
     """Independent fits, from `seed` on: scores give their mean and deviation, images get the best one."""
     restarts: int = 1
     """Seedings tried per fit; the lowest inertia is kept."""
+    seeding: Literal["plus_plus", "parallel"] = later("plus_plus")
+    """k-means++ on a sample of 16 rows per cluster; or k-means|| (Bahmani et al. 2012) over all rows, in six
+    passes, which also finds clusters that are small beside the sample's gaps."""
     variant: Literal["lloyd", "minibatch"] = "lloyd"
     """All rows at every move of the centroids; or the paper's mini-batches."""
     iterations: int = 100

@@ -105,6 +105,9 @@ class MineConfig(Section):
     """The local scale of an image is its distance to this neighbor; the paper takes the 7th."""
     num_shards: int | None = operational(None)
     """Index shards; none takes one per worker. Changes speed, never the result."""
+    storage: Literal["float32", "float16"] = operational("float32")
+    """How shards hold rows. float16 takes half the memory (beside lists: none) and finds the same: what can
+    come in by rounded scores is read from storage again and scored exactly."""
     query_block: int = operational(4096)
     """Query rows sent to the shards at a time."""
 

@@ -6,6 +6,7 @@ from rayscan.errors import FleetError
 from rayscan.fleet.shards import BLOCKS_PER_SHARD, Mining
 from rayscan.vectors.merge import PROPOSALS_AT_ONCE, Searched
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK
+from rayscan.vectors.stored_rows import PIECE_BYTES
 
 PROCESS_BYTES = 300_000_000
 """Python, Ray, Arrow and faiss in one worker."""
@@ -14,7 +15,9 @@ BLOCK_ROWS = 16_384
 
 
 def shard_bytes(num_rows: int, dim: int, mining: Mining) -> int:
-    """Memory of one actor: its rows in float32, their copy in lists, tiles of scores, two blocks of queries.
+    """Memory of one actor: its rows, their copy in lists, tiles of scores, two blocks of queries.
+
+    Under float16 the rows take half, or nothing beside lists, and those that are read at a time a piece.
 
     Args:
         num_rows: Rows of all shards.
@@ -22,10 +25,11 @@ def shard_bytes(num_rows: int, dim: int, mining: Mining) -> int:
         mining: How they are searched.
     """
     rows = -(-num_rows // mining.num_shards)
-    copies = 4 * dim
+    is_half = mining.storage == "float16"
+    copies = 2 * dim if is_half else 4 * dim
     if mining.lists is not None:
-        copies += 8 + (dim if mining.lists.codes == "sq8" else 4 * dim)
-    tiles = mining.threads * QUERY_BLOCK * ROW_BLOCK * 4
+        copies = (0 if is_half else copies) + 8 + (dim if mining.lists.codes == "sq8" else 4 * dim)
+    tiles = mining.threads * QUERY_BLOCK * ROW_BLOCK * 4 + (3 * PIECE_BYTES if is_half else 0)
     return PROCESS_BYTES + rows * copies + tiles + 2 * BLOCK_ROWS * dim * 4
 
 
@@ -59,5 +63,7 @@ def require_memory(searched: Searched, mining: Mining) -> None:
             got=f"{need / 1e9:.2f} GB: {per_node} of {mining.num_shards} shards on each of {len(sizes)} nodes"
             f", {one / 1e9:.2f} GB each",
             where=searched.rows.artifact.place.uri,
-            fix="use more nodes and --mine.num-shards, or --pretext.projection-dim to mine narrower rows",
+            fix="use more nodes and --mine.num-shards"
+            + (", or --mine.storage float16" if mining.storage == "float32" else "")
+            + ", or --pretext.projection-dim to mine narrower rows",
         )

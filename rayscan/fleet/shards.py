@@ -29,6 +29,7 @@ from rayscan.vectors.merge import (
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.recall import TOLERANCE
 from rayscan.vectors.shard_search import ShardSearch
+from rayscan.vectors.stored_rows import HALF_BOTH_MARGIN, HALF_MARGIN, StoredRows
 
 SLIVER = 0.01
 """CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
@@ -57,6 +58,16 @@ class Mining:
     """How to search approximately; exact without."""
     pending_seconds: float = 1800.0
     """Longest wait for a node that can hold a shard."""
+    storage: str = "float32"
+    """float16: shards hold rows in half precision, or lists alone, and read again what they must score."""
+
+    def margin(self, rows: EmbeddingRows) -> float:
+        """How far a proposed score may be off, twice (`merge.Shards`)."""
+        if self.lists is not None:
+            return np.inf if self.lists.codes == "sq8" else MARGIN
+        if self.storage == "float32" or rows.is_half:
+            return MARGIN
+        return HALF_BOTH_MARGIN if self.gpus_per_shard > 0 else HALF_MARGIN
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ class ShardActor:
         rows: EmbeddingRows,
         numbers: NDArray[np.int64],
         threads: int,
-        use_gpu: bool,
+        gpus: float,
+        storage: str = "float32",
         centers: NDArray[np.float32] | None = None,
         codes: str = "",
     ) -> None:
@@ -95,14 +107,15 @@ class ShardActor:
             rows: The matrix.
             numbers: Rows of this shard.
             threads: Search threads.
-            use_gpu: Search on the GPU that Ray has assigned, if the search is exact.
+            gpus: Share of the GPU that Ray has assigned; with any, an exact search runs there.
+            storage: Of the rows, see `Mining`.
             centers: Of the lists, for approximate search.
             codes: What the lists hold.
         """
         where = f"rows {numbers[0]}..{numbers[-1]} of {rows.artifact.place.uri}"
-        x = rows.take(numbers)
+        x = StoredRows(rows, numbers, where) if storage == "float16" else rows.take(numbers)
         self._search: ShardSearch | InvertedSearch = (
-            ShardSearch(x, threads=threads, use_gpu=use_gpu, where=where)
+            ShardSearch(x, threads=threads, use_gpu=gpus > 0, where=where, gpu_share=min(1.0, gpus))
             if centers is None
             else InvertedSearch(x, centers, codes=codes, threads=threads, where=where)
         )
@@ -227,15 +240,13 @@ def _search(
     )
     task = ray.remote(max_retries=-1, **anywhere)(own)
     numbers = cut(searched.uniques, mining.num_shards)
-    use_gpu = mining.gpus_per_shard > 0
     need = {"CPU": SLIVER, "GPU": mining.gpus_per_shard}
     # Small shares travel with the actor's description; large ones are held: a restart needs them again.
     shares = [share if share.nbytes < INLINE_BYTES else ray.put(share) for share in numbers]
     lists = () if mining.lists is None else (ray.put(mining.lists.centers), mining.lists.codes)
-    actors = [start.remote(searched.rows, share, mining.threads, use_gpu, *lists) for share in shares]
-    shards = ActorShards(actors, [len(share) for share in numbers])
-    if mining.lists is not None:
-        shards.margin = np.inf if mining.lists.codes == "sq8" else MARGIN
+    how = (mining.threads, mining.gpus_per_shard, mining.storage, *lists)
+    actors = [start.remote(searched.rows, share, *how) for share in shares]
+    shards = ActorShards(actors, [len(share) for share in numbers], margin=mining.margin(searched.rows))
     known = ray.put(searched)
     running: dict[Any, Block] = {}
     waiting = iter(blocks)

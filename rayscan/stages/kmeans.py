@@ -127,7 +127,7 @@ def _fit(recipe: Recipe, pool: Any, extent: Extent, draft: Draft, seed: int, res
             if entry.path not in {file.path for file in files.values()}:
                 draft.place.delete(entry.path)
 
-    state = _noted(draft, name) or State(seeds(pool, extent, recipe.clusters_formed, draw))
+    state = _noted(draft, name) or State(seeds(pool, extent, recipe.clusters_formed, draw, wanted.seeding))
     return fit(pool, extent, state, settings, seed=draw, on_state=note)
 
 

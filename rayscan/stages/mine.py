@@ -162,6 +162,7 @@ def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: 
         threads,
         gpus,
         pending_seconds=fleet.config.pending_seconds,
+        storage=wanted.storage,
     )
     if not is_approximate(recipe, len(searched.uniques), searched.rows.dim):
         return mining

@@ -9,7 +9,7 @@ matrix, so they too know nothing of the shards.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -111,7 +111,8 @@ class ClusterShard:
         assert first % BLOCK_ROWS == 0, first
         self.rows = np.ascontiguousarray(rows, np.float32)
         self.first = first
-        self._grid = 1.0
+        self._rounds: list[NDArray[np.float32]] = []
+        self._nearest = np.full(len(rows), np.inf, np.float32)
         faiss.omp_set_num_threads(threads)
 
     def extent(self) -> Extent:
@@ -143,12 +144,60 @@ class ClusterShard:
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
         return self.rows[mine - self.first]
 
+    def costs(self, rounds: Sequence[NDArray[np.float32]]) -> list[float]:
+        """Sum of squared distances to the nearest candidate, for each block of rows; see `seeding.parallel`.
+
+        Args:
+            rounds: Candidates so far, [m, D] of each round; distances to earlier rounds are remembered.
+        """
+        nearest = self._to_candidates(rounds)
+        return [float(nearest[at].sum(dtype=np.float64)) for at in self._slices()]
+
+    def draw(
+        self, rounds: Sequence[NDArray[np.float32]], factor: float, seed: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Rows that become candidates, each with probability `factor` times its squared distance: [m, D]."""
+        nearest = self._to_candidates(rounds)
+        is_drawn = np.zeros(len(self.rows), bool)
+        for at in self._slices():
+            rng = np.random.default_rng([*seed, (self.first + at.start) // BLOCK_ROWS])
+            is_drawn[at] = rng.random(len(nearest[at])) < factor * nearest[at].astype(np.float64)
+        return self.rows[is_drawn]
+
+    def weigh(self, candidates: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Rows that are nearest to each candidate: [m, D] -> int64 [m]."""
+        counts = np.zeros(len(candidates), np.int64)
+        for block in self._blocks():
+            counts += np.bincount(nearest_centroid(block, candidates)[0], minlength=len(candidates))
+        return counts
+
+    def _to_candidates(self, rounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Squared distance of every row to the nearest candidate: [n].
+
+        It goes round by round, so that a shard that has just been loaded again gives the bits of one that
+        remembers.
+        """
+        known = len(self._rounds)
+        if not all(map(np.array_equal, self._rounds, rounds)) or known > len(rounds):
+            self._rounds, known = [], 0
+            self._nearest = np.full(len(self.rows), np.inf, np.float32)
+        for candidates in rounds[known:]:
+            for at in self._slices():
+                distances = nearest_centroid(self.rows[at], candidates)[1]
+                np.minimum(self._nearest[at], distances, out=self._nearest[at])
+        self._rounds = list(rounds)
+        return self._nearest
+
     def labels(self, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
         """Cluster of every row: int32 [n]."""
         return np.concatenate([nearest_centroid(block, centroids)[0] for block in self._blocks()])
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        yield from (self.rows[at : at + BLOCK_ROWS] for at in range(0, len(self.rows), BLOCK_ROWS))
+        yield from (self.rows[at] for at in self._slices())
+
+    def _slices(self) -> Iterator[slice]:
+        starts = range(0, len(self.rows), BLOCK_ROWS)
+        yield from (slice(at, min(at + BLOCK_ROWS, len(self.rows))) for at in starts)
 
     def _tally(
         self,

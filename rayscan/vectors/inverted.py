@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
+from rayscan.vectors.stored_rows import StoredRows
 
 LISTS_PER_ROOT = 2.0
 """Lists for N rows: this times sqrt(N)."""
 ROWS_PER_LIST = 40
 """Rows of the sample that the lists are trained on, per list."""
 ITERATIONS = 10
+RANGE_ROWS = 100_000
+"""Rows that the range of 8-bit codes is taken from; faiss itself draws as many of more."""
 
 
 def num_lists(num_rows: int) -> int:
@@ -51,7 +54,7 @@ class InvertedSearch:
 
     def __init__(
         self,
-        rows: NDArray[np.float32],
+        rows: NDArray[np.float32] | StoredRows,
         centers: NDArray[np.float32],
         *,
         codes: str,
@@ -61,7 +64,7 @@ class InvertedSearch:
         """Put the rows into their lists.
 
         Args:
-            rows: [n, D], n >= 1.
+            rows: [n, D], n >= 1; or where they lie, to hold nothing but the lists.
             centers: Of the lists, the same for all shards: [lists, D].
             codes: What the lists hold: `flat` rows, or `sq8`, 8 bits a value.
             threads: OpenMP threads of the search.
@@ -70,10 +73,13 @@ class InvertedSearch:
         Raises:
             DataError: a row is not finite or longer than one.
         """
-        require_unit_rows(rows, where)
-        self.rows = np.ascontiguousarray(rows)
+        self.rows: NDArray[np.float32] | StoredRows
+        if isinstance(rows, StoredRows):
+            self.rows, dim = rows, rows.dim
+        else:
+            require_unit_rows(rows, where)
+            self.rows, dim = np.ascontiguousarray(rows), rows.shape[1]
         faiss.omp_set_num_threads(threads)
-        dim = rows.shape[1]
         self._quantizer = faiss.IndexFlatIP(dim)
         self._quantizer.add(np.ascontiguousarray(centers))
         self._index: Any
@@ -81,11 +87,13 @@ class InvertedSearch:
             self._index = faiss.IndexIVFScalarQuantizer(
                 self._quantizer, dim, len(centers), faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
             )
-            self._index.train(self.rows)
+            some = self.rows.spread(RANGE_ROWS) if isinstance(self.rows, StoredRows) else self.rows
+            self._index.train(some)
         else:
             self._index = faiss.IndexIVFFlat(self._quantizer, dim, len(centers), faiss.METRIC_INNER_PRODUCT)
             self._index.is_trained = True
-        self._index.add(self.rows)
+        for piece in self.rows.pieces() if isinstance(self.rows, StoredRows) else [self.rows]:
+            self._index.add(piece)
 
     def search(
         self, queries: NDArray[np.float32], k: int, probes: int
@@ -113,4 +121,6 @@ class InvertedSearch:
         self, queries: NDArray[np.float32], query_at: NDArray[np.int64], row_at: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Exact scores of chosen pairs (`rescore.score_pairs`)."""
+        if isinstance(self.rows, StoredRows):
+            return self.rows.score(queries, query_at, row_at)
         return score_pairs(queries, self.rows, query_at, row_at)

@@ -10,28 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ConfigError
 from rayscan.vectors.cluster_shard import Extent, Tally
-from rayscan.vectors.seeding import plus_plus, seed_sample
+from rayscan.vectors.seeding import Pool, parallel, plus_plus, seed_sample
 
 FAR_ROWS = 64
 """Far rows a shard names per iteration; so many empty clusters can be repaired at once."""
 
 MIN_BATCH = 2048
 """Rows of a mini-batch; more for more clusters: max(2048, 2^ceil(log2 C)), as the paper's code has it."""
-
-
-class Pool(Protocol):
-    """The shards: all are asked the same and answer in shard order."""
-
-    def ask(self, method: str, *arguments: Any) -> list[Any]:
-        """What `method` of every `ClusterShard` returns."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +59,10 @@ class State:
         return self.history[-1]
 
 
-def seeds(pool: Pool, extent: Extent, num_clusters: int, seed: int) -> NDArray[np.float32]:
-    """k-means++ on a sample of the rows, drawn by number: float32 [C, D].
+def seeds(
+    pool: Pool, extent: Extent, num_clusters: int, seed: int, kind: str = "plus_plus"
+) -> NDArray[np.float32]:
+    """k-means++ on a sample of the rows, drawn by number, or k-means|| (`parallel`): float32 [C, D].
 
     Raises:
         ConfigError: there are fewer rows than clusters.
@@ -82,6 +75,8 @@ def seeds(pool: Pool, extent: Extent, num_clusters: int, seed: int) -> NDArray[n
             where="num_clusters",
             fix="pass a smaller --num-clusters",
         )
+    if kind == "parallel":
+        return parallel(pool, extent.num_rows, num_clusters, seed)
     numbers = seed_sample(extent.num_rows, num_clusters, seed)
     return plus_plus(np.concatenate(pool.ask("take", numbers)), num_clusters, seed)
 

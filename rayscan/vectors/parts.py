@@ -50,6 +50,12 @@ class EmbeddingRows:
         return self.artifact.read_array("gids.npy").astype(np.int64)
 
     @cached_property
+    def is_half(self) -> bool:
+        """Whether rows are stored in float16; the first part speaks for all."""
+        with self._open(self._parts[0][0], 0) as part:
+            return bool(part.dtype == np.float16)
+
+    @cached_property
     def _parts(self) -> tuple[list[str], NDArray[np.int64]]:
         """Names of the parts, and where each begins, with the end appended."""
         table = self.artifact.read_table("parts.parquet").sort_by("first_row")

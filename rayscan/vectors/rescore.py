@@ -13,7 +13,9 @@ VALUES_AT_ONCE = 1 << 18
 """float64 products held at a time: 2 MiB, so that the tree is summed in cache."""
 
 
-def exact_dots(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+def exact_dots(
+    left: NDArray[np.float32], right: NDArray[np.float32] | NDArray[np.float16]
+) -> NDArray[np.float32]:
     """Inner products of paired rows: [p, D] twice -> float32 [p], rounded once from float64.
 
     The upper half of the width is added onto the lower half until one column is left. The relative error is
@@ -30,7 +32,7 @@ def exact_dots(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray
 
 def score_pairs(
     queries: NDArray[np.float32],
-    rows: NDArray[np.float32],
+    rows: NDArray[np.float32] | NDArray[np.float16],
     query_at: NDArray[np.int64],
     row_at: NDArray[np.int64],
 ) -> NDArray[np.float32]:

@@ -1,11 +1,13 @@
 """One shard of the flat index: proposes candidates by faiss, scores chosen ones exactly. Pure.
 
 On a CPU faiss searches the rows where they lie (the kernel of IndexFlatIP, without that index's second copy);
-on a GPU a GpuIndexFlatIP holds them.
+on a GPU a GpuIndexFlatIP holds them. Given rows on storage, it holds them in half precision, searches tile by
+tile in float32, and reads those it must score.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -13,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import DataError
+from rayscan.vectors.gpu_memory import require_gpu_memory
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
+from rayscan.vectors.stored_rows import PIECE_BYTES, StoredRows
 
 QUERY_BLOCK, ROW_BLOCK = 1024, 2048
 """Tile of faiss's matrix product: 8 MB of scores, which the selection still finds in cache. `python -m
@@ -30,20 +34,37 @@ GPU_MAX_WIDTH = 2048
 class ShardSearch:
     """Flat inner-product search over [n, D] rows of unit length."""
 
-    def __init__(self, rows: NDArray[np.float32], *, threads: int, use_gpu: bool, where: str) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.float32] | StoredRows,
+        *,
+        threads: int,
+        use_gpu: bool,
+        where: str,
+        gpu_share: float = 1.0,
+    ) -> None:
         """Take the rows.
 
         Args:
-            rows: [n, D], n >= 1.
+            rows: [n, D], n >= 1; or where they lie, to hold them in half precision.
             threads: OpenMP threads of the search.
             use_gpu: Search on the first visible GPU, if this faiss can.
             where: Name of the shard, for messages.
+            gpu_share: Of that GPU, which others may use as well.
 
         Raises:
             DataError: a row is not finite or longer than one.
+            FleetError: the rows do not fit on the GPU.
         """
-        require_unit_rows(rows, where)
-        self.rows = np.ascontiguousarray(rows)
+        self._stored: StoredRows | None = None
+        self.rows: NDArray[np.float32] | NDArray[np.float16]
+        if isinstance(rows, StoredRows):
+            self.rows = rows.half()
+            if not rows.rows.is_half:
+                self._stored = rows
+        else:
+            require_unit_rows(rows, where)
+            self.rows = np.ascontiguousarray(rows)
         self.where = where
         faiss.omp_set_num_threads(threads)
         faiss.cvar.distance_compute_blas_query_bs = QUERY_BLOCK
@@ -51,9 +72,7 @@ class ShardSearch:
         faiss.cvar.distance_compute_min_k_reservoir = MIN_RESERVOIR
         self._gpu_index: Any = None
         if use_gpu and faiss.get_num_gpus():  # a build of faiss without GPUs counts none
-            self._gpu_resources = faiss.StandardGpuResources()
-            self._gpu_index = faiss.GpuIndexFlatIP(self._gpu_resources, self.rows.shape[1])
-            self._gpu_index.add(self.rows)
+            self._put_on_gpu(gpu_share)
 
     def __len__(self) -> int:
         """Rows held (n)."""
@@ -77,7 +96,7 @@ class ShardSearch:
         if self._gpu_index is not None and width <= GPU_MAX_WIDTH:
             scores, local = self._gpu_index.search(queries, width)
         else:
-            scores, local = faiss.knn(queries, self.rows, width, metric=faiss.METRIC_INNER_PRODUCT)
+            scores, local = self._by_tiles(queries, width)
         if (local < 0).any():
             raise DataError(
                 "a query has fewer finite scores than rows",
@@ -92,4 +111,51 @@ class ShardSearch:
         self, queries: NDArray[np.float32], query_at: NDArray[np.int64], row_at: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Exact scores of chosen pairs (`rescore.score_pairs`): [q, D], numbers [p] twice -> float32 [p]."""
+        if self._stored is not None:
+            return self._stored.score(queries, query_at, row_at)
         return score_pairs(queries, self.rows, query_at, row_at)
+
+    def _put_on_gpu(self, share: float) -> None:
+        import torch
+
+        (num_rows, dim), value_bytes = self.rows.shape, self.rows.itemsize
+        if torch.cuda.is_available():  # a torch without GPUs beside a faiss with them cannot tell
+            free, total = torch.cuda.mem_get_info()
+            require_gpu_memory(
+                num_rows, dim, value_bytes, free=free, total=total, share=share, where=self.where
+            )
+        settings = faiss.GpuIndexFlatConfig()
+        settings.useFloat16 = value_bytes == 2
+        self._gpu_resources = faiss.StandardGpuResources()
+        self._gpu_index = faiss.GpuIndexFlatIP(self._gpu_resources, dim, settings)
+        for tile in self._tiles():
+            self._gpu_index.add(tile)
+
+    def _tiles(self) -> Iterator[NDArray[np.float32]]:
+        """The rows in float32: all at once if they are held so."""
+        if self.rows.dtype == np.float32:
+            yield self.rows.astype(np.float32, copy=False)
+            return
+        step = max(1, PIECE_BYTES // (4 * self.rows.shape[1]))
+        for first in range(0, len(self.rows), step):
+            yield self.rows[first : first + step].astype(np.float32)
+
+    def _by_tiles(
+        self, queries: NDArray[np.float32], width: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The `width` best rows on the CPU, best first: [q, width] each."""
+        best: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        first = 0
+        for tile in self._tiles():
+            scores, local = faiss.knn(queries, tile, min(width, len(tile)), metric=faiss.METRIC_INNER_PRODUCT)
+            local[local >= 0] += first
+            first += len(tile)
+            if best is not None:
+                scores = np.concatenate([best[0], scores], axis=1)
+                local = np.concatenate([best[1], local], axis=1)
+                order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
+                scores = np.take_along_axis(scores, order, axis=1)
+                local = np.take_along_axis(local, order, axis=1)
+            best = scores, local
+        assert best is not None  # a shard holds a row
+        return best

@@ -1,4 +1,4 @@
-"""Mutual neighbors of a local scale through the whole river: nothing is mined again, everyone reads the choice."""
+"""Mutual neighbors of a local scale through the whole river: nothing is mined again, all read the choice."""
 
 from __future__ import annotations
 

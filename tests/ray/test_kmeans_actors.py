@@ -72,6 +72,10 @@ def test_killed_holders_change_nothing(local_ray: None, tmp_path: Path) -> None:
 
         start = seeds(pool, extent, 40, 0)
         got = fit(pool, extent, State(start), settings, on_state=kill_one)
+        other = seeds(Here(), extent, 40, 1, "parallel")
+        assert seeds(pool, extent, 40, 1, "parallel").tobytes() == other.tobytes()
+        os.kill(pool.ask("pid")[0], signal.SIGKILL)  # it has forgotten its distances
+        assert seeds(pool, extent, 40, 1, "parallel").tobytes() == other.tobytes()
     assert len(set(killed)) == 5
     assert got.centroids.tobytes() == want.centroids.tobytes()
     assert got.history == want.history

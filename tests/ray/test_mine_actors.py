@@ -100,9 +100,9 @@ def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):
     embed = embedded(Place(str(tmp_path / "in")), x, num_eval=23, gids=gids)
     want_scores, want_ids = brute_force(x[:617], K)
     hashes = set()
-    for shards, block in [(1, 1000), (3, 64), (8, 150)]:
+    for shards, block, storage in [(1, 1000, "float32"), (3, 64, "float16"), (8, 150, "float32")]:
         out = Place(str(tmp_path / f"out-{shards}"))
-        artifact = run_stage(out, embed, num_shards=shards, query_block=block)
+        artifact = run_stage(out, embed, num_shards=shards, query_block=block, storage=storage)
         table = artifact.read_table("neighbors.parquet")
         assert table["gid"].to_pylist() == gids[:617].tolist()
         assert table["ids"].to_pylist() == gids[want_ids].tolist()

@@ -137,6 +137,7 @@ OPERATIONAL = {
     "embed.rows_per_part",
     "mine.num_shards",
     "mine.query_block",
+    "mine.storage",
     "kmeans.num_shards",
     "assign.batch_size",
     "sela.prior",  # the same

@@ -1,0 +1,102 @@
+"""Shard actors killed at five points of their life, on a real local Ray: the neighbors stay the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from rayscan.artifacts import Draft, Step
+from rayscan.fleet import shards as fleet_shards
+from rayscan.fleet.shards import Mining, ShardActor, mine_blocks
+from rayscan.storage import Place
+from rayscan.vectors.merge import blocks, cut
+from rayscan.vectors.parts import EmbeddingRows
+from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+
+pytestmark = pytest.mark.ray
+
+K = 20
+POINTS = ("before loading", "loaded", "asked", "searched, not answered", "scoring")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def order(rows: EmbeddingRows, first: int, point: str) -> Path:
+    """The file that tells the shard that begins at row `first` to die at a point."""
+    return Path(rows.artifact.place.uri) / f"die-{first}-{point}"
+
+
+class Mortal(ShardActor):
+    """A shard actor that kills itself, with SIGKILL, once at every point it is told to."""
+
+    def __init__(self, rows: EmbeddingRows, numbers: np.ndarray, *how: Any) -> None:
+        self.rows, self.first, self.scored = rows, int(numbers[0]), 0
+        self.reach("before loading")
+        super().__init__(rows, numbers, *how)
+        self.reach("loaded")
+
+    def propose(self, *asked: Any) -> Any:
+        self.reach("asked")
+        found = super().propose(*asked)
+        self.reach("searched, not answered")
+        return found
+
+    def score(self, *asked: Any) -> Any:
+        self.scored += 1
+        if self.scored > 2:
+            self.reach("scoring")
+        return super().score(*asked)
+
+    def reach(self, point: str) -> None:
+        try:
+            order(self.rows, self.first, point).unlink()
+        except FileNotFoundError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("num_shards", "doomed", "storage"),
+    [
+        (3, 1, "float32"),
+        pytest.param(3, 3, "float16", marks=pytest.mark.soak),
+        pytest.param(8, 8, "float32", marks=pytest.mark.soak),
+    ],
+)
+def test_actors_killed_at_five_points_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_shards: int, doomed: int, storage: str
+) -> None:
+    """So many of the shards die five times each, one time after the other; ties and copies are planted."""
+    monkeypatch.setattr(fleet_shards, "ShardActor", Mortal)
+    x = planted()
+    rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
+    representatives, searched = collapsed(rows, K)
+    begins = [int(share[0]) for share in cut(searched.uniques, num_shards)]
+    orders = [order(rows, first, point) for first in begins[-doomed:] for point in POINTS]
+    for one in orders:
+        one.touch()
+    draft = Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "test"}))
+    mining = Mining(K, num_shards, storage=storage)
+    ended: list[str] = []
+    files = mine_blocks(
+        blocks(representatives, 50), searched, draft, mining, lambda block, _: ended.append(block.name)
+    )
+    assert not [one for one in orders if one.exists()]
+    assert len(ended) == len(files) == 13
+    want_scores, want_ids = brute_force(x, K)
+    for name, want in (("ids", want_ids), ("scores", want_scores)):
+        found = [np.load(BytesIO(draft.place.read(part[name].path))) for part in files]
+        np.testing.assert_array_equal(np.concatenate(found), want)
