@@ -34,7 +34,8 @@ IMAGE_SCHEMA = pa.schema(
 )
 """Columns of `images.parquet`: bytes for offset and length, px for width and height as decoded."""
 
-_COLUMNS = ["split", "shard", "offset", "length", "crc32", "width", "height", "status"]
+_PLAIN_COLUMNS = ("shard", "offset", "length", "crc32", "width", "height")
+ROWS_AT_ONCE = 131_072
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +72,30 @@ class ImageTable:
         Raises:
             ArtifactError: the files of the index are missing or altered.
         """
-        stored = pa.BufferReader(index.read(IMAGES))
-        # Text that repeats stays as one number per row: a million strings cost more than all else here.
-        rows = pq.read_table(stored, columns=_COLUMNS, read_dictionary=["split", "status"])
+        stored = pq.ParquetFile(
+            pa.BufferReader(index.read(IMAGES)),
+            # Text that repeats stays as one number per row: a million strings cost more than all else here.
+            read_dictionary=["split", "status"],
+        )
+        count = stored.metadata.num_rows
         plain = {
-            name: rows[name].to_numpy() for name in ("shard", "offset", "length", "crc32", "width", "height")
+            name: np.empty(count, IMAGE_SCHEMA.field(name).type.to_pandas_dtype()) for name in _PLAIN_COLUMNS
         }
+        is_ok, is_eval = np.empty(count, bool), np.empty(count, bool)
+        row = 0
+        # Some rows at a time: the columns are held once, not also as they come out of the file.
+        for batch in stored.iter_batches(ROWS_AT_ONCE, columns=[*_PLAIN_COLUMNS, "split", "status"]):
+            here = slice(row, row + len(batch))
+            for name, values in plain.items():
+                values[here] = batch.column(name).to_numpy()
+            is_ok[here] = _equals(batch.column("status"), "ok")
+            is_eval[here] = _equals(batch.column("split"), "eval")
+            row += len(batch)
         shards = index.read_table(SHARDS, columns=["uri", "bytes", "sha256"])
         return cls(
             **plain,
-            is_ok=_equals(rows["status"], "ok"),
-            is_eval=_equals(rows["split"], "eval"),
+            is_ok=is_ok,
+            is_eval=is_eval,
             shard_uris=tuple(shards["uri"].to_pylist()),
             shard_bytes=tuple(shards["bytes"].to_pylist()),
             shard_sha256=tuple(shards["sha256"].to_pylist()),
@@ -97,12 +111,7 @@ class ImageTable:
         return len(self.shard)
 
 
-def _equals(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
+def _equals(column: pa.DictionaryArray, word: str) -> npt.NDArray[np.bool_]:
     """Where a dictionary-encoded column holds a word."""
-    codes = [
-        np.isin(
-            part.indices.to_numpy(), [n for n, text in enumerate(part.dictionary.to_pylist()) if text == word]
-        )
-        for part in column.chunks
-    ]
-    return np.concatenate(codes) if codes else np.zeros(0, bool)
+    codes = [code for code, text in enumerate(column.dictionary.to_pylist()) if text == word]
+    return np.isin(column.indices.to_numpy(), codes)
