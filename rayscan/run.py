@@ -78,7 +78,7 @@ class Run:
 
     @property
     def neighbors(self) -> pa.Table:
-        """Mined neighbors of the train images: gid, ids, scores."""
+        """Mined neighbors of the train images: gid, ids, scores and, under a rule of `mine`, chosen."""
         return self.artifact("mine").read_table("neighbors.parquet")
 
     @property

@@ -94,9 +94,10 @@ class MineConfig(Section):
     max_copies: int | None = later(None)
     """Exact copies of one picture among the neighbors of an image, itself aside; none sets no limit, so that
     a collection full of copies gives copies for neighbors."""
-    mutual: bool = later(False)
-    """Pair an image only with neighbors in whose list of `num_neighbors` it has a place itself. Where none is
-    left, with the nearest alone. Lists stay, and so does the graph that judges; nothing is mined again."""
+    mutual: int | None = later(None)
+    """Pair an image only with those of its first so many neighbors among whose first so many it is itself.
+    Where none is left, with the nearest alone; none pairs with all. Lists stay, and so does the graph that
+    judges; nothing is mined again."""
     adaptive: float | None = later(None)
     """Pair an image only with neighbors at a squared distance of at most this times the product of both local
     scales (Zelnik-Manor and Perona 2004): more neighbors where it is dense, fewer at the rim. Where none is
@@ -118,6 +119,12 @@ class MineConfig(Section):
         )
         require(self.num_shards is None or self.num_shards >= 1, "mine.num_shards", ">= 1", self.num_shards)
         require(self.max_copies is None or self.max_copies >= 1, "mine.max_copies", ">= 1", self.max_copies)
+        require(
+            self.mutual is None or 1 <= self.mutual <= self.num_neighbors,
+            "mine.mutual",
+            f"1..{self.num_neighbors}, as mine.num_neighbors mines, or none",
+            self.mutual,
+        )
         require(self.adaptive is None or self.adaptive > 0, "mine.adaptive", "> 0, or none", self.adaptive)
         require(
             self.scale_neighbor >= 1 and (self.adaptive is None or self.scale_neighbor <= self.num_neighbors),
@@ -131,12 +138,12 @@ class MineConfig(Section):
     @property
     def chooses(self) -> bool:
         """Whether an image is paired with some of its mined neighbors only."""
-        return self.mutual or self.adaptive is not None
+        return self.mutual is not None or self.adaptive is not None
 
     @property
     def unchosen(self) -> MineConfig:
         """The same search without a choice: what the choice is made from."""
-        return replace(self, mutual=False, adaptive=None, scale_neighbor=7)
+        return replace(self, mutual=None, adaptive=None, scale_neighbor=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

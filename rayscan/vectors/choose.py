@@ -22,8 +22,8 @@ NO_DISTANCE = 1e-6
 class Rule:
     """What is asked of a pair; with nothing asked, every neighbor is chosen."""
 
-    is_mutual: bool = False
-    """Each has a place in the other's list."""
+    mutual: int | None = None
+    """Each has a place among the first so many of the other."""
     scale: float | None = None
     """Squared distance at most this times the product of the two local scales."""
     scale_neighbor: int = 7
@@ -35,16 +35,18 @@ class Ends:
     """What a rule must know of the list of every image."""
 
     last_score: NDArray[np.float32]
-    """Score of its last neighbor: [N]."""
+    """Score of the last of its first `Rule.mutual` neighbors: [N]."""
     last_id: NDArray[np.int64]
-    """Id of its last neighbor: [N]."""
+    """Id of that neighbor: [N]."""
     scale: NDArray[np.float64]
     """1 - cosine with its neighbor `Rule.scale_neighbor`, half of the squared distance: [N]."""
 
     @staticmethod
     def of(lists: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], rule: Rule) -> Ends:
-        """From all lists, in pieces: ids [m, K] and scores [m, K] each, K >= rule.scale_neighbor."""
-        ends = [(s[:, -1], i[:, -1], _distance(s[:, rule.scale_neighbor - 1])) for i, s in lists]
+        """From all lists, in pieces: ids [m, K] and scores [m, K] each, K no less than the rule speaks of."""
+        last = (rule.mutual or 1) - 1
+        scale = 0 if rule.scale is None else rule.scale_neighbor - 1
+        ends = [(s[:, last], i[:, last], _distance(s[:, scale])) for i, s in lists]
         return Ends(*(np.concatenate(column) for column in zip(*ends, strict=True)))
 
 
@@ -57,8 +59,8 @@ def choose(
 ) -> NDArray[np.bool_]:
     """Which neighbors are chosen: bool [m, K].
 
-    j has a place in the list of i if the pair (-score, id) of j is not behind that of i's last neighbor; for
-    exact lists without a limit of copies that is the same as standing in it.
+    j has a place among the first neighbors of i if the pair (-score, id) of j is not behind that of the last
+    of them; for exact lists without a limit of copies that is the same as being one of them.
 
     Args:
         anchors: Ids of the m images, and where they stand in `ends`: [m] each.
@@ -72,7 +74,8 @@ def choose(
     """
     (ids, at), (_, near_at) = anchors, near
     chosen = np.ones(scores.shape, bool)
-    if rule.is_mutual:
+    if rule.mutual is not None:
+        chosen[:, rule.mutual :] = False
         last = ends.last_score[near_at]
         chosen &= (scores > last) | ((scores == last) & (ids[:, None] <= ends.last_id[near_at]))
     if rule.scale is not None:

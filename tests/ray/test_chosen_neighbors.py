@@ -18,7 +18,7 @@ def test_all_stages_read_the_choice(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     before = rayscan.open(str(finished))
-    extra = ["--mine.mutual", "--mine.adaptive", "1.3", "--scan.neighbors-per-step", "all"]
+    extra = ["--mine.mutual", "10", "--mine.adaptive", "1.3", "--scan.neighbors-per-step", "all"]
     done = run(command(out, *extra, "--scan.inputs", "embeddings", "--selflabel.inputs", "embeddings"))
     assert "1e9 pairs/s" not in done.stdout + done.stderr
     now = rayscan.open(str(out))

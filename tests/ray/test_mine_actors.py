@@ -121,18 +121,18 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     x, gids = planted(), np.arange(617) * 2 + 1
     embed = embedded(Place(str(tmp_path / "in")), x, gids=gids)
     scores, ids = brute_force(x, K)
-    want = naive(x, ids, Rule(True, 1.2, 7))
+    want = naive(x, ids, Rule(15, 1.2, 7))
     out = Place(str(tmp_path / "out"))
-    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=True, adaptive=1.2)
+    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15, adaptive=1.2)
     monkeypatch.setattr(mine, "mine_blocks", None)
-    again = run_stage(out, embed, num_shards=8, mutual=True)
+    again = run_stage(out, embed, num_shards=8, mutual=20)
     table = first.read_table("neighbors.parquet")
     assert table["ids"].to_pylist() == gids[ids].tolist()
     np.testing.assert_array_equal(np.array(table["scores"].to_pylist(), np.float32), scores)
     assert table["chosen"].to_pylist() == want.tolist()
     assert first.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
     mutual = again.read_table("neighbors.parquet")["chosen"].to_pylist()
-    assert mutual == naive(x, ids, Rule(True)).tolist()
+    assert mutual == naive(x, ids, Rule(20)).tolist()
 
 
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):

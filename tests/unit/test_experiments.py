@@ -92,14 +92,16 @@ def test_left_out_images() -> None:
     assert is_eval[third].sum() == 35
 
 
-def test_pure_neighbors_equal_naive() -> None:
+@pytest.mark.parametrize("has_rule", [False, True])
+def test_pure_neighbors_equal_naive(has_rule: bool) -> None:
     rng = np.random.default_rng(0)
     label_of = rng.integers(-1, 3, 30)
     gids = np.arange(30)
     ids = np.stack([rng.permutation(np.delete(gids, i))[:6] for i in gids])
-    pure, columns = pure_neighbors(gids, ids, label_of)
+    chosen = rng.random(ids.shape) < 0.7 if has_rule else np.ones(ids.shape, bool)
+    pure, columns = pure_neighbors(gids, ids, label_of, chosen if has_rule else None)
     for i in gids:
-        same = [j for j in ids[i] if label_of[j] == label_of[i] >= 0]
+        same = [j for j in ids[i][chosen[i]] if label_of[j] == label_of[i] >= 0]
         expected = [same[k % len(same)] if same else i for k in range(6)]
         assert pure[i].tolist() == expected
         assert [ids[i, c] if c >= 0 else i for c in columns[i]] == expected

@@ -159,6 +159,20 @@ def test_margins(tmp_path):
     assert Mining(5, 2, storage="float16", gpus_per_shard=0.5).margin(rows) == HALF_BOTH_MARGIN
 
 
+def test_a_shard_asks_its_gpu_first(tmp_path, monkeypatch):
+    """As on a GPU of which 1 GB is free: refused before anything of faiss is made there."""
+    import torch
+
+    monkeypatch.setattr(shard_search.faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10**9, 80 * 10**9))
+    with pytest.raises(FleetError, match=r"(?s)1\.00 GB of 80\.00 GB.*617 rows x 12 x 4 bytes.*shard 3"):
+        ShardSearch(planted(), threads=1, use_gpu=True, where="shard 3")
+    stored = StoredRows(EmbeddingRows(embedded(Place(str(tmp_path)), planted())), np.arange(617), "shard 3")
+    with pytest.raises(FleetError, match=r"617 rows x 12 x 2 bytes"):
+        ShardSearch(stored, threads=1, use_gpu=True, where="shard 3")
+
+
 def test_a_gpu_takes_what_fits_and_refuses_the_rest_with_numbers():
     """80 GB, of which 78 are free; rows of 2,048 values."""
     gpu = {"free": 78 * 10**9, "total": 80 * 10**9, "where": "rows 0..9"}
