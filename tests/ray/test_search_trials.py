@@ -181,6 +181,8 @@ def test_ledger_knows_what_ended_what_was_cut_and_what_is_another_search(tmp_pat
     assert (told_of_it.is_stopped, told_of_it.steps) == (True, {1: 0.25})
     other = shared(tmp_path, recipe=replace(RECIPE, num_clusters=5))
     assert ledger.read(other) == ([], [])
+    mutual = shared(tmp_path, recipe=replace(RECIPE, mine=replace(RECIPE.mine, mutual=5)))
+    assert ledger.read(mutual) == ([], [])
     narrower = shared(tmp_path, texts=[SPACE[0], SPACE[1], "selflabel.threshold=0.3:0.6"])
     assert narrower.key == told.key
     assert [t.values for t in ledger.read(narrower)[0]] == [GOOD, GOOD]  # those that lie in it

@@ -79,7 +79,7 @@ def test_a_rule_leaves_out_a_rim_that_belongs_elsewhere() -> None:
 
 @pytest.mark.parametrize("rule", [Rule(20), Rule(None, 1.0, 20)])
 def test_better_than_as_many_nearest_on_digits(rule: Rule) -> None:
-    """1,797 digits of 8 x 8 pixels: purer by a point at least than the same number of nearest for everyone."""
+    """1,797 digits of 8 x 8 pixels: purer by a point at least than as many nearest for everyone."""
     digits = load_digits()
     scores, ids = brute_force(unit(digits.data), 40)
     chosen = chosen_of(ids, scores, rule)
