@@ -167,7 +167,7 @@ def test_what_does_not_fit_or_falls_short_is_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(fleet_shards, "enough", lambda those, *_: those.reading(1))
         run_stage(Place(str(tmp_path / "a")), embed, num_shards=2, search="approximate", min_recall=1.0)
     monkeypatch.setattr(memory, "PROCESS_BYTES", 10**15)
-    with pytest.raises(FleetError, match=r"(?s)do not fit in memory.*GB a node.*2 of 2 shards"):
+    with pytest.raises(FleetError, match=r"(?s)not fit in memory.*GB a node.*2 of 2 shards.*storage float16"):
         run_stage(Place(str(tmp_path / "b")), embed, num_shards=2)
 
 
