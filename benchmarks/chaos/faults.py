@@ -20,6 +20,7 @@ from benchmarks.chaos.machines import ROOT, Machines, environment_here, kill, ma
 from benchmarks.chaos.store import Line
 from benchmarks.chaos.toy import Toy
 from benchmarks.chaos.trial import Trial, is_same
+from rayscan.fleet.train import STACKS
 
 NOTICE_SECONDS = 10.0
 TMPFS_BYTES = 1_000_000
@@ -84,16 +85,18 @@ def worker_kill(setting: Setting, chance: random.Random, name: str) -> Row:
 
 
 def worker_hang(setting: Setting, chance: random.Random, name: str) -> Row:
-    """SIGSTOP of a worker: the other waits in a collective until its time is over."""
+    """SIGSTOP of a worker: the other waits in a collective until its time is over, and says where."""
     trial = setting.trial(name, fleet={"collective_seconds": 10.0}).start()
     trial.until(when(setting, chance))
     pid = trial.worker(chance.randrange(2))["pid"]
     trial.strike()
     kill(pid, signal.SIGSTOP)
     try:
-        return judged(trial, setting)
+        row = judged(trial, setting)
     finally:
         kill(pid)
+    found = [path.read_text() for path in Path(trial.toy.out, ".work", STACKS).glob("toy-worker-*.txt")]
+    return row | {"stacks": sum("in all_reduce" in text or "in backward" in text for text in found)}
 
 
 def node_spare(setting: Setting, chance: random.Random, name: str) -> Row:

@@ -16,7 +16,7 @@ import torch
 from rayscan import comms
 from rayscan.config import OptimizerConfig
 from rayscan.data.keyed import Integers
-from rayscan.engine import notice
+from rayscan.engine import notice, pulse
 from rayscan.engine.checkpoint import Checkpoint, Checkpoints
 from rayscan.engine.clock import Clock
 from rayscan.engine.finite import Book, FiniteWatch, Incident, images_of
@@ -138,6 +138,7 @@ class Training:
                     terms = self._train_step(batch)
                 self.clock.saw(batch["count"])
                 self.step += 1
+                pulse.beat()
                 if not self._log(terms, per_epoch, total):
                     self._go_back(per_epoch)
                     continue

@@ -23,6 +23,11 @@ class _Board:  # the decorator makes it an actor class
     def pin(self, facts: Mapping[str, Any]) -> None:
         self.facts = dict(facts)
 
+    def warn(self, text: str) -> None:
+        """Shown until a worker is further."""
+        if self.facts:
+            self.facts = {**self.facts, "alert": text}
+
     def count_start(self) -> int:
         self.starts += 1
         return self.starts

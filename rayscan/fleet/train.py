@@ -7,7 +7,9 @@ restart it finds on storage (engine.checkpoint), so Ray keeps no state of ours.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +19,21 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2._internal.execution.context import get_train_context
 
-from rayscan.engine import notice
+from rayscan.engine import notice, pulse
 from rayscan.errors import ArtifactError
 from rayscan.fleet.board import Board
 from rayscan.fleet.connect import Fleet, unwrapped
 from rayscan.fleet.patience import Patience
 from rayscan.fleet.rendezvous import BoundTorchConfig
-from rayscan.storage import resolve
+from rayscan.storage import Place, resolve
 
 RESIZE_SECONDS = 30.0
 """How often a group that has shrunk looks for machines to grow again."""
+
+STILL_SHARE = 0.8
+"""Of `fleet.collective_seconds`: a worker without a step for so long says where it stands, before it is given
+up by those that wait for it."""
+STACKS = "stacks"
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,15 @@ def train(
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     board = Board(on_facts)
-    handed = {"fn": fn, "settings": settings, "board": board.handle, "threads": fleet.threads_per_worker}
+    handed = {
+        "fn": fn,
+        "settings": settings,
+        "board": board.handle,
+        "threads": fleet.threads_per_worker,
+        "name": name,
+        "stacks": fleet.out.child(".work", STACKS),
+        "still_seconds": STILL_SHARE * fleet.config.collective_seconds,
+    }
     trainer = TorchTrainer(
         _worker,
         train_loop_config=handed,
@@ -140,5 +155,26 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
             board.pin.remote({**facts, "workers": context.get_world_size()})
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
-    returned: dict[str, Any] = config["fn"](config["settings"], worker)
+    with pulse.watched(config["still_seconds"], _teller(worker, config)):
+        returned: dict[str, Any] = config["fn"](config["settings"], worker)
     return returned if rank == 0 else {}
+
+
+def _teller(worker: Worker, config: Mapping[str, Any]) -> pulse.Tell:
+    """Where a worker that stands still is read about: its log, a file of the run, the progress line."""
+    place: Place = config["stacks"]
+    name = f"{config['name']}-worker-{worker.rank}-{os.getpid()}.txt"
+
+    def tell(waited: float, stacks: str) -> None:
+        who = f"worker {worker.rank} of {worker.world_size}, process {os.getpid()} on {os.uname().nodename}"
+        text = f"{who}, has not taken a step for {waited:.0f} s\n\n{stacks}"
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        config["board"].warn.remote(
+            f"worker {worker.rank} of {worker.world_size} has not taken a step for {waited:.0f} s, "
+            f"its stacks: {place.uri_of(name)}"
+        )
+        with contextlib.suppress(ArtifactError):  # the log has it
+            place.write(name, text.encode())
+
+    return tell

@@ -1,0 +1,103 @@
+"""Who stands still says where; who steps on is quiet; who holds Python's lock is still heard."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rayscan.engine import pulse
+from rayscan.engine.pulse import Pulse
+from tests.unit.engine.test_resume import EPOCHS, STEPS, scan_heads, train
+
+ROOT = Path(__file__).parents[3]
+
+HOLDS_THE_LOCK = """
+import re
+from rayscan.engine.pulse import Pulse
+
+def stands_here():
+    re.match("(a+)+$", "a" * 64 + "b")  # for ages, without letting another thread run
+
+Pulse(1.0, lambda waited, stacks: print("told", flush=True))
+stands_here()
+"""
+
+
+def until(is_so, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_it_is_told_once_a_standstill_and_says_where() -> None:
+    told: list[tuple[float, str]] = []
+    is_free = threading.Event()
+
+    def stands_here() -> None:
+        is_free.wait()
+
+    thread = threading.Thread(target=stands_here, name="the-one")
+    thread.start()
+    with pulse.watched(0.3, lambda waited, stacks: told.append((waited, stacks))):
+        until(lambda: len(told) == 1)
+        time.sleep(1.0)
+        assert len(told) == 1
+        pulse.beat()
+        until(lambda: len(told) == 2)
+    is_free.set()
+    thread.join()
+    waited, stacks = told[0]
+    assert waited >= 0.3
+    assert stacks.startswith("thread MainThread\n")
+    part = stacks.partition("thread the-one")[2].partition("\nthread ")[0]
+    assert "in stands_here" in part
+    assert "is_free.wait()" in part
+    assert "in until" in stacks.partition("\nthread ")[0]
+
+
+def test_steps_keep_it_quiet_and_nobody_looks_afterwards() -> None:
+    told: list[float] = []
+    with pulse.watched(1.0, lambda waited, _: told.append(waited)):
+        for _ in range(30):
+            time.sleep(0.05)
+            pulse.beat()
+    assert told == []
+    pulse.beat()
+    assert "pulse" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_one_that_holds_the_lock_of_python_is_heard_too() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_THE_LOCK], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stderr is not None
+        seen = b""
+        while b"stands_here" not in seen:
+            line = process.stderr.readline()
+            assert line, "it ended"
+            seen += line
+    finally:
+        process.kill()
+        process.communicate()
+    assert b"Timeout" in seen
+
+
+def test_every_step_of_a_training_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats = [0]
+    monkeypatch.setattr(Pulse, "beat", lambda _: beats.__setitem__(0, beats[0] + 1))
+    with pulse.watched(60.0, lambda *_: None):
+        train(scan_heads(), tmp_path, "sgd")
+    assert beats[0] == EPOCHS * STEPS
+
+
+def test_a_pulse_ends_at_once() -> None:
+    one = Pulse(30.0, lambda *_: pytest.fail("it was told"))
+    one.close()
+    assert not one._thread.is_alive()
