@@ -44,7 +44,7 @@ bench: $(STAMP) ## every benchmark in its quick size, as JSON under runs/bench
 		case "$$name" in harness|campaign|cpu_cifar10|gpu_cifar10) continue ;; esac; \
 		OMP_NUM_THREADS=1 $(BIN)/python -m "benchmarks.$$name" --quick --json "runs/bench/$$name.json"; done
 
-soak: $(STAMP) ## 200 seeded faults (SOAK_EACH=20 of each class; goes on where it was cut), then the long tests
+soak: $(STAMP) ## 240 seeded faults (SOAK_EACH=20 of each class; goes on where it was cut), then the long tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --each $${SOAK_EACH:-20} --json runs/soak/faults.json
 	$(PYTEST) -m soak tests
 

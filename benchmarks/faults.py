@@ -4,13 +4,13 @@
 
 Trains a toy net (19 steps x 6 epochs of 0.05 s, two workers, a checkpoint every second) through the real
 engine, Ray Train and storage, in a driver of its own, and lets one fault befall each training. Faults are
-stratified by class, never pooled: `faults` = classes x each (20 each without --quick: 200). Two oracles: S,
+stratified by class, never pooled: `faults` = classes x each (20 each without --quick: 240). Two oracles: S,
 every (epoch, gid) was consumed exactly once in committed history; W, weights, optimizer and metrics equal to
 the bit those of a training that nothing befell (not promised after a shrink). `torn_loads` counts resumptions
 from weights that were not those of that step. Seconds are wall-clock on this machine, with everything of all
 nodes on its cores.
 
-A campaign can be cut and goes on: finished faults are kept in F.rows.jsonl. --quick: 14 faults, all classes.
+A campaign can be cut and goes on: finished faults are kept in F.rows.jsonl. --quick: 16 faults, all classes.
 
 The goodput model is a model, not a measurement: 1 - stall - (interval / 2 + restart) / MTBF, with a
 checkpoint interval of 30 s (the default), the larger of the measured median gaps as restart, and no stall,

@@ -236,6 +236,33 @@ def store(setting: Setting, chance: random.Random, name: str) -> Row:
         setting.line.is_cut = False
 
 
+def store_gone(setting: Setting, chance: random.Random, name: str) -> Row:
+    """The store is away for longer than anybody waits: a clean end; then the same command again."""
+    impatient = {"patience_seconds": 0.0, "store_patience_seconds": 4.0}
+    trial = setting.trial(name, out=setting.line.uri(name), **impatient).start()
+    trial.until(when(setting, chance))
+    trial.strike()
+    setting.line.is_cut = True
+    try:
+        ended = trial.end()
+    finally:
+        setting.line.is_cut = False
+    if ended.get("error") != "ArtifactError":
+        return {"exact_s": False, "exact_w": False, "error": f"it should have ended, not: {ended}"[:500]}
+    (trial.folder / "result.json").unlink()
+    return judged(trial.start(), setting, ended_with=ended["text"].splitlines()[0])
+
+
+def not_finite(setting: Setting, chance: random.Random, name: str) -> Row:
+    """The loss of one worker, or of all, is not a number, once."""
+    toy = {"nan_at": when(setting, chance), "nan_rank": chance.choice((-1, 0, 1)), "nan_times": 1}
+    trial = setting.trial(name, **toy).start()
+    row = judged(trial, setting, worker=toy["nan_rank"])
+    taken = [line["step"] for line in trial.lines() if line["rank"] == 0 and "step" in line]
+    lost = len(taken) - len(set(taken))
+    return row | {"lost_steps": lost, "exact_s": row["exact_s"] and lost > 0}
+
+
 CLASSES: Mapping[str, Fault] = {
     "worker_kill": worker_kill,
     "worker_hang": worker_hang,
@@ -247,4 +274,6 @@ CLASSES: Mapping[str, Fault] = {
     "shard_actor": shard_actor,
     "disk": disk,
     "store": store,
+    "store_gone": store_gone,
+    "not_finite": not_finite,
 }

@@ -34,7 +34,7 @@ from rayscan.engine.tensors import pack
 from rayscan.fleet.train import Worker
 from rayscan.nets.batchnorm import GlobalBatchNorm1d
 from rayscan.objectives.base import Batch, LossTerms, Objective
-from rayscan.storage import Place
+from rayscan.storage import PATIENCE, Place
 
 DIM = 8
 
@@ -53,6 +53,8 @@ class Toy:
     step_seconds: float = 0.05
     every_seconds: float = 1.0
     patience_seconds: float = 600.0
+    store_patience_seconds: float | None = None
+    """How long a store may be away, in the workers and the driver; none leaves their environment as it is."""
     is_double: bool = False
     nan_at: int = -1
     """Step whose loss is not a number."""
@@ -182,8 +184,15 @@ def read_journal(journal: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: float(line["time"]))
 
 
+def be_patient(toy: Toy) -> None:
+    """In this process, from now on; workers have the environment of their node, not of their driver."""
+    if toy.store_patience_seconds is not None:
+        os.environ[PATIENCE] = str(toy.store_patience_seconds)
+
+
 def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:
     """One worker's part; worker 0 returns the digests."""
+    be_patient(toy)
     journal = Path(toy.journal)
     journal.mkdir(parents=True, exist_ok=True)
     gids = np.arange(toy.num_images, dtype=np.int64)

@@ -84,7 +84,9 @@ def test_a_notice_costs_no_step(setting: Setting) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", ["worker_kill", "node_spare", "driver", "head", "disk", "store"])
+@pytest.mark.parametrize(
+    "kind", ["worker_kill", "node_spare", "driver", "head", "disk", "store", "store_gone"]
+)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_bits_whatever_befalls(setting: Setting, kind: str, seed: int) -> None:
     setting.machines.fill(2)
