@@ -44,12 +44,17 @@ class Head:
         """`ray job ...` against this head."""
         return self.run(str(RAY), "job", *arguments, timeout=timeout)
 
-    def ask(self, path: str) -> Any:
-        """JSON from the dashboard."""
+    def read(self, path: str) -> bytes:
+        """What the dashboard answers."""
         token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
         request = urllib.request.Request(self.dashboard + path, headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
+            data: bytes = answer.read()
+            return data
+
+    def ask(self, path: str) -> Any:
+        """JSON from the dashboard."""
+        return json.loads(self.read(path))["data"]
 
     def nodes(self) -> set[str]:
         """Identities of the nodes that are alive, the head among them."""
