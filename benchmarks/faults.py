@@ -7,8 +7,9 @@ engine, Ray Train and storage, in a driver of its own, and lets one fault befall
 stratified by class, never pooled: `faults` = classes x each (20 each without --quick: 240). Two oracles: S,
 every (epoch, gid) was consumed exactly once in committed history; W, weights, optimizer and metrics equal to
 the bit those of a training that nothing befell (not promised after a shrink). `torn_loads` counts resumptions
-from weights that were not those of that step. Seconds are wall-clock on this machine, with everything of all
-nodes on its cores.
+from weights that were not those of that step. `max_lost_intervals` leaves out `store_gone`, where training
+goes on for as long as its patience with the store lasts, and then loses that. Seconds are wall-clock on this
+machine, with everything of all nodes on its cores.
 
 A campaign can be cut and goes on: finished faults are kept in F.rows.jsonl. --quick: 16 faults, all classes.
 

@@ -250,7 +250,9 @@ def store_gone(setting: Setting, chance: random.Random, name: str) -> Row:
     if ended.get("error") != "ArtifactError":
         return {"exact_s": False, "exact_w": False, "error": f"it should have ended, not: {ended}"[:500]}
     (trial.folder / "result.json").unlink()
-    return judged(trial.start(), setting, ended_with=ended["text"].splitlines()[0])
+    row = judged(trial.start(), setting, ended_with=ended["text"].splitlines()[0])
+    # trained on without a store until patience ended: its length, not that of an interval, says how much
+    return row | {"lost_intervals": None, "intervals_without_store": row["lost_intervals"]}
 
 
 def not_finite(setting: Setting, chance: random.Random, name: str) -> Row:
