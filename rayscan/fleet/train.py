@@ -76,15 +76,7 @@ def train(
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     board = Board(on_facts)
-    handed = {
-        "fn": fn,
-        "settings": settings,
-        "board": board.handle,
-        "threads": fleet.threads_per_worker,
-        "name": name,
-        "stacks": fleet.out.child(".work", STACKS),
-        "still_seconds": STILL_SHARE * fleet.config.collective_seconds,
-    }
+    handed = {"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)}
     trainer = TorchTrainer(
         _worker,
         train_loop_config=handed,
@@ -105,6 +97,15 @@ def train(
             fleet.out.delete(".work/ray")
     returned: dict[str, Any] = result.return_value
     return returned
+
+
+def _handed(fleet: Fleet, board: Board) -> dict[str, Any]:
+    return {
+        "board": board.handle,
+        "threads": fleet.threads_per_worker,
+        "stacks": fleet.out.child(".work", STACKS),
+        "still_seconds": STILL_SHARE * fleet.config.collective_seconds,
+    }
 
 
 def _scaling(fleet: Fleet) -> ScalingConfig:
