@@ -96,7 +96,8 @@ def worker_hang(setting: Setting, chance: random.Random, name: str) -> Row:
     finally:
         kill(pid)
     found = [path.read_text() for path in Path(trial.toy.out, ".work", STACKS).glob("toy-worker-*.txt")]
-    return row | {"stacks": sum("in all_reduce" in text or "in backward" in text for text in found)}
+    waits = ("in all_reduce", "in all_gather", "in backward")
+    return row | {"stacks": sum(any(wait in text for wait in waits) for text in found)}
 
 
 def node_spare(setting: Setting, chance: random.Random, name: str) -> Row:
