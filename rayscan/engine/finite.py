@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,6 +47,16 @@ class Incident:
     """Step of the checkpoint that was taken up; -1 if there was none."""
 
 
+def largest(gradients: Sequence[Tensor]) -> Tensor:
+    """The largest entry, finite if all are: a few kernels for all tensors on a GPU."""
+    return nn.utils.get_total_norm(gradients, math.inf)
+
+
+def total(gradients: Sequence[Tensor]) -> Tensor:
+    """The sum of all entries, finite if all are (and below 1e38 together): on a CPU 30 times as fast."""
+    return torch.stack([gradient.sum() for gradient in gradients]).sum()
+
+
 class FiniteWatch:
     """Remembers, on the device, the first step that was not finite."""
 
@@ -70,8 +81,8 @@ class FiniteWatch:
     def look(self, step: int, loss: Tensor) -> None:
         """After the backward pass of a step."""
         gradients = [p.grad for p in self._weights if p.grad is not None]
-        largest = nn.utils.get_total_norm(gradients, math.inf)  # the largest entry, so nothing overflows
-        is_bad = ~torch.isfinite(torch.stack([loss.detach().to(largest), largest]))
+        witness = (largest if gradients[0].is_cuda else total)(gradients)
+        is_bad = ~torch.isfinite(torch.stack([loss.detach().to(witness), witness]))
         self._first = torch.where(is_bad & (self._first == NEVER), step, self._first)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from rayscan.config import OptimizerConfig
 from rayscan.data.order import rank_slice
 from rayscan.engine.checkpoint import META, STATE, Checkpoints
-from rayscan.engine.finite import BOOK, images_of
+from rayscan.engine.finite import BOOK, images_of, largest, total
 from rayscan.engine.loop import LoopSettings, Training
 from rayscan.engine.optimizer import optimizer_tensors
 from rayscan.engine.tensors import pack, unpack
@@ -198,6 +199,17 @@ def test_large_gradients_are_finite(tmp_path: Path) -> None:
     run = training(Toy(lambda x: 1e30 * x.sum()), Features(), Place(str(tmp_path)), rate=1e-32)
     run.run()
     assert run.step == EPOCHS * STEPS
+
+
+@pytest.mark.parametrize("witness", [largest, total])
+def test_one_number_bears_witness_to_all(witness: Callable[[list[Tensor]], Tensor]) -> None:
+    def of(*values: float) -> float:
+        return float(witness([torch.ones(3, 3), torch.tensor(values), torch.ones(1)]))
+
+    assert all(math.isfinite(of(*values)) for values in ((0.0, -1.0), (1e30, -1e30), (-1e35, 0.0)))
+    nan, inf = math.nan, math.inf
+    for values in ((nan, 1.0), (inf, 1.0), (-inf, 1.0), (inf, -inf), (nan, inf)):
+        assert not math.isfinite(of(*values)), values
 
 
 def test_a_state_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
