@@ -66,6 +66,8 @@ class Toy:
     """Steps between rows of metrics."""
     cut_at: int = -1
     """Step at which every worker raises CutError."""
+    hold_at: int = -1
+    """Step at which a group of one worker stays until it is ended, so that it can grow in good time."""
     die_in_write: int = -1
     """First step whose checkpoint kills worker 0 between its two files, once."""
     seed: int = 0
@@ -100,6 +102,8 @@ class Counted(Objective):
         """Sum over this worker's slice, divided by the global count."""
         if self.step == self.toy.cut_at:
             raise CutError
+        while self.step == self.toy.hold_at and comms.world_size() == 1:
+            time.sleep(0.05)
         time.sleep(self.toy.step_seconds)
         rows, gids, epoch = batch["rows"], batch["gids"], batch["epoch"]
         scores = torch.log_softmax(self.net(rows), dim=1)

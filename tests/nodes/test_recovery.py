@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from benchmarks.chaos.faults import Setting
 from benchmarks.chaos.machines import kill, machines
 from benchmarks.chaos.store import CREDENTIALS, Line, service
 from benchmarks.chaos.toy import Toy, train_toy
-from benchmarks.chaos.trial import Trial, farthest
+from benchmarks.chaos.trial import LONGEST_SECONDS, Trial, farthest
 from rayscan.fleet.train import Worker
 from tests.gloo.world import run_in_world
 
@@ -146,23 +147,44 @@ def test_without_a_machine_the_wait_ends(setting: Setting) -> None:
 @pytest.mark.soak
 def test_two_one_two_workers_in_mid_epoch(setting: Setting, tmp_path: Path) -> None:
     """S exactly; weights equal to one worker's in float64 (rtol 1e-9); no step is skipped or done in part."""
-    toy = replace(TOY, epochs=60, step_seconds=0.08, is_double=True)
+    toy = replace(TOY, epochs=8, step_seconds=0.08, is_double=True)
     reference = undisturbed(tmp_path, toy, 1)
     setting.machines.fill(2)
     trial: Trial = setting.trial("elastic", fleet={"min_workers": 1})
-    trial.toy = replace(toy, out=trial.toy.out, journal=trial.toy.journal)
-    trial.start().until(30)
+    trial.toy = replace(toy, out=trial.toy.out, journal=trial.toy.journal, hold_at=75)
+    trial.start()
+    wait_for(trial, lambda: newest(trial) % 19 != 0)  # a checkpoint in the middle of an epoch
     worker = trial.worker(1)
     trial.strike()
     setting.machines.lose(setting.machines.node(worker["node"]), worker["pid"])
     alone = grown_to(trial, 1)
-    assert alone % 19, "cut in mid-epoch"
+    wait_for(trial, lambda: newest(trial) > alone)
     setting.machines.fill(2)
-    grown_to(trial, 2)
+    together = grown_to(trial, 2)
     outcome = trial.end()
+    assert alone % 19 and together % 19, "cut at the end of an epoch"
+    assert alone < together <= 75
     assert outcome["consumed_once"]
     assert farthest(outcome, reference) < 1e-9
     assert trial.torn_loads() == 0
+    steps = [(line["world"], line["step"]) for line in trial.lines() if "step" in line]
+    by_world = {world: [step for of, step in steps if of == world] for world in (1, 2)}
+    assert max(by_world[1]) >= together, "nothing was done alone"
+    assert max(by_world[2]) == toy.steps
+
+
+def wait_for(trial: Trial, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, trial.log()
+        trial.until(0)
+        time.sleep(0.02)
+
+
+def newest(trial: Trial) -> int:
+    """Step of the newest whole checkpoint; 0 if there is none."""
+    found = Path(trial.toy.out).glob("step-*/meta.json")
+    return max((int(path.parent.name.split("-")[1]) for path in found), default=0)
 
 
 def grown_to(trial: Trial, world: int) -> int:
