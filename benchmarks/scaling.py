@@ -140,15 +140,16 @@ def sleep_worker(job: Sleeping, worker: Worker) -> dict[str, Any]:
 
 
 class Once(Checkpoints):
-    """Takes the first checkpoint and no other: the next would wait for the writer, as none does at 120 s."""
+    """Takes the first checkpoint after step 0 and no other: the next would wait for the writer, as none does
+    at 120 s."""
 
     is_taken = False
 
-    def save(self, *state: Any, **more: Any) -> None:
+    def save(self, step: int, *state: Any, **more: Any) -> None:
         """The first one is saved."""
-        if not self.is_taken:
+        if step > 0 and not self.is_taken:
             self.is_taken = True
-            super().save(*state, **more)
+            super().save(step, *state, **more)
 
 
 def checkpoints(report: Report, out: Place, rounds: int, steps_after: int) -> dict[str, Times]:
