@@ -140,7 +140,7 @@ def sleep_worker(job: Sleeping, worker: Worker) -> dict[str, Any]:
 
 
 class Once(Checkpoints):
-    """Takes the first checkpoint after step 0 alone: the next would wait for the writer, as none at 120 s does."""
+    """Takes one checkpoint after step 0: a second would wait for the writer, as none at 120 s does."""
 
     is_taken = False
 
