@@ -250,6 +250,8 @@ class _Asking(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         assert self._proposer is not None
+        if trial_id not in self._values:
+            return  # Tune tells again of a trial whose process dies after its last result
         reason = "its process died again and again" if error else ""
         if result and result.get("is_whole"):
             reason = str(result["reason"])
