@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
+from rayscan.data.equal_lists import as_rows
 from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
@@ -45,8 +46,7 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
     cluster_of = np.zeros(int(gids.max()) + 1, np.int64)
     cluster_of[gids] = clusters
     anchors = neighbors["gid"].to_numpy()
-    ids = neighbors["ids"].combine_chunks().flatten().to_numpy().reshape(len(anchors), -1)
-    merging = merge_clusters(cluster_of, anchors, ids, num_clusters)
+    merging = merge_clusters(cluster_of, anchors, as_rows(neighbors["ids"]), num_clusters)
     run.place.write(MERGES, json.dumps(_as_json(merging), indent=2).encode())
     text = _table(merging, names) + f"all steps: {run.place.uri_of(MERGES)}\n"
     if to is None:

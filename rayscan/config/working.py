@@ -7,6 +7,9 @@ from typing import Literal
 
 from rayscan.sections import Section, later, operational, require
 
+SCALE_NEIGHBOR = 7
+"""The neighbor that tells a local scale, unless one is named."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImagesConfig(Section):
@@ -102,7 +105,7 @@ class MineConfig(Section):
     """Pair an image only with neighbors at a squared distance of at most this times the product of both local
     scales (Zelnik-Manor and Perona 2004): more neighbors where it is dense, fewer at the rim. Where none is
     left, with the nearest alone; none sets no limit. Goes with `mutual`."""
-    scale_neighbor: int = later(7)
+    scale_neighbor: int = later(SCALE_NEIGHBOR)
     """The local scale of an image is its distance to this neighbor; the paper takes the 7th."""
     num_shards: int | None = operational(None)
     """Index shards; none takes one per worker. Changes speed, never the result."""
@@ -143,7 +146,7 @@ class MineConfig(Section):
     @property
     def unchosen(self) -> MineConfig:
         """The same search without a choice: what the choice is made from."""
-        return replace(self, mutual=None, adaptive=None, scale_neighbor=7)
+        return replace(self, mutual=None, adaptive=None, scale_neighbor=SCALE_NEIGHBOR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

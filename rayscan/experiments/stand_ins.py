@@ -12,11 +12,12 @@ import pyarrow as pa
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.data.equal_lists import as_lists, as_rows
 from rayscan.data.table import IMAGES
 from rayscan.experiments.base import Selection
 from rayscan.experiments.selection import left_out, pure_neighbors
 from rayscan.stages import mine
-from rayscan.stages.chosen import CHOSEN, chosen_mask
+from rayscan.stages.chosen import CHOSEN
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import Classes
 from rayscan.stages.index import content_identity
@@ -78,24 +79,16 @@ class PureMine:
         mined, _ = pipeline.do(mine, recipe, done, context)
         table = mined.read_table("neighbors.parquet")
         gids = table["gid"].to_numpy()
-        ids, scores = (
-            table[name].combine_chunks().flatten().to_numpy().reshape(len(gids), -1)
-            for name in ("ids", "scores")
-        )
-        pure, columns = pure_neighbors(gids, ids, self.classes.of, chosen_mask(mined))
+        ids, scores = as_rows(table["ids"]), as_rows(table["scores"])
+        chosen = as_rows(table[CHOSEN]) if CHOSEN in table.column_names else None
+        pure, columns = pure_neighbors(gids, ids, self.classes.of, chosen)
         near = np.take_along_axis(scores, np.maximum(columns, 0), axis=1)
         kept = np.where(columns >= 0, near, np.float32(1))
-        width = ids.shape[1]
         made = {
             "gid": pa.array(gids, pa.int64()),
-            "ids": _lists(pure.astype(np.int64), width),
-            "scores": _lists(kept.astype(np.float32), width),
+            "ids": as_lists(pure.astype(np.int64)),
+            "scores": as_lists(kept.astype(np.float32)),
         }
         draft = context.draft(step)
         files = {"neighbors.parquet": draft.write_table("neighbors.parquet", pa.table(made))}
         return draft.commit(files, facts={k: v for k, v in mined.facts.items() if k != CHOSEN})
-
-
-def _lists(rows: np.ndarray[Any, Any], width: int) -> pa.ListArray:
-    offsets = pa.array(np.arange(0, rows.size + 1, width), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()))

@@ -8,7 +8,7 @@ is the same under every rule, and no rule mines again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft
 from rayscan.config import MineConfig
+from rayscan.data.equal_lists import as_lists, as_rows
 from rayscan.storage import resolve
 from rayscan.vectors.choose import Ends, Rule, choose, chosen_first
 
@@ -24,31 +25,40 @@ FILE = "neighbors.parquet"
 CHOSEN = "chosen"
 
 
+@dataclass(frozen=True)
+class Lists:
+    """All lists in memory, read once."""
+
+    gids: NDArray[np.int64]
+    """Images [N]."""
+    ids: NDArray[np.int64]
+    """Their neighbors, nearest first, whatever was chosen of them [N, K]."""
+    chosen: NDArray[np.bool_] | None
+    """Which of them are chosen [N, K]; None where no choice was asked for."""
+
+    @classmethod
+    def read(cls, mine: Artifact) -> Lists:
+        """From the result of the stage mine."""
+        is_ruled = mine.facts.get(CHOSEN) is not None
+        table = mine.read_table(FILE, columns=["gid", "ids", *[CHOSEN] * is_ruled])
+        mask = as_rows(table.column(CHOSEN)) if is_ruled else None
+        return cls(table.column("gid").to_numpy(), as_rows(table.column("ids")), mask)
+
+    def nearest(self, num_neighbors: int) -> NDArray[np.int64]:
+        """The nearest neighbors of each image [N, K], in memory of their own."""
+        return self.ids[:, :num_neighbors].copy()
+
+    def paired(self, num_neighbors: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """The first chosen neighbors [N, K], and how many of these each image has [N]; None if all have K."""
+        if self.chosen is None:
+            return self.nearest(num_neighbors), None
+        return chosen_first(self.ids, self.chosen, num_neighbors)
+
+
 def neighbor_ids(mine: Artifact, num_neighbors: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Gids [N] and their nearest `num_neighbors` [N, K], whatever was chosen of them."""
-    table = mine.read_table(FILE, columns=["gid", "ids"])
-    return table.column("gid").to_numpy(), np.ascontiguousarray(_rows(table, "ids")[:, :num_neighbors])
-
-
-def chosen_mask(mine: Artifact) -> NDArray[np.bool_] | None:
-    """Which neighbors are chosen: bool [N, K]; None if all are."""
-    if mine.facts.get(CHOSEN) is None:
-        return None
-    return _rows(mine.read_table(FILE, columns=["gid", CHOSEN]), CHOSEN)
-
-
-def chosen_ids(
-    mine: Artifact, num_neighbors: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Gids [N], their first `num_neighbors` chosen neighbors [N, K], and how many of these each has [N].
-
-    The counts are None where no choice was asked for: every image then has K.
-    """
-    mask = chosen_mask(mine)
-    if mask is None:
-        return *neighbor_ids(mine, num_neighbors), None
-    gids, ids = neighbor_ids(mine, mask.shape[1])
-    return gids, *chosen_first(ids, mask, num_neighbors)
+    lists = Lists.read(mine)
+    return lists.gids, lists.nearest(num_neighbors)
 
 
 def rule_of(settings: MineConfig) -> Rule:
@@ -65,15 +75,15 @@ def write_chosen(mined: Artifact, draft: Draft, rule: Rule) -> Artifact:
         rule: What is asked of a neighbor.
     """
     gids = mined.read_table(FILE, columns=["gid"]).column("gid").to_numpy()
-    ends = Ends.of(((_rows(piece, "ids"), _rows(piece, "scores")) for piece in _pieces(mined)), rule)
+    ends = Ends.of(((as_rows(piece["ids"]), as_rows(piece["scores"])) for piece in _pieces(mined)), rule)
     sink = pa.BufferOutputStream()
     writer: pq.ParquetWriter | None = None
     first = total = alone = 0
     for piece in _pieces(mined):
-        ids = _rows(piece, "ids")
+        ids = as_rows(piece["ids"])
         at = np.arange(first, first + len(ids))
-        mask = choose((gids[at], at), (ids, np.searchsorted(gids, ids)), _rows(piece, "scores"), ends, rule)
-        table = piece.append_column(CHOSEN, _lists(mask))
+        mask = choose((gids[at], at), (ids, np.searchsorted(gids, ids)), as_rows(piece["scores"]), ends, rule)
+        table = piece.append_column(CHOSEN, as_lists(mask))
         writer = writer or pq.ParquetWriter(sink, table.schema, compression="zstd")
         writer.write_table(table, row_group_size=len(table))
         first, total, alone = first + len(ids), total + int(mask.sum()), alone + int((mask.sum(1) == 1).sum())
@@ -91,15 +101,3 @@ def _pieces(mined: Artifact) -> Iterator[pa.Table]:
         file = pq.ParquetFile(source)
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
-
-
-def _rows(table: pa.Table, name: str) -> NDArray[Any]:
-    """A column of equally long lists: [N, K]."""
-    flat = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    rows: NDArray[Any] = flat.reshape(len(table), -1)
-    return rows
-
-
-def _lists(rows: NDArray[np.bool_]) -> pa.ListArray:
-    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.ravel()))

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.data.equal_lists import as_rows
 from rayscan.errors import DataError
 from rayscan.metrics import label_free
 from rayscan.metrics.assignment import hungarian, majority
@@ -36,7 +36,7 @@ from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
-from rayscan.stages.chosen import chosen_mask
+from rayscan.stages.chosen import Lists
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.probes import probe
 from rayscan.stages.scoring import SEEDS, Found, method_scores
@@ -148,13 +148,13 @@ def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> d
     """Purity by K of the neighbors images are paired with; nothing where no neighbors were mined."""
     if "mine" not in done:
         return {}
-    anchors, ids = read_neighbors(done["mine"])
+    lists = Lists.read(done["mine"])
     purity = neighbor_purity(
-        anchors,
-        ids,
-        _reaching(classes.of, anchors, ids),
+        lists.gids,
+        lists.ids,
+        _reaching(classes.of, lists.gids, lists.ids),
         recipe.evaluate.purity_neighbors,
-        chosen_mask(done["mine"]),
+        lists.chosen,
     )
     return {str(k): v for k, v in purity.items()}
 
@@ -162,7 +162,7 @@ def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> d
 def read_assigned(assign: Artifact) -> Assigned:
     """What the assign stage wrote."""
     table = assign.read_table("assignments.parquet", columns=["gid", "split", "top5", "confidence"])
-    best = _lists(table.column("top5"))
+    best = as_rows(table.column("top5"))
     gids, split, confidence = (table.column(name).to_numpy() for name in ("gid", "split", "confidence"))
     return Assigned(gids, split, best.astype(np.int64), confidence)
 
@@ -181,12 +181,6 @@ def read_classes(labels: Artifact, num_images: int) -> Classes:
     return Classes(of, [str(name) for name in labels.read_json("classes.json")])
 
 
-def read_neighbors(mine: Artifact) -> tuple[Ints, Ints]:
-    """Mined neighbors: gids int64 [n] and the gids of their neighbors int64 [n, K]."""
-    table = mine.read_table("neighbors.parquet", columns=["gid", "ids"])
-    return table.column("gid").to_numpy(), _lists(table.column("ids"))
-
-
 def label_free_facts(assigned: Assigned, done: Mapping[str, Artifact], num_clusters: int) -> dict[str, float]:
     """Facts about the train split that need no label, see `metrics.label_free`.
 
@@ -194,7 +188,8 @@ def label_free_facts(assigned: Assigned, done: Mapping[str, Artifact], num_clust
     """
     if "mine" not in done:
         return label_free.collapse(assigned.clusters[assigned.split == "train"], num_clusters)
-    anchors, ids = read_neighbors(done["mine"])
+    lists = Lists.read(done["mine"])
+    anchors, ids = lists.gids, lists.ids
     cluster_of = np.full(max(int(assigned.gids.max()), int(ids.max())) + 1, -1, np.int64)
     cluster_of[assigned.gids] = assigned.clusters
     facts = label_free.collapse(cluster_of[anchors], num_clusters)
@@ -259,12 +254,6 @@ def nearest(x: NDArray[np.float32], centroids: NDArray[np.float32], count: int) 
     distances = np.square(centroids).sum(axis=1) - 2 * (x @ centroids.T)  # less |x|^2, which orders nothing
     order: Ints = np.argsort(distances, axis=1, kind="stable")[:, :count]
     return order
-
-
-def _lists(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A list column whose lists are equally long, as [n, T]."""
-    flat: NDArray[Any] = column.combine_chunks().flatten().to_numpy()
-    return flat.reshape(len(column), -1)
 
 
 def _reaching(of: Ints, *gids: Ints) -> Ints:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
 from rayscan.config import Recipe
+from rayscan.data.equal_lists import as_lists
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
 from rayscan.fleet.shards import Mining, mine_blocks
@@ -230,7 +231,7 @@ def _publish(
     with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
         for ids, scores in _regrouped(pieces):
             stop = first + len(ids)
-            columns = [pa.array(gids[first:stop]), _lists(gids[ids]), _lists(scores)]
+            columns = [pa.array(gids[first:stop]), as_lists(gids[ids]), as_lists(scores)]
             writer.write_table(pa.table(columns, schema=COLUMNS), row_group_size=ROW_GROUP)
             here = sampled[(sampled >= first) & (sampled < stop)] - first
             kept.append((ids[here], scores[here]))
@@ -253,11 +254,6 @@ def _regrouped(pieces: Iterable[Neighbors]) -> Iterator[Neighbors]:
 
 def _joined(pieces: Sequence[Neighbors]) -> Neighbors:
     return np.concatenate([ids for ids, _ in pieces]), np.concatenate([scores for _, scores in pieces])
-
-
-def _lists(values: NDArray[np.int64] | NDArray[np.float32]) -> pa.ListArray:
-    offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
 
 
 def _recall(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact
+from rayscan.data.equal_lists import as_lists
 from rayscan.vectors.parts import EmbeddingRows
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
@@ -69,7 +70,6 @@ def assignments_table(index: Artifact, gids: Gids, tops: Tops, prototypes: dict[
     top_ids = np.ascontiguousarray(tops["ids"][:, :count])
     top_probs = np.ascontiguousarray(tops["probs"][:, :count])
     second = top_probs[:, 1] if count > 1 else np.zeros(len(tops), np.float32)
-    offsets = pa.array(np.arange(0, top_ids.size + 1, count), pa.int32())
     columns = {
         "gid": pa.array(gids),
         "id": images.column("id"),
@@ -79,8 +79,8 @@ def assignments_table(index: Artifact, gids: Gids, tops: Tops, prototypes: dict[
         "cluster": pa.array(top_ids[:, 0].copy()),
         "confidence": pa.array(top_probs[:, 0].copy()),
         "margin": pa.array(top_probs[:, 0] - second),
-        "top5": pa.ListArray.from_arrays(offsets, pa.array(top_ids.ravel())),
-        "top5_probs": pa.ListArray.from_arrays(offsets, pa.array(top_probs.ravel())),
+        "top5": as_lists(top_ids),
+        "top5_probs": as_lists(top_probs),
         "is_prototype": pa.array(is_prototype),
     }
     return pa.table(columns)

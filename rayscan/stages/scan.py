@@ -27,7 +27,7 @@ from rayscan.objectives.pair_losses import pair_loss
 from rayscan.objectives.scan import Scan, ScanHeads
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
-from rayscan.stages.chosen import chosen_ids, neighbor_ids
+from rayscan.stages.chosen import Lists
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
 from rayscan.stages.judging import graph_logits, held_out
@@ -218,13 +218,13 @@ def neighbors_of(settings: ScanConfig, pairs: NeighborPairs, gids: Gids, epoch: 
 def _graph(job: TrainJob, gids: Gids, num_neighbors: int) -> tuple[Gids, HeldoutGraph, NeighborPairs]:
     """Gids in the loss, the held-out graph, and the pairs one is drawn from."""
     recipe = job.recipe
-    mine = job.inputs["mine"]
-    known, ids, counts = chosen_ids(mine, num_neighbors)
+    lists = Lists.read(job.inputs["mine"])
+    ids, counts = lists.paired(num_neighbors)
     trained, heldout = held_out(recipe, gids)
     pairs = NeighborPairs(
-        known, ids, num_neighbors, recipe.seed, includes_self=recipe.scan.include_self, counts=counts
+        lists.gids, ids, num_neighbors, recipe.seed, includes_self=recipe.scan.include_self, counts=counts
     )
-    return trained, HeldoutGraph.build(heldout, *neighbor_ids(mine, GRAPH_NEIGHBORS)), pairs
+    return trained, HeldoutGraph.build(heldout, lists.gids, lists.ids[:, :GRAPH_NEIGHBORS]), pairs
 
 
 def heads_facts(best: BestHead) -> dict[str, Any]:

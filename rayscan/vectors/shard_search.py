@@ -18,7 +18,7 @@ from rayscan.errors import DataError
 from rayscan.vectors.gpu_memory import require_gpu_memory
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
-from rayscan.vectors.stored_rows import PIECE_BYTES, StoredRows
+from rayscan.vectors.stored_rows import StoredRows, rows_at_once
 
 QUERY_BLOCK, ROW_BLOCK = 1024, 2048
 """Tile of faiss's matrix product: 8 MB of scores, which the selection still finds in cache. `python -m
@@ -136,7 +136,7 @@ class ShardSearch:
         if self.rows.dtype == np.float32:
             yield self.rows.astype(np.float32, copy=False)
             return
-        step = max(1, PIECE_BYTES // (4 * self.rows.shape[1]))
+        step = rows_at_once(self.rows.shape[1])
         for first in range(0, len(self.rows), step):
             yield self.rows[first : first + step].astype(np.float32)
 

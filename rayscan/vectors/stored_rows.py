@@ -27,6 +27,11 @@ HALF_BOTH_MARGIN = 2.03e-3 + MARGIN
 """The same where queries are rounded as well, as a GPU does."""
 
 
+def rows_at_once(dim: int) -> int:
+    """Rows of a piece that are D = `dim` wide."""
+    return max(1, PIECE_BYTES // (4 * dim))
+
+
 class StoredRows:
     """Some rows of the embeddings, by their place in the shard."""
 
@@ -47,19 +52,15 @@ class StoredRows:
         """Rows of the shard (n)."""
         return len(self.numbers)
 
-    @property
-    def rows_at_once(self) -> int:
-        """Rows of a piece."""
-        return max(1, PIECE_BYTES // (4 * self.dim))
-
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         """All rows in order, checked, some at a time.
 
         Raises:
             DataError: a row is not finite or longer than one.
         """
-        for first in range(0, len(self), self.rows_at_once):
-            piece = self.rows.take(self.numbers[first : first + self.rows_at_once])
+        step = rows_at_once(self.dim)
+        for first in range(0, len(self), step):
+            piece = self.rows.take(self.numbers[first : first + step])
             require_unit_rows(piece, self.where)
             yield piece
 
@@ -97,8 +98,9 @@ class StoredRows:
         """Exact scores of chosen pairs (`rescore.score_pairs`), from the rows as stored, some at a time."""
         out = np.empty(len(row_at), np.float32)
         distinct, number = np.unique(row_at, return_inverse=True)
-        for first in range(0, len(distinct), self.rows_at_once):
-            wanted = distinct[first : first + self.rows_at_once]
+        step = rows_at_once(self.dim)
+        for first in range(0, len(distinct), step):
+            wanted = distinct[first : first + step]
             some = np.flatnonzero((number >= first) & (number < first + len(wanted)))
             x = self.rows.take(self.numbers[wanted])
             out[some] = score_pairs(queries, x, query_at[some], number[some] - first)

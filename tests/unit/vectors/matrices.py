@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.storage import Place
 from rayscan.vectors.duplicates import Copies, collapse, digest_span
-from rayscan.vectors.merge import MARGIN, Proposal, Searched
+from rayscan.vectors.merge import MARGIN, Proposal, Searched, blocks, neighbors_of
 from rayscan.vectors.parts import EmbeddingRows, spans
 from rayscan.vectors.shard_search import ShardSearch
 
@@ -99,3 +99,13 @@ class LocalShards:
 
 
 NO_COPIES = Copies(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
+
+
+def mined_by(
+    rows: EmbeddingRows, k: int, shards_of: Callable[[Ids], LocalShards], block: int = 100
+) -> tuple[Rows, Ids]:
+    """All the way as the stage goes, without Ray; `shards_of` is told which rows are searched."""
+    representatives, searched = collapsed(rows, k)
+    shards = shards_of(searched.uniques)
+    found = [neighbors_of(one, searched, shards, k) for one in blocks(representatives, block)]
+    return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])

@@ -12,7 +12,7 @@ from rayscan.config import MineConfig
 from rayscan.errors import ConfigError
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.sections import semantic
-from rayscan.stages.chosen import chosen_ids, chosen_mask, neighbor_ids, rule_of, write_chosen
+from rayscan.stages.chosen import Lists, neighbor_ids, rule_of, write_chosen
 from rayscan.storage import Place
 from rayscan.vectors.choose import NO_DISTANCE, Ends, Rule, choose, chosen_first
 from tests.unit.vectors.matrices import Ids, Rows, brute_force, planted, unit
@@ -131,15 +131,19 @@ def test_lists_stay_and_readers_see_the_choice(tmp_path) -> None:
     before, after = (a.read_table("neighbors.parquet") for a in (plain, artifact))
     assert after.drop_columns(["chosen"]).equals(before)
     want = naive(x, ids, rule)
-    np.testing.assert_array_equal(chosen_mask(artifact), want)
+    lists = Lists.read(artifact)
+    np.testing.assert_array_equal(lists.chosen, want)
     assert artifact.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
     for one in (plain, artifact):  # the graph of five is the same under every rule
         np.testing.assert_array_equal(neighbor_ids(one, 5)[1], gids[ids[:, :5]])
-    known, front, counts = chosen_ids(artifact, 6)
-    assert known.tolist() == gids.tolist()
-    for row in (0, 100, 616):
+    front, counts = lists.paired(6)
+    assert counts is not None and lists.gids.tolist() == gids.tolist()
+    assert (want[:, 1:6] > want[:, :5]).any()  # somewhere a nearer neighbor is passed over
+    assert counts.tolist() == np.minimum(want.sum(axis=1), 6).tolist()
+    for row in range(617):
         assert front[row, : counts[row]].tolist() == gids[ids[row][want[row]]][:6].tolist()
-    assert chosen_mask(plain) is None and chosen_ids(plain, 6)[2] is None
+    unruled = Lists.read(plain)
+    assert unruled.chosen is None and unruled.paired(6)[1] is None
 
 
 def test_fingerprints_of_before_stay_and_ranges_are_checked() -> None:

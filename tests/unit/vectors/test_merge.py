@@ -8,26 +8,24 @@ from sklearn.datasets import load_digits
 
 from rayscan.storage import Place
 from rayscan.vectors import merge
-from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, cut, nearest, neighbors_of
+from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, cut, nearest
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import (
     Ids,
     LocalShards,
     Rows,
     brute_force,
-    collapsed,
     embedded,
+    mined_by,
     planted,
     unit,
 )
 
 
 def mined(tmp_path, x: Rows, num_shards: int, *, k: int, block: int = 100) -> tuple[Rows, Ids]:
-    """All the way as the stage goes, without Ray."""
-    representatives, searched = collapsed(EmbeddingRows(embedded(Place(str(tmp_path)), x)), k)
-    shards = LocalShards(x[searched.uniques], num_shards)
-    found = [neighbors_of(one, searched, shards, k) for one in blocks(representatives, block)]
-    return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
+    """Through shards that hold their rows."""
+    rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
+    return mined_by(rows, k, lambda searched: LocalShards(x[searched], num_shards), block)
 
 
 @pytest.mark.parametrize("num_shards", [1, 3, 8])

@@ -15,7 +15,7 @@ from rayscan.storage import Place
 from rayscan.vectors import shard_search, stored_rows
 from rayscan.vectors.gpu_memory import SCRATCH_BYTES, require_gpu_memory
 from rayscan.vectors.inverted import InvertedSearch, train_lists
-from rayscan.vectors.merge import MARGIN, blocks, nearest, neighbors_of
+from rayscan.vectors.merge import MARGIN, nearest
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.shard_search import ShardSearch
 from rayscan.vectors.stored_rows import HALF_BOTH_MARGIN, HALF_MARGIN, StoredRows
@@ -24,8 +24,8 @@ from tests.unit.vectors.matrices import (
     LocalShards,
     Rows,
     brute_force,
-    collapsed,
     embedded,
+    mined_by,
     planted,
     unit,
 )
@@ -34,8 +34,7 @@ from tests.unit.vectors.matrices import (
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces and tiles of 50 rows, so that every shard has several."""
-    for module in (stored_rows, shard_search):
-        monkeypatch.setattr(module, "PIECE_BYTES", 50 * 4 * 12)
+    monkeypatch.setattr(stored_rows, "PIECE_BYTES", 50 * 4 * 12)
 
 
 class HalfShards(LocalShards):
@@ -53,11 +52,13 @@ class HalfShards(LocalShards):
 
 def mined(tmp_path, x: Rows, num_shards: int, k: int, margin: float = HALF_MARGIN) -> tuple[Rows, Ids]:
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    representatives, searched = collapsed(rows, k)
-    shards = HalfShards(rows, np.array_split(searched.uniques, num_shards), margin)
-    assert all(shard.rows.dtype == np.float16 for shard in shards.shards)
-    found = [neighbors_of(one, searched, shards, k) for one in blocks(representatives, 100)]
-    return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
+
+    def held(searched: Ids) -> HalfShards:
+        shards = HalfShards(rows, np.array_split(searched, num_shards), margin)
+        assert all(shard.rows.dtype == np.float16 for shard in shards.shards)
+        return shards
+
+    return mined_by(rows, k, held)
 
 
 @pytest.mark.parametrize("num_shards", [1, 3, 8])
