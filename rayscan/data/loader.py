@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 
 from rayscan.config import ImagesConfig, ViewKind
 from rayscan.data.decode import resize_canvas
+from rayscan.data.freed_memory import keep_freed_memory
 from rayscan.data.keyed import Draw, Integers
 from rayscan.data.reader import Reader
 from rayscan.data.shard_opening import cache_for
@@ -44,7 +45,7 @@ class ViewLoader:
     def __init__(
         self, table: ImageTable, images: ImagesConfig, seed: int, device: str | torch.device = "cpu"
     ) -> None:
-        """Nothing is read yet.
+        """Nothing is read yet. On a CPU, the process keeps the memory it frees from here on.
 
         Args:
             table: Where the images lie.
@@ -54,6 +55,8 @@ class ViewLoader:
         """
         self._table, self._images, self._seed = table, images, seed
         self._device = torch.device(device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self._reader = Reader(table, cache_for(table, images))
         self._pool = ThreadPoolExecutor(images.decode_threads, thread_name_prefix="cut")
         self._lock = threading.Lock()
