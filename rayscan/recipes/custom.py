@@ -24,7 +24,8 @@ def custom() -> Recipe:
     Measured: nothing yet; the settings are those of the paper's small sets, shortened.
     Deviation: 100 pretext epochs instead of 500, batch 256 with the learning rate scaled down with it
     (arXiv 1706.02677); heads train on cached features first, ten of them, then one network on images for 20
-    epochs; self-labelling ends at 50 epochs or at its plateau.
+    epochs; self-labelling ends at 50 epochs or at its plateau. Collections of people's own pictures hold
+    copies: an image has at most one copy of any picture among its neighbors, or they would teach nothing.
     """
     return Recipe(
         name="custom",
@@ -37,7 +38,7 @@ def custom() -> Recipe:
             batch_size=256,
             optimizer=OptimizerConfig(kind="sgd", learning_rate=0.2, weight_decay=1e-4, warmup_epochs=5),
         ),
-        mine=MineConfig(num_neighbors=50),
+        mine=MineConfig(num_neighbors=50, max_copies=1),
         scan=ScanConfig(inputs="both", num_neighbors=20, num_heads=10, epochs=20, batch_size=128),
         selflabel=SelfLabelConfig(epochs=50, batch_size=256, plateau_epochs=5),
     )
