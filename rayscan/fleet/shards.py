@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Draft, FileEntry
 from rayscan.fleet.connect import unwrapped
+from rayscan.storage import Place
 from rayscan.vectors.inverted import InvertedSearch
 from rayscan.vectors.merge import (
     MARGIN,
@@ -34,9 +36,6 @@ from rayscan.vectors.stored_rows import HALF_BOTH_MARGIN, HALF_MARGIN, StoredRow
 SLIVER = 0.01
 """CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
 shards and their owners find a place on any fleet. Owners wait for shards nearly all the time."""
-
-INLINE_BYTES = 65_536
-"""Arguments below this are part of an actor's description, which outlives its process."""
 
 BLOCKS_PER_SHARD = 2
 """Blocks under way per shard: one searched, one read, merged or written."""
@@ -88,36 +87,55 @@ class Lists:
     """Recall wanted on them."""
 
 
+@dataclass(frozen=True)
+class Handed:
+    """An array on its way to an actor, in the run's storage: every start of the actor reads it again.
+
+    Ray keeps large arguments in the memory of one node, and does not promise them to a later start.
+    """
+
+    place: Place
+    """Of the draft."""
+    path: str
+    """Below it."""
+
+    def read(self) -> NDArray[Any]:
+        """The array."""
+        array: NDArray[Any] = np.load(BytesIO(self.place.read(self.path)), allow_pickle=False)
+        return array
+
+
 class ShardActor:
     """Holds the rows of one shard, in a process of its own."""
 
     def __init__(
         self,
         rows: EmbeddingRows,
-        numbers: NDArray[np.int64],
+        share: Handed,
         threads: int,
         gpus: float,
         storage: str = "float32",
-        centers: NDArray[np.float32] | None = None,
+        centers: Handed | None = None,
         codes: str = "",
     ) -> None:
         """Load the rows: at the start, and again after every death.
 
         Args:
             rows: The matrix.
-            numbers: Rows of this shard.
+            share: Numbers of the rows of this shard, int64.
             threads: Search threads.
             gpus: Share of the GPU that Ray has assigned; with any, an exact search runs there.
             storage: Of the rows, see `Mining`.
-            centers: Of the lists, for approximate search.
+            centers: Of the lists, float32 [lists, D], for approximate search.
             codes: What the lists hold.
         """
+        numbers = share.read()
         where = f"rows {numbers[0]}..{numbers[-1]} of {rows.artifact.place.uri}"
         x = StoredRows(rows, numbers, where) if storage == "float16" else rows.take(numbers)
         self._search: ShardSearch | InvertedSearch = (
             ShardSearch(x, threads=threads, use_gpu=gpus > 0, where=where, gpu_share=min(1.0, gpus))
             if centers is None
-            else InvertedSearch(x, centers, codes=codes, threads=threads, where=where)
+            else InvertedSearch(x, centers.read(), codes=codes, threads=threads, where=where)
         )
 
     def propose(self, queries: NDArray[np.float32], width: int, probes: int | None) -> Proposal:
@@ -241,11 +259,17 @@ def _search(
     task = ray.remote(max_retries=-1, **anywhere)(own)
     numbers = cut(searched.uniques, mining.num_shards)
     need = {"CPU": SLIVER, "GPU": mining.gpus_per_shard}
-    # Small shares travel with the actor's description; large ones are held: a restart needs them again.
-    shares = [share if share.nbytes < INLINE_BYTES else ray.put(share) for share in numbers]
-    lists = () if mining.lists is None else (ray.put(mining.lists.centers), mining.lists.codes)
+    handed: list[Handed] = []
+
+    def hand(name: str, array: NDArray[Any]) -> Handed:
+        handed.append(Handed(draft.place, draft.write_array(f"{name}.npy", array).path))
+        return handed[-1]
+
+    lists = () if mining.lists is None else (hand("centers", mining.lists.centers), mining.lists.codes)
     how = (mining.threads, mining.gpus_per_shard, mining.storage, *lists)
-    actors = [start.remote(searched.rows, share, *how) for share in shares]
+    actors = [
+        start.remote(searched.rows, hand(f"share-{i:05d}", share), *how) for i, share in enumerate(numbers)
+    ]
     shards = ActorShards(actors, [len(share) for share in numbers], margin=mining.margin(searched.rows))
     known = ray.put(searched)
     running: dict[Any, Block] = {}
@@ -270,6 +294,8 @@ def _search(
             ray.cancel(reference, force=True)
         for actor in actors:
             ray.kill(actor, no_restart=True)
+        for array in handed:
+            array.place.delete(array.path)
 
 
 def enough(shards: ActorShards, lists: Lists, searched: Searched, num_neighbors: int) -> ActorShards:

@@ -15,11 +15,11 @@ import ray
 
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet import shards as fleet_shards
-from rayscan.fleet.shards import Mining, ShardActor, mine_blocks
+from rayscan.fleet.shards import Handed, Mining, ShardActor, mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks, cut
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted, unit
 
 pytestmark = pytest.mark.ray
 
@@ -42,10 +42,10 @@ def order(rows: EmbeddingRows, first: int, point: str) -> Path:
 class Mortal(ShardActor):
     """A shard actor that kills itself, with SIGKILL, once at every point it is told to."""
 
-    def __init__(self, rows: EmbeddingRows, numbers: np.ndarray, *how: Any) -> None:
-        self.rows, self.first, self.scored = rows, int(numbers[0]), 0
+    def __init__(self, rows: EmbeddingRows, share: Handed, *how: Any) -> None:
+        self.rows, self.first, self.scored = rows, int(share.read()[0]), 0
         self.reach("before loading")
-        super().__init__(rows, numbers, *how)
+        super().__init__(rows, share, *how)
         self.reach("loaded")
 
     def propose(self, *asked: Any) -> Any:
@@ -100,3 +100,23 @@ def test_actors_killed_at_five_points_change_nothing(
     for name, want in (("ids", want_ids), ("scores", want_scores)):
         found = [np.load(BytesIO(draft.place.read(part[name].path))) for part in files]
         np.testing.assert_array_equal(np.concatenate(found), want)
+
+
+def test_a_share_too_large_for_a_message_is_there_after_a_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of 16,000 rows take 128 kB; Ray puts an argument from 100 kB on into its object store."""
+    monkeypatch.setattr(fleet_shards, "ShardActor", Mortal)
+    x = unit(np.random.default_rng(5).normal(size=(16_000, 8)))
+    rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
+    representatives, searched = collapsed(rows, K)
+    asked = blocks(representatives, 2_000)[:1]
+    death = order(rows, 0, "searched, not answered")
+    death.touch()
+    draft = Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "test"}))
+    (part,) = mine_blocks(asked, searched, draft, Mining(K, 1), lambda *_: None)
+    assert not death.exists()
+    found = np.load(BytesIO(draft.place.read(part["ids"].path)))
+    want = np.argsort(-(x[:2_000] @ x.T), axis=1)[:, 1 : K + 1]
+    assert (found == want).mean() > 0.999  # products of a library may round one tie the other way
+    assert "constructor arguments" not in capfd.readouterr().err
