@@ -21,11 +21,11 @@ def doctor_data(data: str, against: str | None, address: str | None = None) -> N
         DataError: the collection is not whole.
     """
     from rayscan.config import ImagesConfig
-    from rayscan.data.listing import list_sources
     from rayscan.errors import DataError
     from rayscan.stages import doctor
+    from rayscan.stages.looking import look_for
 
-    listing = list_sources(data)
+    listing = look_for(data)
     with ExitStack() as stack:
         apply = mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(

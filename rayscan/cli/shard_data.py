@@ -16,21 +16,22 @@ def shard_data(asked: ShardArguments) -> None:
         RayscanError: see `packing.write_shards`.
     """
     from rayscan.data.classes import imagenet_subset
-    from rayscan.data.listing import list_sources
     from rayscan.data.packing import write_shards
     from rayscan.data.shard_writer import JPEG_QUALITY, RESIZE_PX
+    from rayscan.stages.looking import look_for
 
     px = asked.resize_px or (RESIZE_PX if asked.resize else None)
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
+    listing = look_for(asked.folder)
     with ExitStack() as stack:
         summary = write_shards(
-            asked.folder,
+            listing,
             asked.out,
             labels_from_folders=asked.labels_from_folders,
             shard_bytes=int(asked.shard_megabytes * 1e6),
             resize_px=px,
             wnids=frozenset(imagenet_subset(asked.imagenet_classes)) if asked.imagenet_classes else None,
-            apply=mapper(list_sources(asked.folder).size, asked.address, stack),
+            apply=mapper(listing.size, asked.address, stack),
         )
     sys.stdout.write(f"{summary}\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,6 +28,9 @@ MAX_EXPANSIONS = 1_000_000
 MISSING = -1
 LISTERS = 16
 """Folders looked into at once."""
+TOLD_EVERY = 1_000
+"""Files after which whoever lists hears how many there are."""
+Tell = Callable[[int], None]
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _WILD = re.compile(r"[*?\[]")
 
@@ -171,8 +174,17 @@ def _found(uri: str, info: pafs.FileInfo) -> Found:
     return Found(uri, info.size, info.mtime_ns or 0)
 
 
-def tree(folder: str, *, recursive: bool = True) -> list[Found]:
+def silent(_: int) -> None:
+    """Tells nobody."""
+
+
+def tree(folder: str, *, recursive: bool = True, tell: Tell = silent) -> list[Found]:
     """Files in a folder and below, hidden ones left out, sorted by address. Links are followed, once.
+
+    Args:
+        folder: Local or remote.
+        recursive: Also what lies in the folders below.
+        tell: Hears how many files were found so far, now and then.
 
     Raises:
         DataError: the folder cannot be read, or a name in it is not UTF-8.
@@ -180,11 +192,18 @@ def tree(folder: str, *, recursive: bool = True) -> list[Found]:
     path = local_path(folder)
     try:
         found = _local_tree(path, recursive) if path is not None else _remote_tree(folder, recursive)
-        return sorted(found, key=lambda file: file.uri)
+        return sorted(_counted(found, tell), key=lambda file: file.uri)
     except (OSError, UnicodeError) as error:
         raise DataError(
             "a folder cannot be read", expected="readable, names in UTF-8", got=error, where=folder
         ) from error
+
+
+def _counted(found: Iterator[Found], tell: Tell) -> Iterator[Found]:
+    for number, file in enumerate(found, start=1):
+        if number % TOLD_EVERY == 0:
+            tell(number)
+        yield file
 
 
 def _local_tree(top: Path, recursive: bool) -> Iterator[Found]:
@@ -226,15 +245,14 @@ def _local(entry: os.DirEntry[str]) -> Found:
 def _remote_tree(folder: str, recursive: bool) -> Iterator[Found]:
     filesystem, path = locate(folder)
     address, mark, query = folder.partition("?")
-    infos = filesystem.get_file_info(pafs.FileSelector(path))
-    below = [info.path for info in infos if info.type == pafs.FileType.Directory] if recursive else []
+    top = filesystem.get_file_info(pafs.FileSelector(path))
+    below = [info.path for info in top if info.type == pafs.FileType.Directory] if recursive else []
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
         selectors = [pafs.FileSelector(name, recursive=True) for name in below]
-        infos += chain.from_iterable(pool.map(filesystem.get_file_info, selectors))
-    for info in infos:
-        name = info.path[len(path.rstrip("/")) + 1 :]
-        if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
-            yield _found(f"{address.rstrip('/')}/{name}{mark}{query}", info)
+        for info in chain(top, chain.from_iterable(pool.map(filesystem.get_file_info, selectors))):
+            name = info.path[len(path.rstrip("/")) + 1 :]
+            if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
+                yield _found(f"{address.rstrip('/')}/{name}{mark}{query}", info)
 
 
 def names_in(folder: str) -> list[str]:
@@ -266,13 +284,13 @@ def fixed_folder(pattern: str) -> tuple[str, list[str]]:
     return ("/".join(parts[:first]) or "/") + mark + query, parts[first:]
 
 
-def matching(pattern: str) -> list[Found]:
+def matching(pattern: str, tell: Tell = silent) -> list[Found]:
     """Files that match a glob pattern, sorted by address; empty if the folder is not there."""
     folder, parts = fixed_folder(pattern)
     if kind_of(folder) != pafs.FileType.Directory:
         return []
     start = len(folder.partition("?")[0].rstrip("/")) + 1 if "://" in folder else len(folder.rstrip("/")) + 1
-    files = tree(folder, recursive=len(parts) > 1 or parts[0] == "**")
+    files = tree(folder, recursive=len(parts) > 1 or parts[0] == "**", tell=tell)
     return [file for file in files if _fits(plain(file.uri)[start:].split("/"), parts)]
 
 

@@ -78,11 +78,12 @@ class _Part:
     ids: Sequence[str | None] = ()
 
 
-def list_sources(data: str) -> Listing:
+def list_sources(data: str, tell: addresses.Tell = addresses.silent) -> Listing:
     """Find the files that the user means.
 
     Args:
         data: Name, glob, brace pattern, comma list of those, folder, or list file; local or remote.
+        tell: Hears how many files of a part of that list were found so far, now and then.
 
     Raises:
         DataError: nothing matches; named files are missing; tars and images are mixed; the text is a command
@@ -97,7 +98,7 @@ def list_sources(data: str) -> Listing:
     texts = [data] if is_name else addresses.split_commas(data)
     for text in texts:
         _refuse(text)
-    parts = [_part(text) for text in texts]
+    parts = [_part(text, tell) for text in texts]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     kinds: Counter[str] = Counter()
@@ -177,18 +178,18 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str) -> _Part:
+def _part(text: str, tell: addresses.Tell) -> _Part:
     uri = addresses.absolute(text)
     kind = addresses.kind_of(uri)
     if kind == pafs.FileType.Directory:
-        return _Part(addresses.tree(uri), addresses.plain(uri))
+        return _Part(addresses.tree(uri, tell=tell), addresses.plain(uri))
     if kind == pafs.FileType.File and addresses.plain(uri).lower().endswith(_LISTS):
         return _listed(uri)
     if kind == pafs.FileType.File:
         return _Part(addresses.stat([uri]), addresses.parent(uri))
     names = addresses.expand_braces(uri)
-    found = _named([name for name in names if not addresses.is_glob(name)])
-    found += [file for name in names if addresses.is_glob(name) for file in addresses.matching(name)]
+    found = _named([name for name in names if not addresses.is_glob(name)], tell)
+    found += [file for name in names if addresses.is_glob(name) for file in addresses.matching(name, tell)]
     folders = {addresses.fixed_folder(name)[0] for name in names}
     if not found:
         raise DataError(
@@ -197,7 +198,7 @@ def _part(text: str) -> _Part:
     return _Part(found, addresses.common_folder(folders))
 
 
-def _named(uris: Sequence[str]) -> list[Found]:
+def _named(uris: Sequence[str], tell: addresses.Tell) -> list[Found]:
     """Files and folders that are named one by one; all of them have to be there."""
     files: list[Found] = []
     missing: list[str] = []
@@ -205,7 +206,7 @@ def _named(uris: Sequence[str]) -> list[Found]:
         if file.size != addresses.MISSING:
             files.append(file)
         elif addresses.kind_of(file.uri) == pafs.FileType.Directory:
-            files += addresses.tree(file.uri)
+            files += addresses.tree(file.uri, tell=tell)
         else:
             missing.append(file.uri)
     if missing:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from rayscan.data import addresses
 from rayscan.data.classes import wnid_of
-from rayscan.data.listing import SourceFile, list_sources
+from rayscan.data.listing import Listing, SourceFile, list_sources
 from rayscan.data.shard_writer import (
     JPEG_QUALITY,
     LABELS,
@@ -66,7 +66,7 @@ def here(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
 
 
 def write_shards(
-    data: str,
+    data: str | Listing,
     out: str,
     *,
     labels_from_folders: bool = False,
@@ -79,7 +79,7 @@ def write_shards(
     """Pack images: a folder, nested or flat, a pattern, or a list.
 
     Args:
-        data: Local or remote; hidden files and everything that is no image stay out.
+        data: Local or remote, or what was listed of it; hidden files and what is no image stay out.
         out: Folder of the shards, local or remote.
         labels_from_folders: The first folder level names the class; write `labels.parquet`.
         shard_bytes: Size at which a new shard begins, as far as it can be told beforehand.
@@ -100,13 +100,14 @@ def write_shards(
             "there are no labels to write", expected="labels_from_folders", got="cls_members alone"
         )
     place = Place(out)
-    found, missing = _entries(data, wnids)
+    listing = data if isinstance(data, Listing) else list_sources(data)
+    found, missing = _entries(listing, wnids)
     before = _earlier(place, resize_px)
     rows = [*before, *_planned(found, before, shard_bytes, resize_px)]
     names = [row["source"] for row in rows]
-    classes = class_names(names, data) if labels_from_folders else []
+    classes = class_names(names, listing.root) if labels_from_folders else []
     if cls_members and before:
-        _check_numbers(classes, class_names([row["source"] for row in before], data), out)
+        _check_numbers(classes, class_names([row["source"] for row in before], listing.root), out)
     labels = _numbers(names, classes) if cls_members else [None] * len(names)
     if len(rows) > len(before):
         _write_plan(place, rows, resize_px)
@@ -140,17 +141,16 @@ def _check_numbers(classes: Sequence[str], earlier: Sequence[str], out: str) -> 
         )
 
 
-def _entries(data: str, wnids: frozenset[str] | None) -> tuple[list[SourceFile], int]:
-    listing = list_sources(data)
+def _entries(listing: Listing, wnids: frozenset[str] | None) -> tuple[list[SourceFile], int]:
     if listing.kind != "files":
-        raise DataError("these are shards already", expected="images", got="tars", where=data)
+        raise DataError("these are shards already", expected="images", got="tars", where=listing.root)
     chosen = [e for e in listing.entries if wnids is None or wnid_of(e.key) in wnids]
     if not chosen:
         raise DataError(
             "no image lies in a class folder of the list",
             expected="folders such as n01440764/",
             got=f"{len(listing.entries):,} images elsewhere",
-            where=data,
+            where=listing.root,
         )
     return [e for e in chosen if e.size >= 0], sum(e.size < 0 for e in chosen)
 

@@ -23,11 +23,12 @@ from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.data import addresses
 from rayscan.data.inspection import inspect
-from rayscan.data.listing import Listing, SourceFile, list_sources
+from rayscan.data.listing import Listing, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
 from rayscan.data.tar_index import ROWS, index_shard
 from rayscan.errors import DataError
 from rayscan.stages.context import Context, Sources
+from rayscan.stages.looking import look_for
 
 NAME = "index"
 SCHEMA = 1
@@ -69,7 +70,7 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
 
 def _listings(sources: Sources) -> dict[str, Listing]:
     named = {"train": sources.data, "eval": sources.eval_data}
-    listings = {split: list_sources(data) for split, data in named.items() if data is not None}
+    listings = {split: look_for(data) for split, data in named.items() if data is not None}
     if not listings:
         raise DataError("there is no data", expected="--data or --eval-data", got="neither")
     return listings

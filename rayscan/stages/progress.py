@@ -33,7 +33,7 @@ class Progress:
             self.stream.flush()
 
     def start(self, label: str, total: int, unit: str = "items") -> None:
-        """Begin a stage of `total` units."""
+        """Begin a stage of `total` units; 0 if nobody knows how many there will be."""
         self._label, self._total, self._unit = label, total, unit
         self._done = self._base = 0
         self._began = self._moved = time.monotonic()
@@ -62,6 +62,12 @@ class Progress:
         text = summary or f"{self._done:,} {self._unit}"
         self.say(f"  {self._label}: {text} in {duration(seconds)}{self._beside(seconds)}")
 
+    def clear(self) -> None:
+        """Nothing is under way: a bar disappears."""
+        with self._lock:
+            self._wipe()
+            self.stream.flush()
+
     def _beside(self, seconds: float) -> str:
         """Speed, workers and restarts of a stage that is over, where they are known."""
         said = []
@@ -75,18 +81,25 @@ class Progress:
     def _show(self, now: float) -> None:
         since = self._done - self._base
         rate = since / max(now - self._moved, 1e-6)
-        left = duration((self._total - self._done) / rate) if since and self._total else "?"
         facts = "".join(_said(name, value) for name, value in self._facts.items())
-        speed = f"{rate:,.4g}/s, " if since else ""
-        text = f"{self._done:,}/{self._total:,} {self._unit}, {speed}{left} left{facts}"
+        speed = f", {rate:,.4g}/s" if since else ""
+        if self._total:
+            left = duration((self._total - self._done) / rate) if since else "?"
+            text = f"{self._done:,}/{self._total:,} {self._unit}{speed}, {left} left{facts}"
+        else:
+            text = f"{self._done:,} {self._unit}{speed}{facts}"
         with self._lock:
             if self.is_terminal:
-                full = round(BAR_WIDTH * min(1.0, self._done / max(1, self._total)))
-                bar = "#" * full + "." * (BAR_WIDTH - full)
-                self.stream.write(f"\r\x1b[K  {self._label} [{bar}] {text}"[:200])
+                self.stream.write(f"\r\x1b[K  {self._label} {self._bar()}{text}"[:200])
             else:
                 self.stream.write(f"  {self._label}: {text}\n")
             self.stream.flush()
+
+    def _bar(self) -> str:
+        if not self._total:
+            return ""
+        full = round(BAR_WIDTH * min(1.0, self._done / self._total))
+        return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] "
 
     def _wipe(self) -> None:
         if self.is_terminal:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.vectors.kmeans import kmeans
+from rayscan.vectors.list_search import search_lists
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
 from rayscan.vectors.stored_rows import StoredRows
@@ -110,10 +111,14 @@ class InvertedSearch:
             fewer rows, -inf and -1.
         """
         width = min(k, len(self.rows))
-        # Parameters travel with the call: an actor that was restarted knows of no earlier one.
-        wanted: Any = faiss.SearchParametersIVF()
-        wanted.nprobe = probes or self._index.nlist
-        scores, local = self._index.search(np.ascontiguousarray(queries), width, params=wanted)
+        probes = probes or self._index.nlist  # told at every call: a restarted actor knows of no earlier one
+        queries = np.ascontiguousarray(queries)
+        if isinstance(self._index, faiss.IndexIVFFlat):
+            scores, local = search_lists(self._index, queries, width, probes)
+        else:
+            wanted: Any = faiss.SearchParametersIVF()
+            wanted.nprobe = probes
+            scores, local = self._index.search(queries, width, params=wanted)
         scores[local < 0] = -np.inf
         return scores, local
 
