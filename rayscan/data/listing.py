@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from rayscan.artifacts import digest
-from rayscan.data import addresses
+from rayscan.data import addresses, trees
 from rayscan.data.addresses import Found
 from rayscan.errors import DataError
 from rayscan.storage import join
@@ -78,7 +78,7 @@ class _Part:
     ids: Sequence[str | None] = ()
 
 
-def list_sources(data: str, tell: addresses.Tell = addresses.silent) -> Listing:
+def list_sources(data: str, tell: trees.Tell = trees.silent) -> Listing:
     """Find the files that the user means.
 
     Args:
@@ -178,18 +178,18 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str, tell: addresses.Tell) -> _Part:
+def _part(text: str, tell: trees.Tell) -> _Part:
     uri = addresses.absolute(text)
     kind = addresses.kind_of(uri)
     if kind == pafs.FileType.Directory:
-        return _Part(addresses.tree(uri, tell=tell), addresses.plain(uri))
+        return _Part(trees.tree(uri, tell=tell), addresses.plain(uri))
     if kind == pafs.FileType.File and addresses.plain(uri).lower().endswith(_LISTS):
         return _listed(uri)
     if kind == pafs.FileType.File:
         return _Part(addresses.stat([uri]), addresses.parent(uri))
     names = addresses.expand_braces(uri)
     found = _named([name for name in names if not addresses.is_glob(name)], tell)
-    found += [file for name in names if addresses.is_glob(name) for file in addresses.matching(name, tell)]
+    found += [file for name in names if addresses.is_glob(name) for file in trees.matching(name, tell)]
     folders = {addresses.fixed_folder(name)[0] for name in names}
     if not found:
         raise DataError(
@@ -198,7 +198,7 @@ def _part(text: str, tell: addresses.Tell) -> _Part:
     return _Part(found, addresses.common_folder(folders))
 
 
-def _named(uris: Sequence[str], tell: addresses.Tell) -> list[Found]:
+def _named(uris: Sequence[str], tell: trees.Tell) -> list[Found]:
     """Files and folders that are named one by one; all of them have to be there."""
     files: list[Found] = []
     missing: list[str] = []
@@ -206,7 +206,7 @@ def _named(uris: Sequence[str], tell: addresses.Tell) -> list[Found]:
         if file.size != addresses.MISSING:
             files.append(file)
         elif addresses.kind_of(file.uri) == pafs.FileType.Directory:
-            files += addresses.tree(file.uri, tell=tell)
+            files += trees.tree(file.uri, tell=tell)
         else:
             missing.append(file.uri)
     if missing:

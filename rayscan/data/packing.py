@@ -96,9 +96,7 @@ def write_shards(
         ConfigError: settings contradict each other, or those of earlier shards.
     """
     if cls_members and not labels_from_folders:
-        raise ConfigError(
-            "there are no labels to write", expected="labels_from_folders", got="cls_members alone"
-        )
+        raise ConfigError("no labels to write", expected="labels_from_folders", got="cls_members alone")
     place = Place(out)
     listing = data if isinstance(data, Listing) else list_sources(data)
     found, missing = _entries(listing, wnids)

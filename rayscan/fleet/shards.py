@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Draft, FileEntry
 from rayscan.fleet.connect import unwrapped
-from rayscan.storage import Place
+from rayscan.fleet.handed import Handed, handing
 from rayscan.vectors.inverted import InvertedSearch
 from rayscan.vectors.merge import (
     MARGIN,
@@ -85,24 +84,6 @@ class Lists:
     """Exact score of the K-th neighbor of each: [q]."""
     recall: float
     """Recall wanted on them."""
-
-
-@dataclass(frozen=True)
-class Handed:
-    """An array on its way to an actor, in the run's storage: every start of the actor reads it again.
-
-    Ray keeps large arguments in the memory of one node, and does not promise them to a later start.
-    """
-
-    place: Place
-    """Of the draft."""
-    path: str
-    """Below it."""
-
-    def read(self) -> NDArray[Any]:
-        """The array."""
-        array: NDArray[Any] = np.load(BytesIO(self.place.read(self.path)), allow_pickle=False)
-        return array
 
 
 class ShardActor:
@@ -237,7 +218,8 @@ def mine_blocks(
         else:
             on_done(block, True)
     if missing:
-        _search(missing, searched, draft, mining, on_done)
+        with handing(draft) as hand:
+            _search(missing, searched, draft, mining, on_done, hand)
     return [_files(draft, block) for block in blocks]
 
 
@@ -247,6 +229,7 @@ def _search(
     draft: Draft,
     mining: Mining,
     on_done: Callable[[Block, bool], None],
+    hand: Callable[[str, NDArray[Any]], Handed],
 ) -> None:
     import ray
 
@@ -259,12 +242,6 @@ def _search(
     task = ray.remote(max_retries=-1, **anywhere)(own)
     numbers = cut(searched.uniques, mining.num_shards)
     need = {"CPU": SLIVER, "GPU": mining.gpus_per_shard}
-    handed: list[Handed] = []
-
-    def hand(name: str, array: NDArray[Any]) -> Handed:
-        handed.append(Handed(draft.place, draft.write_array(f"{name}.npy", array).path))
-        return handed[-1]
-
     lists = () if mining.lists is None else (hand("centers", mining.lists.centers), mining.lists.codes)
     how = (mining.threads, mining.gpus_per_shard, mining.storage, *lists)
     actors = [
@@ -294,8 +271,6 @@ def _search(
             ray.cancel(reference, force=True)
         for actor in actors:
             ray.kill(actor, no_restart=True)
-        for array in handed:
-            array.place.delete(array.path)
 
 
 def enough(shards: ActorShards, lists: Lists, searched: Searched, num_neighbors: int) -> ActorShards:

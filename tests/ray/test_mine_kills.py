@@ -15,7 +15,8 @@ import ray
 
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet import shards as fleet_shards
-from rayscan.fleet.shards import Handed, Mining, ShardActor, mine_blocks
+from rayscan.fleet.handed import Handed
+from rayscan.fleet.shards import Mining, ShardActor, mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks, cut
 from rayscan.vectors.parts import EmbeddingRows

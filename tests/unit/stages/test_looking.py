@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from rayscan.data import addresses
+from rayscan.data import trees
 from rayscan.errors import DataError
 from rayscan.stages import progress
 from rayscan.stages.looking import look_for
@@ -10,7 +10,7 @@ from rayscan.stages.looking import look_for
 
 @pytest.mark.parametrize("kind", ["folder", "pattern"])
 def test_files_found_so_far_are_shown(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(addresses, "TOLD_EVERY", 3)
+    monkeypatch.setattr(trees, "TOLD_EVERY", 3)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     for number in range(10):
         (tmp_path / f"{number % 4}").mkdir(exist_ok=True)
