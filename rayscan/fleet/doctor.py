@@ -127,7 +127,6 @@ def examine(fleet: Fleet, storage: Place | None) -> list[NodeReport]:
         try:
             said = ray.get(answer, timeout=max(1.0, deadline - time.monotonic()))
         except ray.exceptions.RayError as error:
-            ray.cancel(answer, force=True)
             reports.append(NodeReport(name, {}, trouble=str(error).strip().splitlines()[-1], **offered))
             continue
         store = has.get("object_store_memory", 0.0)

@@ -267,9 +267,7 @@ def _search(
     except ray.exceptions.RayError as error:
         raise unwrapped(error, "mining neighbors") from error
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
-        for actor in actors:
+        for actor in actors:  # the owners still at work end with an error, for want of shards
             ray.kill(actor, no_restart=True)
 
 

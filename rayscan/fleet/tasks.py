@@ -58,9 +58,6 @@ def run_all(
                 on_done(number, result)
     except ray.exceptions.RayError as error:
         raise unwrapped(error, f"task {fn.__name__}") from error
-    finally:
-        for reference in running:
-            ray.cancel(reference, force=False)
 
 
 class Room:
