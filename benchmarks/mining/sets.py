@@ -26,17 +26,29 @@ def on_one_thread(module: str) -> None:
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **wanted})
 
 
-def clustered(num_rows: int, dim: int, *, seed: int, num_clusters: int | None = None) -> Rows:
-    """Unit rows around centers of unequal weight, so that neighbors are near and clusters differ in size."""
+def clustered(
+    num_rows: int, dim: int, *, seed: int, num_clusters: int | None = None, spectrum: float = 0.0
+) -> Rows:
+    """Unit rows around centers of unequal weight, so that neighbors are near and clusters differ in size.
+
+    Args:
+        num_rows: N.
+        dim: D.
+        seed: Of the draws.
+        num_clusters: A 500th of the rows if left out.
+        spectrum: Variance of dimension i falls as i^-spectrum; 0 makes all alike.
+    """
     rng = np.random.default_rng(seed)
     num_clusters = num_clusters or max(16, num_rows // 500)
     centers = rng.normal(size=(num_clusters, dim)) * rng.uniform(0.5, 1.5, size=(num_clusters, 1))
     weights = rng.dirichlet(np.ones(num_clusters))
+    scale = np.arange(1, dim + 1) ** (-spectrum / 2)
     rows = np.empty((num_rows, dim), np.float32)
     for at in range(0, num_rows, 65_536):
         some = rows[at : at + 65_536]
         some[:] = centers[rng.choice(num_clusters, len(some), p=weights)]
         some += 1.2 * rng.standard_normal(some.shape, dtype=np.float32)
+        some *= scale
         some /= np.linalg.norm(some, axis=1, keepdims=True)
     return rows
 

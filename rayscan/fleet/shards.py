@@ -36,6 +36,8 @@ SLIVER = 0.01
 """CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
 shards and their owners find a place on any fleet. Owners wait for shards nearly all the time."""
 
+LISTS_READ = "lists_read"
+"""Fact of a block's part: how many lists each query read, 0 for all; None if there are none."""
 BLOCKS_PER_SHARD = 2
 """Blocks under way per shard: one searched, one read, merged or written."""
 
@@ -185,7 +187,7 @@ def own(block: Block, searched: Searched, shards: ActorShards, num_neighbors: in
         "ids": draft.write_array(f"{block.name}-ids.npy", ids),
         "scores": draft.write_array(f"{block.name}-scores.npy", scores),
     }
-    draft.finish_part(block.name, entries)
+    draft.finish_part(block.name, entries, {LISTS_READ: shards.probes})
 
 
 def mine_blocks(

@@ -25,7 +25,7 @@ from rayscan.config import Recipe
 from rayscan.data.equal_lists import as_lists
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
-from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.fleet.shards import LISTS_READ, Mining, mine_blocks
 from rayscan.sections import require, semantic
 from rayscan.stages.chosen import rule_of, write_chosen
 from rayscan.stages.context import Context, Sources
@@ -127,12 +127,19 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     }
     if mining.lists is not None:
         facts |= {"search": "approximate", "lists": len(mining.lists.centers), "codes": mining.lists.codes}
+        facts[LISTS_READ] = _lists_read(draft, work[0])
     artifact = draft.commit({"neighbors.parquet": entry}, facts=facts)
     for part in parts:
         for file in part.values():
             draft.place.delete(file.path)
     context.progress.finish(f"{k} neighbors of {rows.train_rows:,} images, recall {recall:.4f}")
     return artifact
+
+
+def _lists_read(draft: Draft, block: Block) -> object:
+    """How many lists a query read: all blocks were asked alike, and an earlier attempt by the same sample."""
+    part = draft.finished_part(block.name)
+    return None if part is None else part[1].get(LISTS_READ)
 
 
 def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[Searched, list[Block]]:

@@ -138,15 +138,17 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):
     x = bundles(3000)
     embed = embedded(Place(str(tmp_path / "in")), x)
-    rows = []
+    rows, read = [], []
     for number in (1, 3):
         out = Place(str(tmp_path / f"out-{number}"))
         artifact = run_stage(out, embed, num_shards=number, query_block=700, search="approximate")
         assert artifact.facts["search"] == "approximate"
         assert artifact.facts["lists"] == 75  # 3000 / 40
+        read.append(artifact.facts["lists_read"])
         assert 0.99 <= artifact.facts["recall"] <= 1.0
         rows.append(artifact.read_table("neighbors.parquet").to_pydict())
     assert rows[0]["scores"] == rows[1]["scores"]
+    assert 1 <= read[0] == read[1] < 75
     want, _ = brute_force(x, K)
     found = np.array(rows[0]["scores"], np.float32)
     assert 0.98 <= (found >= want - 1e-6).mean() <= 1.0
