@@ -49,6 +49,13 @@ class Worker:
 TrainFunction = Callable[[Any, Worker], dict[str, Any]]
 
 
+class InterruptibleTrainer(TorchTrainer):
+    """Leaves Ctrl-C as it is: Ray's handler ends the process without a word, also long after the training."""
+
+    def _register_sigint_handler(self, controller: object) -> None:
+        pass
+
+
 def train(
     fleet: Fleet,
     fn: TrainFunction,
@@ -77,7 +84,7 @@ def train(
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     board = Board(on_facts)
     handed = {"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)}
-    trainer = TorchTrainer(
+    trainer = InterruptibleTrainer(
         _worker,
         train_loop_config=handed,
         torch_config=BoundTorchConfig(

@@ -22,14 +22,20 @@ def is_inside(out: Path, stage: str) -> bool:
     return bool(trained) if stage in ("pretext", "selflabel") else bool(written)
 
 
-def kill_inside(out: Path, stage: str, log: Path) -> bool:
-    """Start the run and SIGKILL its driver inside a stage; whether it was still running then."""
+def begin(out: Path, stage: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start the run in a process group of its own; it is inside the stage then, or has ended."""
     with log.open("ab") as said:
-        driver = subprocess.Popen(command(out), stdout=said, stderr=said)
+        driver = subprocess.Popen(command(out), stdout=said, stderr=said, start_new_session=True)
     deadline = time.monotonic() + 200
     while driver.poll() is None and not is_inside(out, stage):
         assert time.monotonic() < deadline, f"{stage} never began\n{log.read_text()[-3000:]}"
         time.sleep(0.001)
+    return driver
+
+
+def kill_inside(out: Path, stage: str, log: Path) -> bool:
+    """Start the run and SIGKILL its driver inside a stage; whether it was still running then."""
+    driver = begin(out, stage, log)
     if driver.poll() is not None:
         return False
     os.kill(driver.pid, signal.SIGKILL)
@@ -53,3 +59,13 @@ def test_driver_killed(stages: list[str], at_least: int, finished: Path, tmp_pat
     assert "joined Ray" not in log.read_text(), "a resumed training starts a Ray of its own, quietly"
     ours, theirs = out / "assignments.parquet", finished / "assignments.parquet"
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_ctrl_c_in_a_training_says_how_to_go_on(tmp_path: Path) -> None:
+    """A terminal sends it to all processes of the run, Ray's servers too."""
+    driver = begin(tmp_path / "run", "pretext", tmp_path / "log")
+    os.killpg(driver.pid, signal.SIGINT)
+    status = driver.wait(60)
+    said = (tmp_path / "log").read_text()
+    assert status == 130, said[-3000:]
+    assert "stopped; resume with:\n  rayscan demo --out" in said
