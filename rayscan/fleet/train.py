@@ -49,7 +49,7 @@ class Worker:
 TrainFunction = Callable[[Any, Worker], dict[str, Any]]
 
 
-class InterruptibleTrainer(TorchTrainer):
+class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
     """Leaves Ctrl-C as it is: Ray's handler ends the process without a word, also long after the training."""
 
     def _register_sigint_handler(self, controller: object) -> None:
