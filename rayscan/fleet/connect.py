@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError, RayscanError
@@ -156,7 +156,11 @@ class Fleet:
         """Refuse an --out in a directory that not all of these nodes see.
 
         Args:
-            nodes: Identities; those that were found to see it are not asked again.
+            nodes: Identities; those that were found to see it are not asked again, those that are gone by now
+                do not count.
+
+        Raises:
+            FleetError: a node does not see it.
         """
         new = sorted(set(nodes) - self._seeing)
         self._seeing.update(new)
@@ -172,7 +176,7 @@ class Fleet:
             asked = [
                 look.options(scheduling_strategy=On(node, soft=False)).remote(self.out, token) for node in new
             ]
-            blind = [node for node, sees in zip(new, ray.get(asked), strict=True) if not sees]
+            blind = [node for node, answer in zip(new, asked, strict=True) if _answer(answer) is False]
         finally:
             self.out.delete(token)
         if blind:
@@ -194,6 +198,18 @@ def alive_nodes() -> list[str]:
 
 def _sees(place: Place, name: str) -> bool:
     return place.size(name) is not None
+
+
+def _answer(reference: Any) -> bool | None:
+    """What a node said; None where it is gone, which Ray may not have noticed when it was asked."""
+    import ray
+
+    try:
+        return bool(ray.get(reference))
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError:
+        return None
 
 
 def unwrapped(error: Exception, what: str) -> RayscanError:
