@@ -274,16 +274,22 @@ def _search(
 
 
 def enough(shards: ActorShards, lists: Lists, searched: Searched, num_neighbors: int) -> ActorShards:
-    """The shards, reading as few lists as the wanted recall on the sample takes: 1, 2, 3, 4, 6, ..., all."""
-    probes = 1
-    while probes < len(lists.centers):
+    """The shards, reading as few lists as the wanted recall on the sample takes, within a sixteenth."""
+
+    def suffices(probes: int) -> bool:
         scores, _ = neighbors_of_rows(
             lists.sample, lists.representatives, searched, shards.reading(probes), num_neighbors
         )
-        if float((scores >= lists.kth[:, None] - TOLERANCE).mean()) >= lists.recall:
-            return shards.reading(probes)
-        probes += max(1, probes // 2)
-    return shards.everything()
+        return float((scores >= lists.kth[:, None] - TOLERANCE).mean()) >= lists.recall
+
+    most = len(lists.centers)
+    few, many = 0, 1
+    while many < most and not suffices(many):
+        few, many = many, min(most, many + max(1, many // 2))
+    while many - few > max(1, few // 16):
+        between = (few + many) // 2
+        few, many = (few, between) if suffices(between) else (between, many)
+    return shards.everything() if many == most else shards.reading(many)
 
 
 def _files(draft: Draft, block: Block) -> dict[str, FileEntry]:
