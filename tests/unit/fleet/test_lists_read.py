@@ -1,4 +1,4 @@
-"""How many lists approximate search reads: no fewer than the recall takes, hardly more, and asked sparingly."""
+"""How many lists approximate search reads: no fewer than the recall takes, hardly more, asked sparingly."""
 
 from __future__ import annotations
 
