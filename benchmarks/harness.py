@@ -214,6 +214,22 @@ def environment() -> dict[str, Any]:
     }
 
 
+def peak_bytes(pid: int | None = None) -> int:
+    """Most memory a process has held since its program began, in bytes; 0 if it has ended.
+
+    What `getrusage` tells begins with the size of the parent, which is that of a child until it calls exec.
+
+    Args:
+        pid: Of the process; this one if left out.
+    """
+    try:
+        lines = Path(f"/proc/{pid or os.getpid()}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        is_mac = sys.platform == "darwin"
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if is_mac and pid is None else 0
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
 def _cpu_seconds() -> float:
     both = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in both)

@@ -16,7 +16,6 @@ OMP_NUM_THREADS for both.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import ROOT, Report, Times, interleaved, options, ratio
+from benchmarks.harness import ROOT, Report, Times, interleaved, options, peak_bytes, ratio
 from rayscan.config import ImagesConfig
 from rayscan.data.keyed import Draw
 from rayscan.data.views import make_views, view_boxes
@@ -123,13 +122,13 @@ def validation(report: Report) -> None:
 
 def validate_once(num_nodes: int, num_clusters: int) -> None:
     """Print seconds and the peak of memory of one look at the graph, as JSON."""
-    before = _peak_bytes()
+    before = peak_bytes()
     logits = torch.randn(1, num_nodes, num_clusters, generator=torch.Generator().manual_seed(0)).mul_(4)
     graph = _graph(num_nodes)
     began = time.perf_counter()
     loss = float(graph.losses(logits)[0])
     seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "peak_mb": (_peak_bytes() - before) / 1e6, "loss": loss}))
+    print(json.dumps({"seconds": seconds, "peak_mb": (peak_bytes() - before) / 1e6, "loss": loss}))
 
 
 def _graph(num_nodes: int) -> HeldoutGraph:
@@ -147,10 +146,6 @@ def _difference_to_dense(num_nodes: int) -> float:
     mean = p.mean(0)
     dense = -np.log(p @ p.T)[graph.anchors, graph.neighbors].mean() + (mean * np.log(mean)).sum()
     return abs(float(graph.losses(torch.from_numpy(logits)[None])[0]) - dense) / abs(dense)
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def sinkhorn_against_numpy(report: Report, num_images: int, num_clusters: int) -> dict[str, Times]:

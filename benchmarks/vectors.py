@@ -32,7 +32,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Options, Report, Times, interleaved, options, ratio
+from benchmarks.harness import ROOT, Options, Report, Times, interleaved, options, ratio
 from benchmarks.mining.growth import growth
 from benchmarks.mining.sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
 from benchmarks.mining.through_ray import sharding
@@ -64,8 +64,9 @@ print(used() - began, time.perf_counter() - wall)
 
 
 SCORES = """
-import resource, time
+import time
 import numpy as np
+from benchmarks.harness import peak_bytes
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores, per_cluster
 rng, n = np.random.default_rng(0), 10**7
@@ -74,7 +75,7 @@ clusters = np.where(rng.random(n) < 0.5, labels * 10, rng.integers(0, 10**4, n, 
 began = time.perf_counter()
 table = Contingency.count(clusters, labels, 10**4, 1000)
 partition_scores(table), per_cluster(table, table.cluster_sizes)
-print(time.perf_counter() - began, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(time.perf_counter() - began, peak_bytes())
 """
 
 
@@ -235,7 +236,9 @@ def pca(_asked: Options, report: Report) -> dict[str, Times]:
 
 def metrics(_asked: Options, report: Report) -> dict[str, Times]:
     """All scores of 10 million images in 10,000 clusters and 1,000 classes, in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", SCORES], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCORES], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     seconds, peak = map(float, done.stdout.split())
     report.detail("metrics", {"images": 10**7, "clusters": 10**4, "seconds": seconds, "peak_bytes": peak})
     return {}

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import torch
 
-from benchmarks.harness import environment
+from benchmarks.harness import environment, peak_bytes
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.sela import linear_scores
 from rayscan.vectors.sinkhorn import Scores, sinkhorn
@@ -81,13 +80,8 @@ def solve(num_images: int, memory_gb: float) -> dict[str, float]:
         "seconds": seconds,
         "passes": found.iterations,
         "marginal_error": found.error,
-        "peak_gb": peak_gb(),
+        "peak_gb": peak_bytes() / 1e9,
     }
-
-
-def peak_gb() -> float:
-    """Largest memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def measure(num_images: int, memory_gb: float, passes: int) -> dict[str, float]:
@@ -112,7 +106,7 @@ def measure(num_images: int, memory_gb: float, passes: int) -> dict[str, float]:
         "seconds_of_first": took[0],
         "marginal_error": found.error,
         "is_kept": float(num_images * CLUSTERS * 4 <= memory_gb * 1e9),
-        "peak_gb": peak_gb(),
+        "peak_gb": peak_bytes() / 1e9,
     }
 
 

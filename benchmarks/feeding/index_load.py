@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.harness import peak_bytes
 from rayscan.artifacts import Artifact, Draft, Step, load
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS, ImageTable
 from rayscan.storage import Place
@@ -58,18 +58,12 @@ def main() -> None:
         )
         return
     artifact = load(place)
-    before = _peak()
+    before = peak_bytes()
     began = time.perf_counter()
     table = ImageTable.from_artifact(artifact)
     seconds = time.perf_counter() - began
     assert len(table) > 0
-    print(seconds, (_peak() - before) / 1e6)
-
-
-def _peak() -> int:
-    """Bytes this process has held at most; what getrusage tells includes the parent's before exec."""
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    print(seconds, (peak_bytes() - before) / 1e6)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import MIN_ROUNDS, Options, Report, Times
+from benchmarks.harness import MIN_ROUNDS, Options, Report, Times, peak_bytes
 from benchmarks.mining.sets import clustered
 from benchmarks.mining.through_ray import K, embedded, local_ray, workers
 from rayscan.artifacts import Artifact
@@ -75,7 +75,7 @@ def _mine_stage(root: Place, embed: Artifact) -> tuple[float, Artifact, int]:
 
     def watch() -> None:
         while not is_over.wait(1.0):
-            peak[0] = max(peak[0], *(memory_of(pid) for pid in workers(b"ray::ShardActor")), 0)
+            peak[0] = max(peak[0], *(peak_bytes(pid) for pid in workers(b"ray::ShardActor")), 0)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -85,15 +85,6 @@ def _mine_stage(root: Place, embed: Artifact) -> tuple[float, Artifact, int]:
     is_over.set()
     thread.join()
     return seconds, artifact, peak[0]
-
-
-def memory_of(pid: int) -> int:
-    """Most memory a process has held so far, in bytes; 0 if it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def main() -> None:

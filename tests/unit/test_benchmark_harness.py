@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.harness import Options, Report, Times, interleaved, options, ratio, spread
+from benchmarks.harness import (
+    ROOT,
+    Options,
+    Report,
+    Times,
+    interleaved,
+    options,
+    peak_bytes,
+    ratio,
+    spread,
+)
 
 
 def test_contenders_take_turns_and_the_first_one_moves_on() -> None:
@@ -37,6 +49,22 @@ def test_cpu_seconds_cover_work_and_not_sleep() -> None:
 
     times = interleaved({"work": work}, rounds=3, warmups=0)["work"]
     assert all(cpu > 0 for cpu in times.cpu)
+
+
+def test_peak_memory_is_what_was_held_for_a_moment() -> None:
+    before = peak_bytes()
+    held = bytearray(300_000_000)
+    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+    del held
+    assert 250e6 < peak_bytes() - before < 400e6
+
+
+def test_peak_memory_of_a_child_is_its_own() -> None:
+    """Its parent holds 300 MB at least as it starts it."""
+    held = bytearray(b"x" * 300_000_000)
+    asked = "from benchmarks.harness import peak_bytes; print(peak_bytes())"
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, check=True).stdout
+    assert 0 < int(told) < 100e6 < len(held) <= peak_bytes()
 
 
 def test_report_keeps_numbers_goals_and_where_they_come_from(tmp_path: Path) -> None:
