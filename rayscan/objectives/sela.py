@@ -56,6 +56,7 @@ class Sela(SelectingObjective):
         judge: Judge,
         judge_every: int,
         marginals: Tensor | None = None,
+        on_pass: Callable[[], None] = lambda: None,
     ) -> None:
         """Wrap the net.
 
@@ -67,6 +68,7 @@ class Sela(SelectingObjective):
             judge: Gives the held-out losses.
             judge_every: Epochs between looks.
             marginals: Share of each cluster [K]; None makes all equal.
+            on_pass: Told as each pass of a transport ends.
         """
         super().__init__(net, judge, judge_every)
         self.settings = settings
@@ -77,7 +79,7 @@ class Sela(SelectingObjective):
         self.due = relabel_epochs(settings.num_relabelings, settings.epochs)
         self.num_relabeled = 0
         self.facts: dict[str, float] = {}
-        self._features = features
+        self._features, self._on_pass = features, on_pass
 
     def loss(self, batch: Batch) -> LossTerms:
         """Mean over the heads of the cross-entropy with each head's labels (Eq. 1)."""
@@ -120,6 +122,7 @@ class Sela(SelectingObjective):
                 start=start,
                 dtype=features.dtype,
                 memory_bytes=self.settings.memory_bytes,
+                on_pass=self._on_pass,
             )
             found.append(scaling)
             mine = labels_of(scores, len(features), scaling.potentials).to(torch.int32)

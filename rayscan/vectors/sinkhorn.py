@@ -130,6 +130,7 @@ def sinkhorn(
     start: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     memory_bytes: int = 4_000_000_000,
+    on_pass: Callable[[], None] = lambda: None,
 ) -> Scaling:
     """Scale the matrix to its marginals.
 
@@ -142,6 +143,7 @@ def sinkhorn(
         start: Potentials of an earlier call.
         dtype: float32, or float64 to check it.
         memory_bytes: Keep the matrix where it fits in so much, else make it anew in every pass.
+        on_pass: Told as each pass over the matrix ends; one may take minutes.
 
     Raises:
         DataError: a score is not finite.
@@ -155,13 +157,11 @@ def sinkhorn(
     for iteration in range(1, max_iterations + 1):
         mass = factors.exp() * comms.all_reduce(_column_sums(matrix, factors.exp().to(dtype))) / total
         error = float((mass - wanted).abs().sum())
-        if not error < float("inf"):
-            raise DataError("a score is not finite", expected="finite logits", got=error, where="sinkhorn")
+        on_pass()
+        _require_finite(error)
         if error <= tolerance:
             return Scaling(potentials + factors, iteration, error)
-        before = factors
-        factors = factors + (wanted / mass.clamp(min=1e-300)).log().clamp(-CLAMP, CLAMP)
-        factors -= factors.mean()
+        before, factors = factors, _updated(factors, wanted, mass)
         is_settled = not (is_thin or wanted.is_cuda) and float((factors - before).abs().max()) < SETTLED
         if is_settled or float(factors.abs().max()) > (THIN_REACH if is_thin else ABSORB):
             potentials, factors = potentials + factors, torch.zeros_like(wanted)
@@ -170,6 +170,17 @@ def sinkhorn(
             if is_thin:
                 matrix.thin(memory_bytes)
     return Scaling(potentials + factors, max_iterations, error)
+
+
+def _require_finite(error: float) -> None:
+    if not error < float("inf"):
+        raise DataError("a score is not finite", expected="finite logits", got=error, where="sinkhorn")
+
+
+def _updated(factors: Tensor, wanted: Tensor, mass: Tensor) -> Tensor:
+    """Factors that give the clusters of these masses their share; only their differences count."""
+    moved = factors + (wanted / mass.clamp(min=1e-300)).log().clamp(-CLAMP, CLAMP)
+    return moved - moved.mean()
 
 
 def _whole(scores: Scores, num_rows: int, num_columns: int, dtype: torch.dtype, memory_bytes: int) -> Matrix:

@@ -8,10 +8,16 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from rayscan.config import SelaConfig
 from rayscan.engine import pulse
+from rayscan.engine.forward import forward
 from rayscan.engine.pulse import Pulse
+from rayscan.nets.heads import ClusterHeads
+from rayscan.objectives.sela import Sela, random_labels
 from tests.unit.engine.test_resume import EPOCHS, STEPS, scan_heads, train
 
 ROOT = Path(__file__).parents[3]
@@ -95,6 +101,28 @@ def test_every_step_of_a_training_is_a_beat(tmp_path: Path, monkeypatch: pytest.
     with pulse.watched(60.0, lambda *_: None):
         train(scan_heads(), tmp_path, "sgd")
     assert beats[0] == EPOCHS * STEPS
+
+
+def test_long_looks_at_all_images_are_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[str] = []
+    monkeypatch.setattr(pulse, "beat", lambda: beats.append("forward"))
+    forward(lambda x: x, lambda gids: torch.zeros(len(gids), 1), np.arange(10), batch_size=4, device="cpu")
+    assert beats == ["forward"] * 3
+
+    labels = random_labels(1, 12, 3, seed=0)
+    features = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    settings = SelaConfig(num_heads=1)
+    objective = Sela(
+        ClusterHeads(1, 4, 3),
+        settings,
+        labels,
+        lambda _: features,
+        lambda _: torch.zeros(1),
+        1,
+        on_pass=lambda: beats.append("pass"),
+    )
+    objective.relabel()
+    assert beats.count("pass") == objective.facts["sinkhorn_iterations"] >= 2
 
 
 def test_a_pulse_ends_at_once() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -78,9 +80,11 @@ def test_streamed_equals_kept() -> None:
     p = probabilities(1)
     marginals = torch.full((K,), 1 / K, dtype=torch.float64)
     kept = sinkhorn(scaled(p, 25.0), N, marginals, tolerance=1e-4)
-    streamed = sinkhorn(scaled(p, 25.0), N, marginals, tolerance=1e-4, memory_bytes=0)
+    ends: list[int] = []
+    settings: dict[str, Any] = {"memory_bytes": 0, "on_pass": lambda: ends.append(len(ends))}
+    streamed = sinkhorn(scaled(p, 25.0), N, marginals, tolerance=1e-4, **settings)
     assert kept.potentials.equal(streamed.potentials)
-    assert kept.iterations == streamed.iterations
+    assert kept.iterations == streamed.iterations == len(ends) > 1
 
 
 def test_a_starved_cluster_gets_its_share() -> None:
