@@ -30,6 +30,9 @@ from rayscan.storage import Place, resolve
 RESIZE_SECONDS = 30.0
 """How often a group that has shrunk looks for machines to grow again."""
 
+STALE_SECONDS = 10.0
+"""A group that can be smaller waits no longer for a place: a node that is gone may be counted on still."""
+
 STILL_SHARE = 0.8
 """Of `fleet.collective_seconds`: a worker without a step for so long says where it stands, before it is given
 up by those that wait for it."""
@@ -82,6 +85,8 @@ def train(
             within `fleet.pending_seconds`.
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
+    if scaling.elasticity_enabled:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{STALE_SECONDS:g}")
     board = Board(on_facts)
     handed = {"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)}
     trainer = InterruptibleTrainer(
