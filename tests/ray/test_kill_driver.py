@@ -25,7 +25,13 @@ def is_inside(out: Path, stage: str) -> bool:
 def begin(out: Path, stage: str, log: Path) -> subprocess.Popen[bytes]:
     """Start the run in a process group of its own; it is inside the stage then, or has ended."""
     with log.open("ab") as said:
-        driver = subprocess.Popen(command(out), stdout=said, stderr=said, start_new_session=True)
+        # a shell that starts the tests in the background has them ignore Ctrl-C, and so would their children
+        driver = subprocess.Popen(
+            ["env", "--default-signal=INT", *command(out)],
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + 200
     while driver.poll() is None and not is_inside(out, stage):
         assert time.monotonic() < deadline, f"{stage} never began\n{log.read_text()[-3000:]}"
