@@ -155,6 +155,8 @@ class ScanConfig(Section):
     """Sum the heads' losses, so that each learns as if alone, or average them."""
     pmi_beta: float = later(0.6)
     """Exponent of the pmi loss: 1 is plain PMI, less spreads clusters more evenly (beta)."""
+    pmi_temperature: float = later(0.1)
+    """Heads start 1 / this as large under the pmi loss (TEMI's temperature, folded into the weights)."""
     teacher_decay: float = later(0.996)
     """Decay per step of the averaged copy that teaches under the pmi loss."""
 
@@ -162,6 +164,7 @@ class ScanConfig(Section):
         """Check ranges."""
         require(self.num_neighbors >= 0, "scan.num_neighbors", ">= 0", self.num_neighbors)
         require(0 < self.pmi_beta <= 1, "scan.pmi_beta", "0 < beta <= 1", self.pmi_beta)
+        require(self.pmi_temperature > 0, "scan.pmi_temperature", "> 0", self.pmi_temperature)
         for key in ("marginal_decay", "teacher_decay"):
             require(0 <= getattr(self, key) < 1, f"scan.{key}", "0 <= decay < 1", getattr(self, key))
         require(self.entropy_weight >= 0, "scan.entropy_weight", ">= 0", self.entropy_weight)
@@ -175,6 +178,11 @@ class ScanConfig(Section):
             "between 0 and 0.5",
             self.heldout_fraction,
         )
+
+    @property
+    def start_temperature(self) -> float:
+        """See `nets.heads.ClusterHeads`."""
+        return self.pmi_temperature if self.loss == "pmi" else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(
             {
                 "selflabel.epochs": 0,
                 "scan.loss": "pmi",
-                "scan.head_optimizer.learning_rate": at_most("scan.head_optimizer.learning_rate", 3e-3),
+                "scan.head_optimizer.learning_rate": at_most("scan.head_optimizer.learning_rate", 1e-2),
             },
         ),
         Row(
@@ -36,6 +36,6 @@ EXPERIMENT = Experiment(
     ),
     notes=(
         "SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads. Heads "
-        "of PMI learn at 0.003 at most: faster they may fall into one cluster."
+        "of PMI learn at 0.01 at most: faster they may fall into few clusters."
     ),
 )

@@ -48,10 +48,14 @@ class ProjectedNet(nn.Module):
 class ClusterHeads(nn.Module):
     """H linear classifiers side by side (SCAN Sec. 2.2): [B, D] -> [H, B, C]."""
 
-    def __init__(self, num_heads: int, dim: int, num_clusters: int) -> None:
-        """Initialise each head as `nn.Linear` does: uniform in +-1 / sqrt(D)."""
+    def __init__(self, num_heads: int, dim: int, num_clusters: int, *, temperature: float = 1.0) -> None:
+        """Initialise each head as `nn.Linear` does: uniform in +-1 / sqrt(D), over the temperature.
+
+        Training logits / T is training weights that start 1 / T as large, 1 / T as fast (under Adam); those
+        need no temperature afterwards.
+        """
         super().__init__()
-        bound = dim**-0.5
+        bound = dim**-0.5 / temperature
         self.weight = nn.Parameter(torch.empty(num_heads, num_clusters, dim).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(num_heads, num_clusters).uniform_(-bound, bound))
 

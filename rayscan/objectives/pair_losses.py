@@ -84,7 +84,8 @@ class ScanLoss:
 class PmiLoss:
     """Weighted PMI (TEMI, arXiv 2303.17896): an averaged copy of the net teaches, false neighbors weigh less.
 
-    Deviation: linear heads at temperature 1, as for SCAN; the paper has two-layer heads with temperatures.
+    Deviation: linear heads, as for SCAN, where the paper has two layers; its temperature is folded into the
+    weights they start from (`scan.pmi_temperature`).
     """
 
     def __init__(self, beta: float, marginal_decay: float, *, reduction: Reduction = "sum") -> None:

@@ -68,9 +68,8 @@ def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> Clus
         features, dim = backbone, backbone.dim
     assert recipe.num_clusters is not None
     with_seed(recipe.seed, "heads")
-    return ClusterNet(
-        features, ClusterHeads(num_heads, dim, recipe.num_clusters), is_normalized=is_from_embeddings
-    )
+    heads = ClusterHeads(num_heads, dim, recipe.num_clusters, temperature=recipe.scan.start_temperature)
+    return ClusterNet(features, heads, is_normalized=is_from_embeddings)
 
 
 def _sela_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:

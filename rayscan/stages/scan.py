@@ -147,7 +147,9 @@ def fit_heads(
     trained, graph, pairs = _graph(job, features.gids, num_neighbors)
     with_seed(recipe.seed, "heads")
     assert recipe.num_clusters is not None
-    heads = ClusterHeads(settings.num_heads, features.dim, recipe.num_clusters).to(device)
+    temperature = settings.start_temperature
+    heads = ClusterHeads(settings.num_heads, features.dim, recipe.num_clusters, temperature=temperature)
+    heads = heads.to(device)
     watched = features.plain(graph.gids).to(device)
     prior = prior_tensor(read_prior(recipe, settings.prior), device)
 
