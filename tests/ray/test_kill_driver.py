@@ -71,7 +71,7 @@ def test_ctrl_c_in_a_training_says_how_to_go_on(tmp_path: Path) -> None:
     """A terminal sends it to all processes of the run, Ray's servers too."""
     driver = begin(tmp_path / "run", "pretext", tmp_path / "log")
     os.killpg(driver.pid, signal.SIGINT)
-    status = driver.wait(60)
+    status = driver.wait(120)
     said = (tmp_path / "log").read_text()
     assert status == 130, said[-3000:]
     assert "stopped; resume with:\n  rayscan demo --out" in said
