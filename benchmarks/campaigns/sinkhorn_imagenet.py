@@ -6,7 +6,7 @@
 Scores come block by block from random features of 128 numbers and a random head, as in `--method sela`.
 The matrix takes 15.4 GB in float32; where that does not fit into `--memory-gb`, it is made in every pass.
 One process; N grows from an eighth to the whole. Reports seconds a pass (the first, which also fills what
-is kept, apart) and the peak of memory so far. With `--memory-gb 0` all sizes stream: about ten minutes on
+is kept, apart) and the peak of memory so far. With `--memory-gb 0` all sizes stream: a minute or two on
 two cores; with 17 GB to spare, `--memory-gb 16` keeps all. `--solve` also goes on for the whole N until the
 sizes are within 1 %: once the factors settle, small entries are dropped and passes take a fraction.
 """

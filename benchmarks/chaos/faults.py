@@ -23,7 +23,7 @@ from benchmarks.chaos.trial import Trial, is_same
 from rayscan.fleet.train import STACKS
 
 NOTICE_SECONDS = 10.0
-STALE_SECONDS = 21.0
+TICK_SECONDS = 21.0
 """Ray Train looks at the cluster every 20 s."""
 TMPFS_BYTES = 1_000_000
 
@@ -116,7 +116,7 @@ def node_spare(setting: Setting, chance: random.Random, name: str) -> Row:
 def shrink(setting: Setting, chance: random.Random, name: str) -> Row:
     """A node is gone and none waits: the training goes on with one worker."""
     setting.machines.fill(2)
-    time.sleep(STALE_SECONDS)  # else it may begin with one
+    time.sleep(TICK_SECONDS)  # else it may begin with one
     trial = setting.trial(name, fleet={"min_workers": 1}).start()
     trial.until(when(setting, chance))
     worker = trial.worker(chance.randrange(2))
