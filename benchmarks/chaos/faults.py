@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.machines import ROOT, Machines, environment_here, kill, machines
+from benchmarks.chaos.records import WHOLE, plant
 from benchmarks.chaos.store import Line
 from benchmarks.chaos.toy import Toy
 from benchmarks.chaos.trial import Trial, is_same
@@ -146,10 +147,7 @@ def driver(setting: Setting, chance: random.Random, name: str) -> Row:
     trial.strike()
     kill(trial.driver.pid)
     trial.driver.wait()
-    torn = 0
-    for record in Path(trial.toy.out).glob(".work/ray/**/*.json"):
-        record.write_bytes(record.read_bytes()[: chance.randrange(1 + record.stat().st_size)])
-        torn += 1
+    torn = plant(Path(trial.toy.out), "toy", [chance.randrange(1 + len(WHOLE))])
     return judged(trial.start(), setting, records_torn=torn)
 
 

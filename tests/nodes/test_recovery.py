@@ -19,6 +19,7 @@ import pytest
 from benchmarks.chaos import faults
 from benchmarks.chaos.faults import Setting
 from benchmarks.chaos.machines import kill, machines
+from benchmarks.chaos.records import WHOLE, plant, records
 from benchmarks.chaos.store import CREDENTIALS, Line, service
 from benchmarks.chaos.toy import Toy, train_toy
 from benchmarks.chaos.trial import LONGEST_SECONDS, Trial, farthest
@@ -109,6 +110,21 @@ def test_a_death_inside_a_checkpoint_is_survived(setting: Setting) -> None:
     row = held(faults.judged(trial, setting))
     assert (Path(trial.toy.journal) / "died").exists()
     assert row["torn_loads"] == 0
+
+
+@pytest.mark.soak
+def test_ray_s_own_record_torn_at_any_byte_changes_nothing(setting: Setting) -> None:
+    """Ray Train resumes by a file that it rewrites in place, and cannot start from half of one."""
+    trial = setting.trial("torn-record").start()
+    trial.until(60)
+    assert trial.driver is not None
+    assert records(Path(trial.toy.out)) == [], "Ray keeps something of ours"
+    trial.strike()
+    kill(trial.driver.pid)
+    trial.driver.wait()
+    assert plant(Path(trial.toy.out), "toy", range(len(WHOLE) + 1)) > len(WHOLE)
+    row = held(faults.judged(trial.start(), setting))
+    assert row["lost_steps"] < 60, "it went on, not back to the start"
 
 
 @pytest.mark.soak
