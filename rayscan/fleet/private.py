@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
+NAMES = 9
+"""Directories of fixed names that are tried, before one is made whose name nobody can know."""
 LONGEST_ROOT = 12
 """Ray's sockets lie up to 90 characters below it, and systems allow 104 to 108."""
 
@@ -83,14 +85,15 @@ def private_root() -> Path:
     base = Path(tempfile.gettempdir())
     if len(str(base)) > LONGEST_ROOT:
         base = Path("/tmp")
-    path = base / f"rayscan-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    found = path.lstat()
-    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if is_ours and not stat.S_IMODE(found.st_mode) & 0o077:
-        return path
-    return Path(tempfile.mkdtemp(prefix="rayscan-", dir=base))  # somebody took the name, or opened it
+    for number in range(NAMES):  # somebody may have taken a name, or opened it: the next run finds ours again
+        path = base / f"rayscan-{os.getuid()}{f'-{number}' if number else ''}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        if is_ours and not stat.S_IMODE(found.st_mode) & 0o077:
+            return path
+    return Path(tempfile.mkdtemp(prefix="rayscan-", dir=base))
 
 
 @contextlib.contextmanager

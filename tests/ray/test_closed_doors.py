@@ -148,6 +148,17 @@ def test_a_root_that_others_opened_is_not_used(tmp_path: Path, monkeypatch: pyte
     second = private.private_root()
     assert second != first
     assert stat.S_IMODE(second.stat().st_mode) == 0o700
+    assert private.private_root() == second, "a new directory for every run would be left behind"
     first.rmdir()
     first.symlink_to(tmp_path)
-    assert private.private_root() not in (first, tmp_path)
+    assert private.private_root() == second
+    second.chmod(0o755)
+    third = private.private_root()
+    assert third not in (first, second, tmp_path)
+    for number in range(1, private.NAMES):
+        path = tmp_path / f"rayscan-{os.getuid()}-{number}"
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+    last, after = private.private_root(), private.private_root()
+    assert stat.S_IMODE(last.stat().st_mode) == 0o700
+    assert last != after, "all names are taken: one that nobody can know"
