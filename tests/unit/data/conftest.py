@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rayscan.data.tar_index import ShardScan, index_shard
+from rayscan.errors import DataError
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
+LIMIT = 10_000_000
+"""Most pixels of an image."""
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
@@ -30,6 +34,31 @@ def encoded(pixels: np.ndarray[Any, Any], kind: str = "PNG", **options: Any) -> 
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format=kind, **options)
     return buffer.getvalue()
+
+
+@pytest.fixture
+def tar(tmp_path: Path) -> Callable[[bytes], str]:
+    """Writes the bytes of a shard."""
+
+    def write(data: bytes) -> str:
+        path = tmp_path / "shard.tar"
+        path.write_bytes(data)
+        return str(path)
+
+    return write
+
+
+def scan(path: str) -> ShardScan:
+    """What indexing sees of a shard."""
+    return index_shard(path, max_pixels=LIMIT)
+
+
+def refusal(path: str) -> str:
+    """What indexing says when it refuses a shard, which it names."""
+    with pytest.raises(DataError) as caught:
+        scan(path)
+    assert str(path) in caught.value.text
+    return caught.value.text
 
 
 def make_tar(members: Sequence[tuple[str, bytes]], tar_format: int = tarfile.USTAR_FORMAT) -> bytes:

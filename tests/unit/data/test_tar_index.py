@@ -17,30 +17,7 @@ from rayscan.data.addresses import locate
 from rayscan.data.tar_index import index_shard
 from rayscan.data.tar_members import Member, Tape
 from rayscan.errors import DataError
-from tests.unit.data.conftest import encoded, make_tar, picture, samples, shared
-
-LIMIT = 10_000_000
-
-
-@pytest.fixture
-def tar(tmp_path):
-    def write(data: bytes):
-        path = tmp_path / "shard.tar"
-        path.write_bytes(data)
-        return str(path)
-
-    return write
-
-
-def scan(path):
-    return index_shard(path, max_pixels=LIMIT)
-
-
-def refusal(path) -> str:
-    with pytest.raises(DataError) as caught:
-        scan(path)
-    assert str(path) in caught.value.text
-    return caught.value.text
+from tests.unit.data.conftest import LIMIT, encoded, make_tar, picture, refusal, samples, scan, shared
 
 
 def test_offsets_lengths_and_checksums_point_at_the_images(tar):

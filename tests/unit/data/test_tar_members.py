@@ -10,32 +10,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from rayscan.data.tar_index import index_shard
 from rayscan.data.tar_members import Tape, members
 from rayscan.errors import DataError
-from tests.unit.data.conftest import encoded, make_tar, picture, samples
-
-LIMIT = 10_000_000
-
-
-@pytest.fixture
-def tar(tmp_path):
-    def write(data: bytes):
-        path = tmp_path / "shard.tar"
-        path.write_bytes(data)
-        return str(path)
-
-    return write
-
-
-def scan(path):
-    return index_shard(path, max_pixels=LIMIT)
-
-
-def refusal(path) -> str:
-    with pytest.raises(DataError) as caught:
-        scan(path)
-    return caught.value.text
+from tests.unit.data.conftest import encoded, make_tar, picture, refusal, samples, scan
 
 
 def pax(records: bytes, size: int) -> bytes:
