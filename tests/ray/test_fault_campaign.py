@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from ray.train.v2._internal.execution.checkpoint import checkpoint_manager as manager
 
 from benchmarks import faults
 from benchmarks.chaos.faults import CLASSES
+from benchmarks.chaos.records import WHOLE
 from benchmarks.harness import Options, Report
 
 
@@ -19,6 +22,14 @@ def asked(path: Path, *more: str) -> faults.Campaign:
 def row(kind: str, number: int, **facts: object) -> dict[str, object]:
     base = {"class": kind, "number": number, "seed": 0, "stuck": False, "exact_s": True, "exact_w": True}
     return {**base, "gap_seconds": 8.0, "lost_steps": 0, "lost_intervals": 0.5, "torn_loads": 0, **facts}
+
+
+def test_the_record_that_is_torn_is_one_that_ray_would_read() -> None:
+    whole = manager._CheckpointManagerState.model_validate_json(WHOLE)
+    assert whole.latest_checkpoint_result is not None
+    for cut in range(len(WHOLE)):
+        with pytest.raises(ValidationError):
+            manager._CheckpointManagerState.model_validate_json(WHOLE[:cut])
 
 
 def test_sizes(tmp_path: Path) -> None:
