@@ -49,7 +49,7 @@ class Worker:
     report: Callable[[Mapping[str, Any]], None]
 
 
-TrainFunction = Callable[[Any, Worker], dict[str, Any]]
+TrainFunction = Callable[[Any, Worker], Any]
 
 
 class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
@@ -66,7 +66,8 @@ def train(
     *,
     name: str,
     on_facts: Callable[[Mapping[str, Any]], None],
-) -> dict[str, Any]:
+    num_workers: int | None = None,
+) -> Any:
     """Run `fn(settings, worker)` on every worker; restarted as a group when one dies.
 
     Args:
@@ -75,6 +76,7 @@ def train(
         settings: Anything picklable and small.
         name: Of the stage, for Ray's records.
         on_facts: Told what worker 0 reports, about once a second.
+        num_workers: Workers; those of the fleet if not given.
 
     Returns:
         What worker 0 returned.
@@ -84,7 +86,9 @@ def train(
         FleetError: workers died `fleet.max_failures` times in a row without progress, or no machine came
             within `fleet.pending_seconds`.
     """
-    scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
+    scaling = _scaling(
+        fleet.joined(), num_workers
+    )  # before anything touches Ray, which would start one of its own
     if scaling.elasticity_enabled:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{STALE_SECONDS:g}")
     board = Board(on_facts)
@@ -107,8 +111,7 @@ def train(
         board.close()
         with contextlib.suppress(ArtifactError):  # the store may be what failed
             fleet.out.delete(".work/ray")
-    returned: dict[str, Any] = result.return_value
-    return returned
+    return result.return_value
 
 
 def _handed(fleet: Fleet, board: Board) -> dict[str, Any]:
@@ -120,8 +123,8 @@ def _handed(fleet: Fleet, board: Board) -> dict[str, Any]:
     }
 
 
-def _scaling(fleet: Fleet) -> ScalingConfig:
-    gpus, most = fleet.gpus_per_worker, fleet.num_workers
+def _scaling(fleet: Fleet, num_workers: int | None) -> ScalingConfig:
+    gpus, most = fleet.gpus_per_worker, num_workers or fleet.num_workers
     least = fleet.config.min_workers
     return ScalingConfig(
         num_workers=most if least is None or least >= most else (least, most),
@@ -149,7 +152,7 @@ def _patience(fleet: Fleet, scaling: ScalingConfig, board: Board) -> Patience:
     return Patience(fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
 
 
-def _worker(config: dict[str, Any]) -> dict[str, Any]:
+def _worker(config: dict[str, Any]) -> Any:
     import torch
 
     torch.set_num_threads(config["threads"])
@@ -169,8 +172,8 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
     with pulse.watched(config["still_seconds"], _teller(worker, config)):
-        returned: dict[str, Any] = config["fn"](config["settings"], worker)
-    return returned if rank == 0 else {}
+        returned = config["fn"](config["settings"], worker)
+    return returned if rank == 0 else None
 
 
 def _teller(worker: Worker, config: Mapping[str, Any]) -> pulse.Tell:

@@ -19,12 +19,12 @@ from rayscan.engine.forward import forward
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.models import load_cluster_net, load_heads
 from rayscan.stages.partial import part_array
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.stages.scoring import SEEDS
-from rayscan.stages.training import Gids
 from rayscan.stages.unkeyed import Unkeyed
+from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.types import Ints
 from rayscan.vectors.cluster_shard import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -68,7 +68,7 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Assign all parts on the fleet, then mark prototypes and write the tables."""
     draft = context.draft(step)
-    gids: Gids = done["embed"].read_array("gids.npy")
+    gids: Ints = done["embed"].read_array("gids.npy")
     parts = [
         Part(
             recipe,
@@ -188,7 +188,7 @@ def _probabilities(part: Part, device: str) -> Tensor:
 @lru_cache(maxsize=1)
 def _loaded(
     _index: str, _model: str, device: str, carried: Unkeyed[Part]
-) -> tuple[nn.Module, ViewLoader, Gids]:
+) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
     part = carried.value
     table = ImageTable.from_artifact(part.index)

@@ -18,8 +18,8 @@ from rayscan.nets.layouts import adapt, complete
 from rayscan.nets.resnet import TIMM, build_backbone
 from rayscan.run import RECORD, Run
 from rayscan.stages.context import Context
-from rayscan.stages.models import WEIGHTS, load_into
 from rayscan.storage import Place
+from rayscan.training.models import WEIGHTS, load_into
 
 KEY = "pretext.checkpoint"
 SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")

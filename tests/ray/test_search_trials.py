@@ -20,8 +20,8 @@ from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
 from rayscan.stages import scan, selflabel
 from rayscan.stages.chosen import neighbor_ids
-from rayscan.stages.models import load_heads
-from rayscan.stages.training import TrainJob, entries_from_json
+from rayscan.training.models import load_heads
+from rayscan.training.job import TrainJob, entries_from_json
 from rayscan.storage import Place
 from tests.unit.vectors.matrices import brute_force, embedded, unit
 

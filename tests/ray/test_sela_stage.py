@@ -14,7 +14,7 @@ from rayscan.config import Recipe, SelaConfig
 from rayscan.engine import pulse
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import sela
-from rayscan.stages.training import TrainJob
+from rayscan.training.job import TrainJob
 from rayscan.storage import Place
 
 

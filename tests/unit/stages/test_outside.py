@@ -20,7 +20,7 @@ from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.resnet import build_backbone
 from rayscan.run import record
 from rayscan.stages import outside
-from rayscan.stages.models import feature_net
+from rayscan.training.models import feature_net
 from rayscan.storage import Place
 
 SETTINGS = PretextConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
