@@ -7,13 +7,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from rayscan.objectives.base import counter
+from rayscan.objectives.counter import Counter
 
 
 class MovingAverage(nn.Module):
     """A copy of a net that follows it: averaged weights, copied buffers; in eval mode, without gradient."""
-
-    steps: Tensor
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         """Begin as a copy.
@@ -25,7 +23,7 @@ class MovingAverage(nn.Module):
         super().__init__()
         self.net = copy.deepcopy(net).requires_grad_(requires_grad=False).eval()
         self.decay = decay
-        self.register_buffer("steps", counter())
+        self.steps = Counter()
 
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
@@ -33,8 +31,8 @@ class MovingAverage(nn.Module):
 
         The decay grows from 0.1 as (1 + t) / (10 + t) up to its setting, so that a short run is averaged too.
         """
-        self.steps += 1
-        steps = int(self.steps)
+        self.steps.value += 1
+        steps = self.steps.value
         decay = min(self.decay, (1 + steps) / (10 + steps)) if self.decay > 0 else 0.0
         averaged: list[Tensor] = [p for p in self.net.parameters() if p.is_floating_point()]
         current = [p.detach() for p in student.parameters() if p.is_floating_point()]
@@ -50,7 +48,6 @@ class RunningMarginal(nn.Module):
     """
 
     value: Tensor
-    steps: Tensor
 
     def __init__(self, decay: float, like: Tensor) -> None:
         """Nothing seen yet.
@@ -62,7 +59,7 @@ class RunningMarginal(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("value", torch.zeros_like(like, requires_grad=False))
-        self.register_buffer("steps", counter())
+        self.steps = Counter()
 
     def update(self, batch_mean: Tensor) -> Tensor:
         """Take in the mean over a global batch.
@@ -74,8 +71,8 @@ class RunningMarginal(nn.Module):
             [H, C]: the value is the running mean, the gradient that of the batch alone. With the plain
             average the gradient would shrink by 1 - decay, and lambda would mean less.
         """
-        seen, steps = batch_mean.detach(), int(self.steps)
+        seen, steps = batch_mean.detach(), self.steps.value
         decay = min(self.decay, steps / (1 + steps))
         self.value = seen.clone() if steps == 0 else torch.lerp(seen, self.value, decay)
-        self.steps += 1
+        self.steps.value += 1
         return self.value + (batch_mean - seen)

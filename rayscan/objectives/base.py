@@ -105,11 +105,6 @@ class Objective(nn.Module):
         return EpochEnd()
 
 
-def counter(value: int = 0) -> Tensor:
-    """A number for a buffer: int64 on the CPU, so that reading it never waits for a GPU."""
-    return torch.tensor(value)
-
-
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32, or in float64 if it is: losses are not computed in half precision."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

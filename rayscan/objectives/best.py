@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from rayscan.nets.heads import heads_of, one_head, one_head_state
-from rayscan.objectives.base import counter
+from rayscan.objectives.counter import Counter
 
 
 class BestHead(nn.Module):
     """The head and the epoch with the lowest held-out loss (SCAN Sec. 3.1), and the net as it was then."""
 
-    epoch: Tensor
-    head: Tensor
     lowest: Tensor
     latest: Tensor
 
@@ -28,8 +26,7 @@ class BestHead(nn.Module):
         super().__init__()
         self.net = one_head(net)
         num_heads = len(heads_of(net).weight)
-        self.register_buffer("epoch", counter(-1))
-        self.register_buffer("head", counter(-1))
+        self.epoch, self.head = Counter(-1), Counter(-1)
         self.register_buffer("lowest", torch.zeros((), dtype=torch.float64))
         self.register_buffer("latest", torch.zeros(num_heads, dtype=torch.float64))
 
@@ -57,8 +54,7 @@ class BestHead(nn.Module):
         if not float(losses[head]) < self.loss:
             return
         self.lowest.copy_(losses[head])
-        self.head.fill_(head)
-        self.epoch.fill_(epoch)
+        self.head.value, self.epoch.value = head, epoch
         self.net.load_state_dict(one_head_state(net, head))
 
     def weights(self) -> dict[str, Tensor]:

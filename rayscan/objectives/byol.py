@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from rayscan.losses.regression import unit_distance
 from rayscan.nets.average import follow, slow_copy
 from rayscan.nets.heads import NormalizedHead, ProjectedNet
-from rayscan.objectives.base import Batch, LossTerms, at_least_float32, counter
+from rayscan.objectives.base import Batch, LossTerms, at_least_float32
+from rayscan.objectives.counter import Counter
 from rayscan.objectives.pretext import PretextObjective, hidden_dim
 
 
@@ -37,8 +38,6 @@ class PredictedNet(nn.Module):
 class BYOL(PretextObjective):
     """Batch: `views` [2, B, 3, S, S], `count`. The loss is symmetric over the views."""
 
-    steps: Tensor
-
     def __init__(self, net: PredictedNet, momentum: float, total_steps: int) -> None:
         """Wrap the net.
 
@@ -50,7 +49,7 @@ class BYOL(PretextObjective):
         super().__init__(net)
         self.momentum, self.total_steps = momentum, total_steps
         self.target = slow_copy(net.encoder)
-        self.register_buffer("steps", counter())
+        self.steps = Counter()
 
     @classmethod
     def projection(cls, settings: Any, dim: int) -> nn.Module:
@@ -93,6 +92,6 @@ class BYOL(PretextObjective):
 
     def after_step(self) -> None:
         """Tau = 1 - (1 - tau_0) (cos(pi k / K) + 1) / 2."""
-        rest = (1 - self.momentum) * (math.cos(math.pi * int(self.steps) / self.total_steps) + 1) / 2
+        rest = (1 - self.momentum) * (math.cos(math.pi * self.steps.value / self.total_steps) + 1) / 2
         follow(self.target, self.encoder, 1 - rest)
-        self.steps += 1
+        self.steps.value += 1

@@ -21,6 +21,7 @@ from rayscan.data.keyed import choice, uniforms
 from rayscan.losses.nce import instance_nce
 from rayscan.nets.heads import ProjectedNet
 from rayscan.objectives.base import Batch, LossTerms, Source, at_least_float32
+from rayscan.objectives.counter import Counter
 from rayscan.objectives.pretext import PretextObjective, sizes_of
 from rayscan.types import Ints
 
@@ -34,8 +35,6 @@ class InstDisc(PretextObjective):
     numbers = (0,)
     bank: Tensor
     log_z: Tensor
-    has_z: Tensor
-    """Whether Z has been estimated, on the CPU."""
 
     def __init__(
         self,
@@ -62,7 +61,8 @@ class InstDisc(PretextObjective):
         rows = torch.randn(num_images, dim)  # on the CPU: the same numbers whatever the device
         self.register_buffer("bank", functional.normalize(rows.to(weight), dim=1))
         self.register_buffer("log_z", weight.new_zeros(()).detach())
-        self.register_buffer("has_z", torch.tensor(data=False))
+        self.num_estimates = Counter()
+        """Of Z: 0 or 1."""
         self._seen: list[Seen] = []
 
     @classmethod
@@ -93,7 +93,7 @@ class InstDisc(PretextObjective):
         rows, noise = batch["rows"], batch["noise"]
         positives = (features * self.bank[rows]).sum(1) / self.temperature
         others = self._scores(features, noise) / self.temperature
-        if not self.has_z:
+        if not self.num_estimates.value:
             self._estimate_z(others.detach())
         total = instance_nce(positives, others, self.log_z, len(self.bank)) / batch["count"]
         self._seen.append((rows, features.detach(), sizes_of(batch)))
@@ -111,7 +111,7 @@ class InstDisc(PretextObjective):
         sums = torch.stack([noise.exp().sum(), noise.new_tensor(float(noise.numel()))])
         total, number = comms.all_reduce(sums).unbind()
         self.log_z = (total / number).log() + math.log(len(self.bank))
-        self.has_z.fill_(value=True)
+        self.num_estimates.value += 1
 
     @torch.no_grad()
     def after_step(self) -> None:

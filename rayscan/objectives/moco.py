@@ -21,7 +21,8 @@ from rayscan import comms
 from rayscan.losses.info_nce import info_nce
 from rayscan.nets.average import follow, slow_copy
 from rayscan.nets.heads import ProjectedNet
-from rayscan.objectives.base import Batch, LossTerms, at_least_float32, counter
+from rayscan.objectives.base import Batch, LossTerms, at_least_float32
+from rayscan.objectives.counter import Counter
 from rayscan.objectives.pretext import PretextObjective, sizes_of
 
 
@@ -29,8 +30,6 @@ class MoCo(PretextObjective):
     """Batch: `views` [2, B, 3, S, S], `count`. View 0 is the query, view 1 the key."""
 
     queue: Tensor
-    start: Tensor
-    """Place of the oldest key in the queue."""
 
     def __init__(
         self, net: ProjectedNet, temperature: float, queue_size: int, momentum: float, dim: int
@@ -50,7 +49,8 @@ class MoCo(PretextObjective):
         weight = next(net.parameters())
         rows = torch.randn(queue_size, dim)  # on the CPU: the same numbers whatever the device
         self.register_buffer("queue", functional.normalize(rows.to(weight), dim=1))
-        self.register_buffer("start", counter())
+        self.start = Counter()
+        """Place of the oldest key in the queue."""
         self._keys: list[Tensor] = []
         self._sizes: list[Sequence[int] | None] = []
 
@@ -85,7 +85,7 @@ class MoCo(PretextObjective):
         known = [sum(parts) for parts in zip(*sizes, strict=True)] if len(sizes) == len(self._sizes) else None
         keys = comms.all_gather_with_grad(torch.cat(self._keys), known)[-len(self.queue) :]
         self._keys, self._sizes = [], []
-        start = int(self.start)
+        start = self.start.value
         places = (start + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue.index_copy_(0, places, keys.to(self.queue.dtype))
-        self.start.fill_((start + len(keys)) % len(self.queue))
+        self.start.value = (start + len(keys)) % len(self.queue)

@@ -17,7 +17,8 @@ from rayscan import comms
 from rayscan.config import SelaConfig
 from rayscan.data.keyed import permutation
 from rayscan.nets.heads import ClusterHeads
-from rayscan.objectives.base import Batch, EpochEnd, LossTerms, Source, at_least_float32, counter
+from rayscan.objectives.base import Batch, EpochEnd, LossTerms, Source, at_least_float32
+from rayscan.objectives.counter import Counter
 from rayscan.objectives.selecting import Judge, SelectingObjective
 from rayscan.types import Ints
 from rayscan.vectors.sinkhorn import Scores, labels_of, sinkhorn
@@ -53,7 +54,6 @@ class Sela(SelectingObjective):
     """int32 [T, N], on the CPU."""
     potentials: Tensor
     """Of the last transport, which the next starts from, float64 [T, K]."""
-    num_relabeled: Tensor
     last_transport: Tensor
     """`FACTS`, float64."""
 
@@ -86,7 +86,7 @@ class Sela(SelectingObjective):
         num_clusters = self.heads.bias.shape[1]
         self.marginals = torch.full((num_clusters,), 1 / num_clusters) if marginals is None else marginals
         self.register_buffer("potentials", torch.zeros_like(self.heads.bias, dtype=torch.float64).detach())
-        self.register_buffer("num_relabeled", counter())
+        self.num_relabeled = Counter()
         self.register_buffer("last_transport", torch.zeros(len(FACTS), dtype=torch.float64))
         self.due = relabel_epochs(settings.num_relabelings, settings.epochs)
         self._features, self._on_pass = features, on_pass
@@ -94,7 +94,7 @@ class Sela(SelectingObjective):
     @property
     def facts(self) -> dict[str, float]:
         """What is told of the last transport; nothing before the first."""
-        return dict(zip(FACTS, self.last_transport.tolist(), strict=True)) if int(self.num_relabeled) else {}
+        return dict(zip(FACTS, self.last_transport.tolist(), strict=True)) if self.num_relabeled.value else {}
 
     def batch(self, source: Source, gids: Ints, epoch: int) -> dict[str, Tensor]:
         """View 0 of the images, and their rows among the train images."""
@@ -103,7 +103,7 @@ class Sela(SelectingObjective):
 
     def loss(self, batch: Batch) -> LossTerms:
         """Mean over the heads of the cross-entropy with each head's labels (Eq. 1)."""
-        if int(self.num_relabeled) == 0 and self.due[:1] == [0]:
+        if self.num_relabeled.value == 0 and self.due[:1] == [0]:
             self.relabel()
         logits = at_least_float32(self.net(batch["images"]))
         labels = self.labels[:, batch["rows"].cpu()].to(logits.device, torch.int64)
@@ -131,7 +131,7 @@ class Sela(SelectingObjective):
         heads = self.heads
         found, labels = [], []
         for head in range(len(heads.weight)):
-            start = self.potentials[head] if int(self.num_relabeled) else None
+            start = self.potentials[head] if self.num_relabeled.value else None
             scores = linear_scores(heads, head, features, self.settings.sinkhorn_weight)
             scaling = sinkhorn(
                 scores,
@@ -153,7 +153,7 @@ class Sela(SelectingObjective):
         self.last_transport.copy_(torch.tensor([relabeled, iterations, error], dtype=torch.float64))
         self.labels.copy_(renewed)
         self.potentials.copy_(torch.stack([s.potentials for s in found]))
-        self.num_relabeled += 1
+        self.num_relabeled.value += 1
 
 
 def linear_scores(heads: ClusterHeads, head: int, features: Tensor, weight: float) -> Scores:

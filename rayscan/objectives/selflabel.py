@@ -21,8 +21,8 @@ from rayscan.objectives.base import (
     Objective,
     Source,
     at_least_float32,
-    counter,
 )
+from rayscan.objectives.counter import Counter
 from rayscan.types import Ints
 
 
@@ -37,7 +37,6 @@ class SelfLabel(Objective):
     """The same in the running epoch."""
     counts: Tensor
     """Confident images of each epoch; those of epochs to come are 0."""
-    num_epochs: Tensor
 
     def __init__(self, net: nn.Module, settings: SelfLabelConfig, num_images: int) -> None:
         """Wrap the net.
@@ -56,7 +55,7 @@ class SelfLabel(Objective):
         self.register_buffer("learnt", zeros)
         self.register_buffer("learnt_now", zeros.clone())
         self.register_buffer("counts", torch.zeros(settings.epochs, dtype=torch.int64))
-        self.register_buffer("num_epochs", counter())
+        self.num_epochs = Counter()
 
     @property
     def average(self) -> nn.Module:
@@ -66,7 +65,7 @@ class SelfLabel(Objective):
     @property
     def history(self) -> list[int]:
         """Confident images of each epoch so far."""
-        counts: list[int] = self.counts[: int(self.num_epochs)].tolist()
+        counts: list[int] = self.counts[: self.num_epochs.value].tolist()
         return counts
 
     def batch(self, source: Source, gids: Ints, epoch: int) -> dict[str, Tensor]:
@@ -100,7 +99,7 @@ class SelfLabel(Objective):
 
     def _threshold(self) -> float | Tensor:
         """The fixed one; or one per cluster by what the last epoch learnt, the fixed one in the first."""
-        if self.settings.threshold_kind == "fixed" or int(self.num_epochs) == 0:
+        if self.settings.threshold_kind == "fixed" or self.num_epochs.value == 0:
             return self.settings.threshold
         return class_thresholds(
             self.learnt, self.num_images, self.settings.threshold, self.settings.threshold_floor
@@ -124,8 +123,8 @@ class SelfLabel(Objective):
         self.confident_now.zero_()
         self.learnt.copy_(self.learnt_now)
         self.learnt_now.zero_()
-        self.counts[int(self.num_epochs)] = count
-        self.num_epochs += 1
+        self.counts[self.num_epochs.value] = count
+        self.num_epochs.value += 1
         history, patience = self.history, self.settings.plateau_epochs
         best_before, best_since = max(history[:-patience], default=0), max(history[-patience:])
         least_growth = max(1, self.num_images // 1000)

@@ -13,7 +13,7 @@ from rayscan.metrics.effective_rank import effective_rank
 from rayscan.metrics.stability import STABILITY_NEIGHBORS, nearest_rows, neighbor_overlap
 from rayscan.nets.heads import ProjectedNet
 from rayscan.nets.modes import evaluating
-from rayscan.objectives.base import counter
+from rayscan.objectives.counter import Counter
 from rayscan.training.sources import ImageSource
 
 MONITOR_IMAGES = 2_048
@@ -25,7 +25,6 @@ class FeatureMonitor(nn.Module):
 
     nearest: Tensor
     """Neighbors [n, k] at the last measurement."""
-    num_measured: Tensor
 
     def __init__(self, epochs: int, source: ImageSource) -> None:
         """Choose the images: every n-th of the train split.
@@ -42,7 +41,7 @@ class FeatureMonitor(nn.Module):
         num = len(self._watched)
         shape = (num, min(STABILITY_NEIGHBORS, num - 1))
         self.register_buffer("nearest", torch.zeros(shape, dtype=torch.int64))
-        self.register_buffer("num_measured", counter())
+        self.num_measured = Counter()
 
     def measure(self, net: ProjectedNet, epoch: int, *, is_last: bool) -> Mapping[str, float]:
         """Effective rank (RankMe), and the share of neighbors kept since the measurement before."""
@@ -54,8 +53,8 @@ class FeatureMonitor(nn.Module):
         unit = nn.functional.normalize(features, dim=1)
         values = {"effective_rank": effective_rank(unit)}
         nearest = nearest_rows(unit)
-        if int(self.num_measured):
+        if self.num_measured.value:
             values["neighbor_stability"] = neighbor_overlap(self.nearest, nearest)
         self.nearest.copy_(nearest)
-        self.num_measured += 1
+        self.num_measured.value += 1
         return values

@@ -16,8 +16,8 @@ from rayscan.config import OptimizerConfig
 from rayscan.engine.tensors import unpack
 from rayscan.experiments import EXPERIMENTS
 from rayscan.stages.selflabel import MODEL, train_head
-from rayscan.training.job import TrainJob
 from rayscan.storage import Place
+from rayscan.training.job import TrainJob
 from tests.ray.tiny import command, run
 
 

@@ -16,10 +16,10 @@ from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name
 from rayscan.stages import index, pretext
 from rayscan.stages.context import Context, Sources
-from rayscan.training.models import feature_net
 from rayscan.stages.progress import Progress
-from rayscan.training.job import TrainJob, entries_from_json
 from rayscan.storage import Place
+from rayscan.training.job import TrainJob, entries_from_json
+from rayscan.training.models import feature_net
 from tests.unit.data.conftest import Serial
 
 METHODS = ("simclr", "moco", "instdisc", "rotnet", "byol")

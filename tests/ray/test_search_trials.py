@@ -20,9 +20,9 @@ from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
 from rayscan.stages import scan, selflabel
 from rayscan.stages.chosen import neighbor_ids
-from rayscan.training.models import load_heads
-from rayscan.training.job import TrainJob, entries_from_json
 from rayscan.storage import Place
+from rayscan.training.job import TrainJob, entries_from_json
+from rayscan.training.models import load_heads
 from tests.unit.vectors.matrices import brute_force, embedded, unit
 
 SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]

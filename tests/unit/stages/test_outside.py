@@ -20,8 +20,8 @@ from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.resnet import build_backbone
 from rayscan.run import record
 from rayscan.stages import outside
-from rayscan.training.models import feature_net
 from rayscan.storage import Place
+from rayscan.training.models import feature_net
 
 SETTINGS = PretextConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
 
