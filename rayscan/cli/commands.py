@@ -81,8 +81,8 @@ def _run(asked: RunArguments, sources: Sources) -> None:
     from rayscan.storage import Place
 
     out = Place(asked.out)
-    river = None if asked.until is None else pipeline.stages_until(asked.recipe, asked.until)
-    done = pipeline.run(asked.recipe, sources, out, river=river, rehash=asked.verify)
+    stages = None if asked.until is None else pipeline.stages_until(asked.recipe, asked.until)
+    done = pipeline.run(asked.recipe, sources, out, stages=stages, rehash=asked.verify)
     if asked.until is None:
         sys.stdout.write(f"report: {out.uri_of('report/index.html')}\n")
     else:
@@ -171,7 +171,7 @@ def index_command(rest: list[str]) -> None:
     limits = replace(custom.images, on_bad=asked.on_bad, max_bad_fraction=asked.max_bad_fraction)
     recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
     sources = Sources(absolute(asked.data), absolute(asked.eval_data))
-    facts = pipeline.run(recipe, sources, Place(asked.out), river=(index,))["index"].facts
+    facts = pipeline.run(recipe, sources, Place(asked.out), stages=(index,))["index"].facts
     sys.stdout.write(
         f"{facts['train']:,} train, {facts['eval']:,} eval, {facts['quarantined']:,} quarantined\n"
     )

@@ -8,7 +8,6 @@ Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from rayscan.config.learning import OptimizerConfig, PretextConfig, ScanConfig, SelfLabelConfig, ViewKind
 from rayscan.config.rival import KMeansConfig, PcaConfig
@@ -22,7 +21,8 @@ from rayscan.config.working import (
     MineConfig,
     ReportConfig,
 )
-from rayscan.sections import Section, later, require
+from rayscan.methods import METHODS
+from rayscan.sections import Section, require
 
 __all__ = [
     "AssignConfig",
@@ -52,8 +52,8 @@ class Recipe(Section):
     """Recipe the settings started from."""
     num_clusters: int | None = None
     """Clusters to form (C)."""
-    method: Literal["scan", "sela", "kmeans"] = later("scan")
-    """How images are put into clusters, see `pipeline.RIVERS`."""
+    method: str = "scan"
+    """How images are put into clusters: scan, sela or kmeans, see `rayscan.methods`."""
     seed: int = 0
     """Seed of every random choice."""
     images: ImagesConfig = ImagesConfig()
@@ -75,6 +75,7 @@ class Recipe(Section):
         require(
             self.num_clusters is None or self.num_clusters >= 2, "num_clusters", ">= 2", self.num_clusters
         )
+        require(self.method in METHODS, "method", f"one of {', '.join(METHODS)}", self.method)
         require(self.seed >= 0, "seed", ">= 0", self.seed)
         require(
             not (self.pretext.method == "rotnet" and self.embed.space == "projection"),

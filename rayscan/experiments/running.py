@@ -85,7 +85,7 @@ def run_experiment(
 
 
 def _laboratory(recipe: Recipe, sources: Sources, out: Place) -> Laboratory:
-    whole = pipeline.run(recipe, sources, out, river=(index, labels))
+    whole = pipeline.run(recipe, sources, out, stages=(index, labels))
     if "labels" not in whole:
         raise DataError(
             "an experiment without labels has no score",
@@ -106,7 +106,7 @@ def run_row(lab: Laboratory, row: Row, seed: int) -> Done:
         path = _true_labels(lab) if row.first_labels == "true" else _labels_of(lab, row.first_labels, seed)
         recipe = replace(recipe, sela=replace(recipe.sela, first_labels=path))
     river = tuple(_stage(lab, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
-    done = pipeline.run(recipe, lab.sources, lab.out, river=river)
+    done = pipeline.run(recipe, lab.sources, lab.out, stages=river)
     lab.runs[seed, row.name] = done
     return done
 

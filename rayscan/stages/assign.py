@@ -16,6 +16,7 @@ from rayscan.config import Recipe
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
+from rayscan.methods import METHODS
 from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
@@ -31,8 +32,6 @@ from rayscan.vectors.parts import EmbeddingRows
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
-MODEL_STAGES = {"scan": "selflabel", "sela": "sela", "kmeans": "kmeans"}
-"""`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
 """Probabilities a k-means holds at a time."""
@@ -61,7 +60,7 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
-    inputs = ("index", "pretext", "embed", MODEL_STAGES[recipe.method])
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
@@ -75,7 +74,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             done["index"],
             done["pretext"],
             done["embed"],
-            done[MODEL_STAGES[recipe.method]],
+            done[METHODS[recipe.method].model],
             draft,
             number,
             first,

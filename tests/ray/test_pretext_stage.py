@@ -34,7 +34,7 @@ def recipe(**changes: object) -> Recipe:
 
 def run(place: Place, asked: Recipe) -> dict[str, Artifact]:
     digits = write_digits(place.child("data"))
-    return pipeline.run(asked, Sources(digits.train), place, river=(index, pretext, embed))
+    return pipeline.run(asked, Sources(digits.train), place, stages=(index, pretext, embed))
 
 
 def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place, tmp_path: Path) -> None:
