@@ -7,7 +7,7 @@ global batch. K is 1 where one neighbor is drawn per step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,22 +19,19 @@ from rayscan.losses.scan import consistency, entropy, spread
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import LossTerms
 
-Reduction = Literal["sum", "mean"]
 Pair = tuple[Tensor, Tensor]
 
 
 class ScanLoss:
     """Eq. 2 of SCAN. Its entropy is that of the global batch's mean, or of a running mean.
 
-    Deviation: heads are summed, not averaged, so that each learns as if it were alone (as the authors do);
-    `reduction` mean averages them.
+    Deviation: heads are summed, not averaged, so that each learns as if it were alone (as the authors do).
     """
 
     def __init__(
         self,
         entropy_weight: float,
         *,
-        reduction: Reduction = "sum",
         prior: Tensor | None = None,
         marginal_decay: float | None = None,
     ) -> None:
@@ -42,12 +39,10 @@ class ScanLoss:
 
         Args:
             entropy_weight: lambda.
-            reduction: Of the heads.
             prior: Known share of each cluster [C].
             marginal_decay: Of the running mean; None takes the batch alone.
         """
         self.entropy_weight = entropy_weight
-        self.reduction: Reduction = reduction
         self.prior = prior
         self.running = None if marginal_decay is None else RunningMarginal(marginal_decay)
 
@@ -65,7 +60,7 @@ class ScanLoss:
             "consistency": agreement.detach().mean(),
             "entropy": entropy(mean_probs.detach()).mean() / comms.world_size(),
         }
-        return LossTerms(each.sum() if self.reduction == "sum" else each.mean(), parts)
+        return LossTerms(each.sum(), parts)
 
     def tensors(self) -> dict[str, Tensor]:
         """The running mean."""
@@ -88,16 +83,14 @@ class PmiLoss:
     weights they start from (`scan.pmi_temperature`).
     """
 
-    def __init__(self, beta: float, marginal_decay: float, *, reduction: Reduction = "sum") -> None:
+    def __init__(self, beta: float, marginal_decay: float) -> None:
         """Set up.
 
         Args:
             beta: Exponent.
             marginal_decay: Of the teacher's running mean assignment.
-            reduction: Of the heads.
         """
         self.beta = beta
-        self.reduction: Reduction = reduction
         self.running = RunningMarginal(marginal_decay)
 
     def __call__(self, students: Pair, count: int, teachers: Pair | None = None) -> LossTerms:
@@ -110,7 +103,7 @@ class PmiLoss:
             marginal = self.running.update(mean_probs)
         each = pmi_loss((anchors, neighbors), taught, marginal, self.beta) / (count * neighbors.shape[2])
         parts = {"loss": each.detach().mean(), "entropy": entropy(marginal).mean() / comms.world_size()}
-        return LossTerms(each.sum() if self.reduction == "sum" else each.mean(), parts)
+        return LossTerms(each.sum(), parts)
 
     def tensors(self) -> dict[str, Tensor]:
         """The running mean."""
@@ -131,11 +124,9 @@ PairLoss = ScanLoss | PmiLoss
 def pair_loss(settings: ScanConfig, prior: Tensor | None = None) -> PairLoss:
     """The loss that the settings name."""
     if settings.loss == "pmi":
-        return PmiLoss(settings.pmi_beta, settings.marginal_decay, reduction=settings.heads_reduction)
+        return PmiLoss(settings.pmi_beta, settings.marginal_decay)
     decay = settings.marginal_decay if settings.marginal == "running" else None
-    return ScanLoss(
-        settings.entropy_weight, reduction=settings.heads_reduction, prior=prior, marginal_decay=decay
-    )
+    return ScanLoss(settings.entropy_weight, prior=prior, marginal_decay=decay)
 
 
 def wide(tensor: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def scan() -> Objective:
 
 def scan_running() -> Objective:
     prior = torch.tensor([0.4, 0.3, 0.2, 0.1])
-    return paired(ScanLoss(2.0, reduction="mean", prior=prior, marginal_decay=0.8))
+    return paired(ScanLoss(2.0, prior=prior, marginal_decay=0.8))
 
 
 def pmi() -> Objective:

@@ -79,21 +79,23 @@ def test_a_running_marginal_frees_the_entropy_from_the_batch_size() -> None:
     assert float(b) == pytest.approx(math.log(4))
 
 
-def test_heads_are_summed_or_averaged() -> None:
-    """Three equal heads: the sum is three times the mean, what is logged is the same."""
+def test_heads_are_summed() -> None:
+    """Three equal heads: the loss is three times that of one, what is logged is the same."""
     logits = torch.randn(1, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     three = logits.expand(3, 5, 4)
-    pair = (three, three.unsqueeze(2))
-    summed, averaged = ScanLoss(2.0)(pair, 5), ScanLoss(2.0, reduction="mean")(pair, 5)
-    assert float(summed.total) == pytest.approx(3 * float(averaged.total))
-    assert float(summed.parts["loss"]) == pytest.approx(float(averaged.parts["loss"]))
+    summed, alone = (
+        ScanLoss(2.0)((three, three.unsqueeze(2)), 5),
+        ScanLoss(2.0)((logits, logits.unsqueeze(2)), 5),
+    )
+    assert float(summed.total) == pytest.approx(3 * float(alone.total))
+    assert float(summed.parts["loss"]) == pytest.approx(float(alone.parts["loss"]))
 
 
 def test_settings_name_the_loss() -> None:
     assert isinstance(pair_loss(ScanConfig(loss="pmi")), PmiLoss)
-    scan = pair_loss(ScanConfig(entropy_weight=3.0, marginal="running", heads_reduction="mean"))
+    scan = pair_loss(ScanConfig(entropy_weight=3.0, marginal="running"))
     assert isinstance(scan, ScanLoss)
-    assert (scan.entropy_weight, scan.reduction, scan.running is not None) == (3.0, "mean", True)
+    assert (scan.entropy_weight, scan.running is not None) == (3.0, True)
 
 
 def test_pairs_lie_anchor_by_anchor() -> None:
