@@ -19,7 +19,7 @@ from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, remembered, require_clusters
-from rayscan.sections import require
+from rayscan.sections import flat, require
 from rayscan.stages import evaluate, index, labels, mine, outside
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.costs import Cost, Planned, cost_of, noted, rates
@@ -182,9 +182,9 @@ def _difference(out: Place, step: Step) -> str:
             manifest = load(out.child(name)).manifest
         except ArtifactError:
             continue
-        mine = {**_flat(step.config), **{f"input {k}": v[:12] for k, v in step.inputs.items()}}
+        mine = {**flat(step.config), **{f"input {k}": v[:12] for k, v in step.inputs.items()}}
         theirs = {
-            **_flat(manifest["config"]),
+            **flat(manifest["config"]),
             **{f"input {k}": v[:12] for k, v in manifest["inputs"].items()},
         }
         changed = [
@@ -197,9 +197,3 @@ def _difference(out: Place, step: Step) -> str:
     if nearest is None:
         return "no result yet"
     return "; ".join(nearest[:4]) + ("; ..." if len(nearest) > 4 else "")
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, Mapping):
-        return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): tree}

@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from rayscan.report import figures
 from rayscan.report.content import Content
+from rayscan.sections import flat
 
 METRICS = {
     "acc": "ACC, one to one",
@@ -70,7 +71,7 @@ def render(content: Content) -> str:
         splits=list(_splits(content.scores)),
         headline=_headline(content),
         figures=_figures(content),
-        settings=list(_settings(content.recipe)),
+        settings=[(path, json.dumps(value)) for path, value in flat(content.recipe).items()],
     )
 
 
@@ -227,11 +228,3 @@ def _data(content: Content) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _settings(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{key}.")
-        else:
-            yield path + key, json.dumps(value)
