@@ -20,6 +20,7 @@ from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.sections import require
 from rayscan.storage import Place
+from rayscan.version import __version__
 
 RECORD = "run.json"
 PUBLISHED = {
@@ -111,8 +112,6 @@ def record(
 
     A copy is only made when the result behind it is new, so that edited cluster names stay.
     """
-    from rayscan import __version__
-
     try:
         published = dict(json.loads(place.read(RECORD))["published"])
     except FileNotFoundError:
