@@ -12,6 +12,8 @@ from typing import Any
 
 from rayscan.artifacts import Artifact, Step, find, load
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.console.trackers import Trackers
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -36,8 +38,6 @@ from rayscan.stages import (
 )
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.costs import Cost, Planned, cost_of, noted, rates
-from rayscan.stages.progress import Progress
-from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place
 
 RIVER: tuple[ModuleType, ...] = (

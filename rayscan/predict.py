@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.console.progress import Progress
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.run import Run, record
 from rayscan.stages import assign, embed, index
 from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 

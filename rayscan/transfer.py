@@ -17,6 +17,7 @@ import numpy as np
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.console.progress import Progress
 from rayscan.errors import DataError
 from rayscan.fleet.connect import Fleet
 from rayscan.metrics.contingency import Contingency
@@ -26,7 +27,6 @@ from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import Classes, clusters_by_seed, read_assigned, read_classes
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 SHOWN = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}

@@ -23,8 +23,8 @@ def mapper(size: int, address: str | None, stack: ExitStack) -> Map:
     if address is None and size <= FEW_BYTES:
         return lambda fn, items: [fn(item) for item in items]
     from rayscan.config import FleetConfig
+    from rayscan.console.progress import Progress
     from rayscan.fleet.connect import Fleet
-    from rayscan.stages.progress import Progress
     from rayscan.storage import Place
 
     progress = Progress()

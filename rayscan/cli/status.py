@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
     """A line per stage, and what is left in all."""
-    from rayscan.stages.progress import duration
+    from rayscan.console.units import duration
 
     total, unknown, is_counted = 0.0, [], True
     for stage in planned:
@@ -34,7 +34,7 @@ def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
 
 
 def _costs(stage: Planned) -> list[str]:
-    from rayscan.stages.progress import duration
+    from rayscan.console.units import duration, size
 
     if stage.cost is None:
         return []
@@ -46,15 +46,6 @@ def _costs(stage: Planned) -> list[str]:
     if stage.seconds is not None:
         costs.append(f"about {duration(stage.seconds)}")
     return costs
-
-
-def size(count: float) -> str:
-    """Bytes as people say them: 12 kB, 3.4 MB, 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
 
 
 def status_lines(run: Run) -> Iterator[str]:
@@ -85,7 +76,7 @@ def status_lines(run: Run) -> Iterator[str]:
 
 def took(record: Mapping[str, Any]) -> str:
     """Time and rate of a stage, from the run's record."""
-    from rayscan.stages.progress import duration
+    from rayscan.console.units import duration
 
     seconds = record.get("did", None if record.get("reused") else record.get("seconds"))
     if seconds is None:
@@ -96,6 +87,7 @@ def took(record: Mapping[str, Any]) -> str:
 
 def _bytes(place: Place, directory: str) -> str:
     from rayscan.artifacts import load
+    from rayscan.console.units import size
 
     return f"{size(sum(entry.size for entry in load(place.child(directory)).files.values()))}"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rayscan.artifacts import Draft, Step
+from rayscan.console.progress import Progress
+from rayscan.console.trackers import Trackers
 from rayscan.fleet.connect import Fleet
-from rayscan.stages.progress import Progress
-from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place, refuse_secrets
 
 

@@ -12,12 +12,12 @@ import torch
 
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
 from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name
 from rayscan.stages import index, pretext
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import feature_net
-from rayscan.stages.progress import Progress
 from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place
 from tests.unit.data.conftest import Serial

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import rayscan
+from rayscan.console.units import duration
 from rayscan.errors import ArtifactError
-from rayscan.stages.progress import duration
 from rayscan.storage import Place
 from tests.ray.tiny import command, run
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rayscan.cli.status import plan_lines, size, took, unfinished
+from rayscan.cli.status import plan_lines, took, unfinished
 from rayscan.config import EmbedConfig, ImagesConfig, MineConfig, PretextConfig, Recipe, ScanConfig
+from rayscan.console.units import size
 from rayscan.lock import RunLock, holder
 from rayscan.run import remembered
 from rayscan.stages.costs import PROCESS_BYTES, Cost, Planned, cost_of, noted, rates
