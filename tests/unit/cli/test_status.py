@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rayscan.cli.status import plan_lines, took, unfinished
+from rayscan.cli.results import plan_lines, took, unfinished
 from rayscan.config import EmbedConfig, ImagesConfig, MineConfig, PretextConfig, Recipe, ScanConfig
 from rayscan.console.units import size
 from rayscan.lock import RunLock, holder

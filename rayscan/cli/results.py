@@ -1,10 +1,14 @@
-"""`rayscan status RUN` and `rayscan run ... --plan`: what is done, what it took, what is left, its cost."""
+"""Commands that read finished runs and start no stage; what `--plan` and `status` print."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from rayscan.cli.arguments import RunUri, RunUris
+from rayscan.console.units import duration, size
 
 if TYPE_CHECKING:
     from rayscan.run import Run
@@ -12,10 +16,58 @@ if TYPE_CHECKING:
     from rayscan.storage import Place
 
 
+def status(run: RunUri) -> None:
+    """What is done, what it took, what is left.
+
+    Args:
+        run: The --out of the run.
+    """
+    from rayscan.run import Run
+
+    sys.stdout.write("".join(f"{line}\n" for line in status_lines(Run(run))))
+
+
+def compare(runs: RunUris, *, json: bool = False, table1: bool = False) -> None:
+    """A table of runs: mean and deviation over seeds, k-means beside.
+
+    Args:
+        runs: The --out of each run.
+        json: Print JSON.
+        table1: Print ACC, ARI, AMI, NMI as Table 1 of arXiv 2008.10312 has them.
+    """
+    from rayscan.report.compare import compare
+    from rayscan.run import Run
+
+    sys.stdout.write(compare([Run(uri) for uri in runs], as_json=json, as_table1=table1) + "\n")
+
+
+def merge(run: RunUri, *, to: int | None = None, out: str | None = None) -> None:
+    """Which clusters would join, by the links between their images' neighbors.
+
+    Args:
+        run: The --out of the run.
+        to: Also write the assignments with so many clusters.
+        out: Parquet file for them; none takes assignments-C.parquet in the run.
+    """
+    from rayscan.grouping import merge
+
+    sys.stdout.write(merge(run, to=to, out=out))
+
+
+def consensus(runs: RunUris, *, out: str) -> None:
+    """One grouping from several seeds, or from the heads of one run.
+
+    Args:
+        runs: The --out of each run; of the same images.
+        out: Parquet file: gid, cluster, agreement.
+    """
+    from rayscan.grouping import vote
+
+    sys.stdout.write(vote(runs, out))
+
+
 def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
     """A line per stage, and what is left in all."""
-    from rayscan.console.units import duration
-
     total, unknown, is_counted = 0.0, [], True
     for stage in planned:
         is_counted = is_counted and (stage.is_reused or stage.stage != "index")
@@ -34,8 +86,6 @@ def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
 
 
 def _costs(stage: Planned) -> list[str]:
-    from rayscan.console.units import duration, size
-
     if stage.cost is None:
         return []
     costs = [f"{stage.cost.work:,.0f} images" if stage.stage != "mine" else f"{stage.cost.work:,.0f} pairs"]
@@ -76,8 +126,6 @@ def status_lines(run: Run) -> Iterator[str]:
 
 def took(record: Mapping[str, Any]) -> str:
     """Time and rate of a stage, from the run's record."""
-    from rayscan.console.units import duration
-
     seconds = record.get("did", None if record.get("reused") else record.get("seconds"))
     if seconds is None:
         return "?"
@@ -87,7 +135,6 @@ def took(record: Mapping[str, Any]) -> str:
 
 def _bytes(place: Place, directory: str) -> str:
     from rayscan.artifacts import load
-    from rayscan.console.units import size
 
     return f"{size(sum(entry.size for entry in load(place.child(directory)).files.values()))}"
 
