@@ -106,7 +106,7 @@ def recorded(calls: list[tuple[Recipe, str]]) -> Callable[..., None]:
     """A command that notes what it was called with."""
     from rayscan.cli.arguments import Settings
 
-    def function(recipe, *, out):  # noqa: ANN001, ANN202
+    def function(recipe, *, out):
         """Note.
 
         Args:
