@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from rayscan.cli import commands, data, results
-from rayscan.cli.arguments import HELP, Command, experiment_choices, recipe_choices
+from rayscan.cli.arguments import HELP, Command, experiment_choices, format_choices, recipe_choices
 from rayscan.errors import ConfigError, RayscanError
 
 COMMANDS: dict[str, Command] = {
@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(commands.predict),
     "transfer": Command(commands.transfer),
     "report": Command(commands.report),
+    "export": Command(results.export, choices=format_choices),
     "compare": Command(results.compare),
     "merge": Command(results.merge),
     "consensus": Command(results.consensus),

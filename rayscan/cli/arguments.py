@@ -43,7 +43,7 @@ class Command:
     recipe_word: int | None = None
     """Which word before the options names the recipe, from 0; None if no word does."""
     choices: Callable[[], str] | None = None
-    """What the words that decide over the other options may be; shown by `--help` without such words."""
+    """What there is to choose from, such as recipes; shown by `--help`."""
     prog: str | None = None
     """How the command is called, where that is not `rayscan NAME`; the usage leaves it out."""
 
@@ -71,10 +71,13 @@ class Command:
             ConfigError: the words or a setting cannot be used; tyro refuses unknown options by itself.
         """
         words = list(takewhile(lambda word: not word.startswith("-"), rest))
+        has_recipe = self.recipe is not None or self.recipe_word is not None
         if self.choices is not None and not words and (not rest or rest[0] in HELP):
-            sys.stdout.write(f"usage: {prog} {self.words} ...\n\n{self.summary}.\n\n{self.choices()}")
-            return
-        if self.recipe is None and self.recipe_word is None:
+            if has_recipe:  # the options are known once the recipe is
+                sys.stdout.write(f"usage: {prog} {self.words} ...\n\n{self.summary}.\n\n{self.choices()}")
+                return
+            sys.stdout.write(f"{self.choices()}\n")
+        if not has_recipe:
             parse(self.function, rest, prog)
             return
         at = len(words) if self.recipe_word is None else self.recipe_word
@@ -109,11 +112,11 @@ def recipe_named(name: str | None) -> Recipe:
         raise ConfigError("the recipe comes first", expected=", ".join(RECIPES), got="an option")
     if name.endswith(".json"):
         from rayscan.run import recipe_from_json
-        from rayscan.storage import Place
+        from rayscan.storage import split_uri
 
-        folder, _, file = name.rpartition("/")
+        place, file = split_uri(name)
         try:
-            return recipe_from_json(Place(folder or ".").read(file), name)
+            return recipe_from_json(place.read(file), name)
         except FileNotFoundError as error:
             raise ConfigError("there is no such recipe file", got=name, where="recipe") from error
     return by_name(name)
@@ -136,6 +139,14 @@ def experiment_choices() -> str:
         for e in EXPERIMENTS.values()
     )
     return f"experiments:\n{names}"
+
+
+def format_choices() -> str:
+    """Return the formats of `rayscan export`, and what each one is."""
+    from rayscan.exports import EXPORTERS
+
+    names = "".join(f"  {name:12}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
+    return f"formats:\n{names}"
 
 
 def _first_line(function: Callable[..., object]) -> str:

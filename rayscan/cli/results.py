@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
 
 from rayscan.cli.arguments import RunUri, RunUris
 from rayscan.console.units import duration, size
@@ -25,6 +27,27 @@ def status(run: RunUri) -> None:
     from rayscan.run import Run
 
     sys.stdout.write("".join(f"{line}\n" for line in status_lines(Run(run))))
+
+
+def export(
+    run: RunUri,
+    out: Positional[Annotated[str, arg(metavar="OUT")]],
+    *,
+    to: Annotated[str, arg(metavar="FORMAT")],
+    force: bool = False,
+) -> None:
+    """The clusters of a run in a format of other programs.
+
+    Args:
+        run: The --out of a run or of a prediction.
+        out: Where the file or directory goes.
+        to: One of the formats; `rayscan export` lists them.
+        force: Replace what is at OUT; without it nothing is replaced.
+    """
+    from rayscan.exports import export
+    from rayscan.run import Run
+
+    sys.stdout.write(export(Run(run), to, out, force=force) + "\n")
 
 
 def compare(runs: RunUris, *, json: bool = False, table1: bool = False) -> None:

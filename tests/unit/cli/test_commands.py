@@ -52,7 +52,7 @@ def test_no_command_is_a_mistake_and_version_is_none(capsys: pytest.CaptureFixtu
     assert cli.main([]) == 2
     assert cli.main(["--version"]) == 0
     assert f"rayscan {__version__}\n" in capsys.readouterr().out
-    assert cli.main(["evalute"]) == 2
+    assert cli.main(["evaluat"]) == 2
     assert "perhaps you meant evaluate" in capsys.readouterr().err
 
 
