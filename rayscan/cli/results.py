@@ -13,8 +13,8 @@ from rayscan.cli.arguments import RunUri, RunUris
 from rayscan.console.units import duration, size
 
 if TYPE_CHECKING:
+    from rayscan.costs import StagePlan
     from rayscan.run import Run
-    from rayscan.stages.costs import Planned
     from rayscan.storage import Place
 
 
@@ -89,7 +89,7 @@ def consensus(runs: RunUris, *, out: str) -> None:
     sys.stdout.write(vote(runs, out))
 
 
-def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
+def plan_lines(planned: Iterable[StagePlan]) -> Iterator[str]:
     """A line per stage, and what is left in all."""
     total, unknown, is_counted = 0.0, [], True
     for stage in planned:
@@ -108,7 +108,7 @@ def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
         yield f"left: about {duration(total)} at the rate of former runs{rest}"
 
 
-def _costs(stage: Planned) -> list[str]:
+def _costs(stage: StagePlan) -> list[str]:
     if stage.cost is None:
         return []
     costs = [f"{stage.cost.work:,.0f} images" if stage.stage != "mine" else f"{stage.cost.work:,.0f} pairs"]

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+METHOD_TITLES = {"scan": "SCAN", "sela": "SeLa", "kmeans": "k-means"}
+"""`Recipe.method` -> how people call it; in the order in which tables have them."""
+
 
 @dataclass(frozen=True)
 class Picture:

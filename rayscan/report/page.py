@@ -21,7 +21,7 @@ import numpy as np
 from markupsafe import Markup
 
 from rayscan.report import figures
-from rayscan.report.content import Content
+from rayscan.report.content import METHOD_TITLES, Content
 
 METRICS = {
     "acc": "ACC, one to one",
@@ -33,12 +33,6 @@ METRICS = {
     "ami": "AMI",
     "ari": "ARI",
     "fowlkes_mallows": "Fowlkes-Mallows",
-}
-METHODS = {
-    "scan": "SCAN",
-    "scan_before_selflabel": "SCAN before self-labelling",
-    "sela": "SeLa",
-    "kmeans": "k-means",
 }
 SPLITS = ("eval", "train")
 MAX_CONFUSIONS = 12
@@ -99,7 +93,9 @@ def source_hash(text: str) -> str:
 
 
 def _method(recipe: Mapping[str, Any]) -> str:
-    return "SCAN with self-labelling" if recipe["selflabel"]["epochs"] else "SCAN"
+    """Return what the page calls the method; only SCAN has a self-labelling stage."""
+    has_selflabel = recipe["method"] == "scan" and recipe["selflabel"]["epochs"]
+    return METHOD_TITLES[recipe["method"]] + (" with self-labelling" if has_selflabel else "")
 
 
 def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -121,7 +117,7 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
         if not scores or name not in scores["splits"]:
             continue
         split = scores["splits"][name]
-        methods = [m for m in METHODS if m in split["methods"]]  # the run's own first, k-means last
+        methods = [m for m in METHOD_TITLES if m in split["methods"]]  # the run's own first, k-means last
         rows = [
             (title, [split["methods"][m].get(metric) for m in methods])
             for metric, title in METRICS.items()
@@ -131,10 +127,10 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "images": split["images"],
             "labelled": split["labelled"],
-            "methods": [METHODS[m] for m in methods],
+            "methods": [METHOD_TITLES[m] for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
-            "title": METHODS[methods[0]],
+            "title": METHOD_TITLES[methods[0]],
             "scores": split["methods"][methods[0]],
             "kmeans": split["methods"].get("kmeans") if len(methods) > 1 else None,
         }

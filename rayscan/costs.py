@@ -1,6 +1,6 @@
-"""What a stage will cost, from its settings and the number of images: work, bytes, memory, and time if known.
+"""Estimates of what each stage costs: work, bytes, memory, and time where its rate is known.
 
-Estimates for planning, not promises: the largest thing of each stage is counted, small ones are not.
+For planning, no promises: the largest thing of each stage is counted, small ones are not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROCESS_BYTES = 700_000_000
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage asks for."""
+    """The cost of one stage."""
 
     work: float
     """Images seen, over all epochs and views."""
@@ -36,8 +36,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What a run would do with one stage, why, and what it would cost."""
+class StagePlan:
+    """What a run would do with one stage, why, and what that would cost."""
 
     stage: str
     is_reused: bool
@@ -51,7 +51,7 @@ class Planned:
 
 
 def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int | None) -> Cost | None:
-    """Cost of a stage; None for one that is not worth planning.
+    """Return the cost of a stage; None for one that is not worth planning.
 
     Args:
         stage: Its name.
@@ -61,7 +61,7 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         dim: D of the embeddings, if it is known yet.
     """
     net = f"{recipe.pretext.backbone} at {recipe.images.size_px} px"
-    scan, own = recipe.scan, recipe.selflabel
+    scan, sela, own = recipe.scan, recipe.sela, recipe.selflabel
     pictures = PROCESS_BYTES + _resident(recipe, num_train)
     row = None if dim is None else dim * (2 if recipe.embed.dtype == "float16" else 4)
     embedded = num_all + num_train * (recipe.embed.num_views - 1)
@@ -92,7 +92,14 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             None,
             pictures if own.inputs == "images" else cached,
         ),
-        "sela": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
+        "sela": Cost(
+            num_train * sela.epochs,
+            f"{sela.backbone or recipe.pretext.backbone} at {recipe.images.size_px} px"
+            if sela.inputs == "images"
+            else f"heads on D {dim}",
+            None,
+            pictures if sela.inputs == "images" else cached,
+        ),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
         "evaluate": Cost(num_all, f"D {dim}", None, cached),
     }
@@ -100,19 +107,19 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
 
 
 def _resident(recipe: Recipe, num_images: int) -> int:
-    """Bytes of decoded pictures a worker keeps."""
+    """Return the bytes of decoded pictures that a worker keeps in memory."""
     side = recipe.images.canvas_px
     whole = 0 if side is None else num_images * side * side * 3
     return whole if whole <= recipe.images.resident_bytes else 0
 
 
-def noted(cost: Cost | None, seconds: float) -> dict[str, Any]:
-    """What a run's record keeps of a stage it did, so that others can tell how long theirs will take."""
+def cost_record(cost: Cost | None, seconds: float) -> dict[str, Any]:
+    """Return what a run's record keeps of a stage, so that others can tell how long theirs will take."""
     return {} if cost is None else {"work": cost.work, "scale": cost.scale, "did": round(seconds, 3)}
 
 
 def rates(out: Place) -> dict[tuple[str, str], float]:
-    """Work per second by (stage, scale): of this run's record, else of those beside it in the same folder."""
+    """Return work per second by (stage, scale), from this run's record, else from those of runs beside it."""
     head, _, name = out.uri.partition("?")[0].rstrip("/").rpartition("/")
     known: dict[tuple[str, str], list[float]] = {}
     for place in _neighbors(head, name):
