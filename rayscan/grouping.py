@@ -18,7 +18,7 @@ from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.run import Run
 from rayscan.sections import require
-from rayscan.storage import Place
+from rayscan.storage import split_uri
 
 Ints = NDArray[np.int64]
 SHOWN = 30
@@ -42,7 +42,7 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
     run = Run(uri)
     table, neighbors = run.assignments, run.neighbors
     gids, clusters = table["gid"].to_numpy(), table["cluster"].to_numpy().astype(np.int64)
-    names = {c["cluster"]: c["name"] for c in run.clusters}
+    names = run.cluster_names
     num_clusters = len(names)
     cluster_of = np.zeros(int(gids.max()) + 1, np.int64)
     cluster_of[gids] = clusters
@@ -152,7 +152,7 @@ def _columns(artifact: Artifact, name: str) -> tuple[Ints, Ints]:
 
 
 def _write(table: pa.Table, address: str) -> None:
-    folder, _, name = address.rpartition("/")
+    place, name = split_uri(address)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    Place(folder or ".").write(name, memoryview(sink.getvalue()))
+    place.write(name, memoryview(sink.getvalue()))

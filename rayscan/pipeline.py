@@ -13,6 +13,10 @@ from typing import Any
 
 from rayscan.artifacts import Artifact, Step, find, load
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.console.trackers import Trackers
+from rayscan.context import Context, Sources
+from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -21,10 +25,6 @@ from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, remembered, require_clusters
 from rayscan.sections import flat, require
 from rayscan.stages import evaluate, index, labels, mine, outside
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.costs import Cost, Planned, cost_of, noted, rates
-from rayscan.stages.progress import Progress
-from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place
 
 METRICS = "metrics.parquet"
@@ -126,11 +126,11 @@ def do(
     elif context.trackers is not None and METRICS in artifact.files:
         context.trackers.complete(stage.NAME, artifact.read_table(METRICS))
     if is_fresh and not found:  # the time of a stage that was resumed says nothing about its speed
-        said |= noted(_cost(stage.NAME, recipe, {**done, stage.NAME: artifact}), seconds)
+        said |= cost_record(_cost(stage.NAME, recipe, {**done, stage.NAME: artifact}), seconds)
     return artifact, said
 
 
-def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
+def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
     outside.require_file(recipe.pretext)
@@ -144,16 +144,16 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
         rate = None if cost is None else known.get((stage.NAME, cost.scale))
         seconds = None if cost is None or rate is None else cost.work / rate
         if unknown:
-            yield Planned(stage.NAME, False, f"{unknown} runs before it", None, cost, seconds)
+            yield StagePlan(stage.NAME, False, f"{unknown} runs before it", None, cost, seconds)
             continue
         step = stage.plan(recipe, done, sources)
         found = find(out.child(step.directory), step)
         if found is None:
             unknown = stage.NAME
-            yield Planned(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
+            yield StagePlan(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
             done[stage.NAME] = found
-            yield Planned(stage.NAME, True, step.directory, step.directory, cost, 0.0)
+            yield StagePlan(stage.NAME, True, step.directory, step.directory, cost, 0.0)
 
 
 def _cost(stage: str, recipe: Recipe, done: Mapping[str, Artifact]) -> Cost | None:

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from rayscan import __version__, pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Sources
 from rayscan.errors import DataError
 from rayscan.experiments import EXPERIMENTS
 from rayscan.experiments.base import Experiment, Row, altered, missing
@@ -24,9 +26,7 @@ from rayscan.experiments.results import Found, index_page, write
 from rayscan.experiments.selection import num_left
 from rayscan.experiments.stand_ins import PureMine, SelectedIndex
 from rayscan.stages import evaluate, index, labels, mine, report
-from rayscan.stages.context import Sources
 from rayscan.stages.evaluate import Classes, read_classes
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 FOLDER = "experiments"

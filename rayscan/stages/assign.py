@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
 from rayscan.stages.partial import part_array
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes

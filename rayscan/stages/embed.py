@@ -13,12 +13,12 @@ from torch import nn
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.errors import DataError
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.unkeyed import Unkeyed
 from rayscan.training.models import feature_net
 from rayscan.types import Ints

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rayscan.artifacts import Artifact, Draft
 from rayscan.config import PretextConfig, Recipe
+from rayscan.context import Context
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.nets.door import read_checkpoint
@@ -17,7 +18,6 @@ from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
 from rayscan.nets.resnet import TIMM, build_backbone
 from rayscan.run import RECORD, Run
-from rayscan.stages.context import Context
 from rayscan.storage import Place
 from rayscan.training.models import WEIGHTS, load_into
 

@@ -11,13 +11,13 @@ import torch
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.engine.tensors import pack
 from rayscan.fleet.train import Worker
 from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.sections import semantic
 from rayscan.stages import outside
-from rayscan.stages.context import Context, Sources
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import WEIGHTS, with_seed

@@ -17,6 +17,7 @@ from torch import nn
 
 from rayscan.artifacts import Artifact, FileEntry, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.data.pairs import NeighborPairs
 from rayscan.engine.tensors import pack, under, unpack
@@ -27,7 +28,6 @@ from rayscan.objectives.scan import Scan
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
 from rayscan.stages.chosen import Lists
-from rayscan.stages.context import Context, Sources
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, split_train
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet

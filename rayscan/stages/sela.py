@@ -15,13 +15,13 @@ from torch import nn
 
 from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.engine import pulse
 from rayscan.engine.tensors import pack
 from rayscan.fleet.train import Worker
 from rayscan.objectives.sela import Sela, random_labels
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.training.first_labels import read_labels
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph

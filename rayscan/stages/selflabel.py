@@ -14,6 +14,7 @@ from torch import nn
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, unpack
@@ -21,7 +22,6 @@ from rayscan.fleet.train import Worker
 from rayscan.metrics.label_free import has_fallen
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet

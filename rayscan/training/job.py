@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from rayscan.artifacts import Artifact, Draft, FileEntry
 from rayscan.config import Recipe
+from rayscan.context import Context
 from rayscan.data.loader import ViewLoader
 from rayscan.data.order import Order
 from rayscan.data.table import ImageTable
 from rayscan.engine.loop import History
 from rayscan.fleet.train import Worker, train
-from rayscan.stages.context import Context
 from rayscan.storage import Place
 from rayscan.training.sources import FeatureSource, ImageSource
 from rayscan.types import Ints

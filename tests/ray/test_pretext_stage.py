@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, Recipe
+from rayscan.context import Sources
 from rayscan.data.digits import write_digits
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ConfigError
 from rayscan.recipes import by_name
 from rayscan.stages import embed, index, pretext
-from rayscan.stages.context import Sources
 from rayscan.storage import Place
 
 

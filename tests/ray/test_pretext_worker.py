@@ -12,11 +12,11 @@ import torch
 
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name
 from rayscan.stages import index, pretext
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.training.job import TrainJob
 from rayscan.training.models import feature_net

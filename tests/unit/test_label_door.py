@@ -72,11 +72,9 @@ def test_no_part_of_a_search_knows_a_stage_that_opens_labels() -> None:
         words = {n.attr for n in nodes(module) if isinstance(n, ast.Attribute)}
         words |= {n.value for n in nodes(module) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         assert "labels" not in words, module
-    arguments = next(
-        n for n in nodes("cli/arguments.py") if isinstance(n, ast.ClassDef) and n.name == "SearchArguments"
+    command = next(
+        n for n in nodes("cli/commands.py") if isinstance(n, ast.FunctionDef) and n.name == "search"
     )
-    fields = {
-        n.target.id for n in arguments.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-    }
-    assert "data" in fields
-    assert "labels" not in fields
+    options = {argument.arg for argument in [*command.args.args, *command.args.kwonlyargs]}
+    assert "data" in options
+    assert "labels" not in options
