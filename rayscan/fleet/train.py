@@ -25,6 +25,7 @@ from rayscan.fleet.board import Board
 from rayscan.fleet.connect import Fleet, unwrapped
 from rayscan.fleet.patience import Patience
 from rayscan.fleet.rendezvous import BoundTorchConfig
+from rayscan.fleet.worker_error import call
 from rayscan.storage import Place, resolve
 
 RESIZE_SECONDS = 30.0
@@ -81,8 +82,9 @@ def train(
 
     Raises:
         RayscanError: what a worker raised.
-        FleetError: workers died `fleet.max_failures` times in a row without progress, or no machine came
-            within `fleet.pending_seconds`.
+        FleetError: a worker raised the same exception twice at the same step, workers died
+            `fleet.max_failures` times in a row without progress, or no machine came within
+            `fleet.pending_seconds`.
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     if scaling.elasticity_enabled:
@@ -96,7 +98,7 @@ def train(
             backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
         ),
         scaling_config=scaling,
-        run_config=_run_config(fleet, name, _patience(fleet, scaling, board)),
+        run_config=_run_config(fleet, name, _patience(fleet, name, scaling, board)),
     )
     try:
         result = trainer.fit()
@@ -144,9 +146,9 @@ def _run_config(fleet: Fleet, name: str, patience: Patience) -> RunConfig:
     )
 
 
-def _patience(fleet: Fleet, scaling: ScalingConfig, board: Board) -> Patience:
+def _patience(fleet: Fleet, name: str, scaling: ScalingConfig, board: Board) -> Patience:
     wanted = f"{scaling.min_workers} x {scaling.resources_per_worker}"
-    return Patience(fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
+    return Patience(name, fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
 
 
 def _worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
     with pulse.watched(config["still_seconds"], _teller(worker, config)):
-        returned: dict[str, Any] = config["fn"](config["settings"], worker)
+        returned = call(config["fn"], config["settings"], worker)
     return returned if rank == 0 else {}
 
 
