@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rayscan.config import PretextConfig
 from rayscan.data.keyed import choice, uniforms
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import NormalizedHead, ProjectedNet, ProjectionHead
-from rayscan.nets.resnet import build_backbone
 from rayscan.objectives.byol import BYOL, PredictedNet
 from rayscan.objectives.instdisc import InstDisc
 from rayscan.objectives.moco import MoCo

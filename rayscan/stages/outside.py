@@ -12,10 +12,10 @@ from rayscan.artifacts import Artifact, Draft
 from rayscan.config import PretextConfig, Recipe
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
+from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.door import read_checkpoint
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
-from rayscan.nets.resnet import TIMM, build_backbone
 from rayscan.run import RECORD, Run
 from rayscan.stages.context import Context
 from rayscan.stages.models import WEIGHTS, load_into

@@ -1,4 +1,4 @@
-"""What the code of a worker raises, with the real Ray Train: tried again once, then it ends with its own words."""
+"""What the code of a worker raises under the real Ray Train: tried again once, then the training ends with it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_one_that_cannot_be_pickled_is_told_all_the_same(fleet: Fleet, tmp_path:
 
 @pytest.mark.parametrize("what", ["type", "death"])
 def test_one_that_does_not_come_again_costs_an_attempt(fleet: Fleet, tmp_path: Path, what: str) -> None:
-    at = (2, 5) if what == "type" else (3, 3, 3)  # deaths may come again where they were
+    at = (2, 5) if what == "type" else (3, 3)  # deaths may come again where they were
     plan = Plan(tmp_path, what, at)
     returned = train(fleet, work, plan, name="scan", on_facts=lambda _: None)
     assert starts(plan) == len(at) + 1
