@@ -29,8 +29,8 @@ from benchmarks.harness import ROOT, Report, Times, interleaved, options, peak_b
 from rayscan.config import ImagesConfig
 from rayscan.data.keyed import Draw
 from rayscan.data.views import make_views, view_boxes
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ClusterHeads, ClusterNet
-from rayscan.nets.resnet import build_backbone
 from rayscan.objectives.scan import Scan
 from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.selection import HeldoutGraph

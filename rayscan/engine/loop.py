@@ -131,6 +131,7 @@ class Training:
         self.feed.start(self.step // per_epoch, self.step % per_epoch, self.settings.epochs)
         try:
             while self.step < total and not self.has_stopped:
+                pulse.beat(self.step)
                 epoch, step = divmod(self.step, per_epoch)
                 with self.clock.part("data"):
                     batch = self.feed.batch(epoch, step)
@@ -138,7 +139,6 @@ class Training:
                     terms = self._train_step(batch)
                 self.clock.saw(batch["count"])
                 self.step += 1
-                pulse.beat()
                 if not self._log(terms, per_epoch, total):
                     self._go_back(per_epoch)
                     continue

@@ -25,6 +25,7 @@ from rayscan.fleet.board import Board
 from rayscan.fleet.connect import Fleet, unwrapped
 from rayscan.fleet.patience import Patience
 from rayscan.fleet.rendezvous import BoundTorchConfig
+from rayscan.fleet.worker_error import call
 from rayscan.storage import Place, resolve
 
 RESIZE_SECONDS = 30.0
@@ -83,24 +84,22 @@ def train(
 
     Raises:
         RayscanError: what a worker raised.
-        FleetError: workers died `fleet.max_failures` times in a row without progress, or no machine came
-            within `fleet.pending_seconds`.
+        FleetError: a worker raised the same exception twice at the same step, workers died
+            `fleet.max_failures` times in a row without progress, or no machine came within
+            `fleet.pending_seconds`.
     """
-    scaling = _scaling(
-        fleet.joined(), num_workers
-    )  # before anything touches Ray, which would start one of its own
+    # Joined before anything touches Ray, which would start one of its own.
+    scaling = _scaling(fleet.joined(), num_workers)
     if scaling.elasticity_enabled:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{STALE_SECONDS:g}")
     board = Board(on_facts)
-    handed = {"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)}
+    backend, patience = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
     trainer = InterruptibleTrainer(
         _worker,
-        train_loop_config=handed,
-        torch_config=BoundTorchConfig(
-            backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
-        ),
+        train_loop_config={"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)},
+        torch_config=BoundTorchConfig(backend=backend, timeout_s=patience),
         scaling_config=scaling,
-        run_config=_run_config(fleet, name, _patience(fleet, scaling, board)),
+        run_config=_run_config(fleet, name, _patience(fleet, name, scaling, board)),
     )
     try:
         result = trainer.fit()
@@ -147,9 +146,9 @@ def _run_config(fleet: Fleet, name: str, patience: Patience) -> RunConfig:
     )
 
 
-def _patience(fleet: Fleet, scaling: ScalingConfig, board: Board) -> Patience:
+def _patience(fleet: Fleet, name: str, scaling: ScalingConfig, board: Board) -> Patience:
     wanted = f"{scaling.min_workers} x {scaling.resources_per_worker}"
-    return Patience(fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
+    return Patience(name, fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
 
 
 def _worker(config: dict[str, Any]) -> Any:
@@ -172,7 +171,7 @@ def _worker(config: dict[str, Any]) -> Any:
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
     with pulse.watched(config["still_seconds"], _teller(worker, config)):
-        returned = config["fn"](config["settings"], worker)
+        returned = call(config["fn"], config["settings"], worker)
     return returned if rank == 0 else None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rayscan.config import PretextConfig
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ProjectedNet
-from rayscan.nets.resnet import build_backbone
 from rayscan.objectives.byol import BYOL
 from rayscan.objectives.instdisc import InstDisc
 from rayscan.objectives.moco import MoCo

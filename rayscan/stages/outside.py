@@ -13,10 +13,10 @@ from rayscan.config import PretextConfig, Recipe
 from rayscan.context import Context
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
+from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.door import read_checkpoint
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
-from rayscan.nets.resnet import TIMM, build_backbone
 from rayscan.run import RECORD, Run
 from rayscan.storage import Place
 from rayscan.training.models import WEIGHTS, load_into

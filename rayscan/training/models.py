@@ -12,8 +12,9 @@ from rayscan.artifacts import Artifact
 from rayscan.config import PretextConfig, Recipe
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ArtifactError
+from rayscan.nets.backbone import Backbone
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectedNet
-from rayscan.nets.resnet import Backbone, build_backbone
 from rayscan.objectives.pretexts import build_projected_net
 
 WEIGHTS = "backbone.safetensors"

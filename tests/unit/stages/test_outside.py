@@ -16,8 +16,8 @@ from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import EmbedConfig, PretextConfig, Recipe
 from rayscan.engine.tensors import unpack
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ProjectionHead
-from rayscan.nets.resnet import build_backbone
 from rayscan.run import record
 from rayscan.stages import outside
 from rayscan.storage import Place
