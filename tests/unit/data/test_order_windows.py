@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rayscan.data.keyed import uniforms
-from rayscan.data.order import windowed_rows
+from rayscan.data.order import Order, windowed_rows
 
 
 def slow_rows(
@@ -55,3 +55,46 @@ def test_the_order_of_an_epoch_is_read_only() -> None:
     rows, _ = windowed_rows(0, 0, np.arange(6), np.arange(6) // 2, 2)
     with pytest.raises(ValueError, match="read-only"):
         rows[0] = 1
+
+
+GIDS = np.arange(2000, 2103)
+SHARDS = np.arange(len(GIDS)) // 8  # 13 shards, the last of 7 images
+
+
+def slow_coming(order: Order, epoch: int, step: int, window: int) -> list[int]:
+    """Walk down the epoch: the windows that a step enters, the one after them, and their shards' first images."""
+    rows, starts = slow_rows(order.seed, epoch, order.gids.tolist(), SHARDS.tolist(), window)
+    bounds = [*starts, len(rows)]
+    first, stop = (len(rows) * bound // order.num_steps for bound in (step, step + 1))
+    entered = [number for number, start in enumerate(starts) if first <= start < stop]
+    if not entered:
+        return []
+    told = range(entered[0] if step == 0 else entered[0] + 1, min(entered[-1] + 2, len(starts)))
+    names: dict[int, int] = {}
+    for number in told:
+        for row in rows[bounds[number] : bounds[number + 1]]:
+            names.setdefault(int(SHARDS[row]), int(order.gids[row]))
+    return list(names.values())
+
+
+@pytest.mark.parametrize("window", [1, 3, 4, 13, 40])
+@pytest.mark.parametrize("batch_size", [1, 10, 60, 103])
+def test_what_is_coming_equals_a_walk_down_the_epoch(batch_size: int, window: int) -> None:
+    order = Order(GIDS, batch_size, 0, SHARDS, window)
+    for step in range(order.num_steps):
+        coming = order.coming(1, step)
+        assert coming.dtype == np.int64
+        assert coming.tolist() == slow_coming(order, 1, step, window)
+
+
+def test_epochs_asked_for_one_after_the_other_are_what_each_is_alone() -> None:
+    order = Order(GIDS, 10, 7, SHARDS, 3)
+    for epoch in (0, 1, 2, 3, 2, 5):
+        seen = np.concatenate([order.batch(epoch, step) for step in range(order.num_steps)])
+        assert seen.tolist() == GIDS[windowed_rows(7, epoch, GIDS, SHARDS, 3)[0]].tolist()
+
+
+def test_batches_of_one_image() -> None:
+    order = Order(GIDS[:3], 1, 0)
+    assert order.num_steps == 3
+    assert sorted(int(order.batch(0, step)[0]) for step in range(3)) == GIDS[:3].tolist()
