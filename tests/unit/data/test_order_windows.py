@@ -62,7 +62,7 @@ SHARDS = np.arange(len(GIDS)) // 8  # 13 shards, the last of 7 images
 
 
 def slow_coming(order: Order, epoch: int, step: int, window: int) -> list[int]:
-    """Walk down the epoch: the windows that a step enters, the one after them, and their shards' first images."""
+    """Walk down the epoch: the windows a step enters, the one after them, the first image of each shard."""
     rows, starts = slow_rows(order.seed, epoch, order.gids.tolist(), SHARDS.tolist(), window)
     bounds = [*starts, len(rows)]
     first, stop = (len(rows) * bound // order.num_steps for bound in (step, step + 1))
