@@ -85,7 +85,7 @@ def shares_above(objective: SelfLabel) -> float:
 
 
 def test_thresholds_are_of_the_last_epoch_whole() -> None:
-    """b = 5/5, 2/5, 1/5 of 8 counted among 12; T = 0.9 b / (2 - b): 0.9, 0.225, 0.1 and so the floor of 0.2."""
+    """b = 5/5, 2/5, 1/5, 8 of 12 are sure; T = 0.9 b / (2 - b): 0.9, 0.225, 0.1 and so the floor of 0.2."""
     objective = per_class()
     epoch_of(objective, 0, *HALVES)
     assert shares_above(objective) == pytest.approx(1 / 3)  # 0.4 > 0.225; 0.8 and 0.35 are below 0.9

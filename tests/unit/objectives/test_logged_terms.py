@@ -207,7 +207,7 @@ class Passed(nn.Module):
 
 @pytest.mark.parametrize("is_balanced", [True, False])
 def test_self_labelling(is_balanced: bool) -> None:
-    """Weak views 0, 0, 0 and 1 are sure, the last is not: CE of the strong ones, each weighted by its cluster."""
+    """Weak views 0, 0, 0 and 1 are sure, the last is not: CE of the strong ones, weighted by cluster."""
     weak = torch.tensor([[0.9, 0.05, 0.05]] * 3 + [[0.05, 0.9, 0.05], [0.4, 0.3, 0.3]], dtype=torch.float64)
     strong = draws(5, 3)
     settings = SelfLabelConfig(threshold=0.8, class_balance=is_balanced)
