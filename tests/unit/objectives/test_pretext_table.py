@@ -50,7 +50,7 @@ def shapes(head: nn.Module) -> list[tuple[int, int]]:
     ],
 )
 def test_the_projection_is_the_methods(method: str, kind: type, layers: int, hidden: int | None) -> None:
-    """Two layers by way of the hidden width, or the backbone's if none is asked for; a turn is one of four."""
+    """Two layers by way of the hidden width, or of the backbone's if none is asked for; four turns."""
     projection = build_projected_net(settings_of(method, projection_hidden_dim=hidden)).projection
     assert isinstance(projection, kind)
     width, out = hidden or WIDTH, 4 if method == "rotnet" else 12
