@@ -77,7 +77,7 @@ def slow_coming(order: Order, rows: list[int], starts: list[int], step: int) -> 
 
 
 @pytest.mark.parametrize("window", [1, 3, 4, 13, 40])
-@pytest.mark.parametrize("batch_size", [1, 10, 60, 103])
+@pytest.mark.parametrize("batch_size", [1, 7, 9, 10, 13, 60, 103])
 def test_what_is_coming_equals_a_walk_down_the_epoch(batch_size: int, window: int) -> None:
     order = Order(GIDS, batch_size, 0, SHARDS, window)
     rows, starts = slow_rows(0, 1, GIDS.tolist(), SHARDS.tolist(), window)
@@ -98,3 +98,12 @@ def test_batches_of_one_image() -> None:
     order = Order(GIDS[:3], 1, 0)
     assert order.num_steps == 3
     assert sorted(int(order.batch(0, step)[0]) for step in range(3)) == GIDS[:3].tolist()
+
+
+def test_shards_without_a_window_mix_all_images() -> None:
+    """The epoch is one window: its shards are named at its first step."""
+    plain, sharded = Order(GIDS, 10, 3), Order(GIDS, 10, 3, SHARDS)
+    for step in range(plain.num_steps):
+        assert sharded.batch(2, step).tolist() == plain.batch(2, step).tolist()
+        named = SHARDS[sharded.coming(2, step) - GIDS[0]]
+        assert sorted(named.tolist()) == (list(range(13)) if step == 0 else [])

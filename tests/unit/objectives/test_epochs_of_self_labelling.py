@@ -47,6 +47,7 @@ def test_confident_images_are_counted_over_all_batches_of_an_epoch() -> None:
     ("counts", "num_images", "stops_at"),
     [
         ([3, 3, 3, 3], 10, 2),  # two epochs without one more than the best before
+        ([0, 0, 0], 10, 2),  # none at all: not before the plateau's epochs are over
         ([1, 2, 3, 4, 5], 10, None),
         ([3, 1, 4, 4, 4, 5], 10, 4),  # epochs 3 and 4 add nothing to the 4 of epoch 2
         ([5, 6, 7, 7, 8], 2000, 2),  # more by 0.1 % of the images, which is 2 of them: 7 counts, 8 does not
@@ -57,11 +58,13 @@ def test_it_stops_where_the_count_has_not_grown_for_the_epochs_of_the_plateau(
     counts: list[int], num_images: int, stops_at: int | None
 ) -> None:
     objective = SelfLabel(Passed(), SelfLabelConfig(threshold=0.9, plateau_epochs=2), num_images)
-    stopped = [epoch_of(objective, number, sure_of(*[0] * count))[1] for number, count in enumerate(counts)]
+    stopped = [
+        epoch_of(objective, number, sure_of(*[0] * count, unsure=1))[1] for number, count in enumerate(counts)
+    ]
     expected = []
     for end in range(1, len(counts) + 1):
         before, since = counts[: max(0, end - 2)], counts[max(0, end - 2) : end]
-        expected.append(bool(before) and max(since) < max(before) + max(1, num_images // 1000))
+        expected.append(end > 2 and max(since) < max(before) + max(1, num_images // 1000))
     assert stopped == expected
     if stops_at is None:
         assert True not in stopped
@@ -108,9 +111,11 @@ def test_counts_of_a_running_epoch_come_back(after: int) -> None:
     ends = [objective.end_epoch(1, is_last=False) for objective in (whole, again)]
     assert ends[0] == ends[1]
     assert ends[0].metrics["confident"] == (5 if after == 1 else 9)  # 4, 4 more, and the one of NEAR
-    odd = torch.tensor([[0.3, 0.3, 0.4], [0.1, 0.6, 0.3]], dtype=torch.float64).log()
-    one, other = (o.loss({"weak": odd, "strong": odd, "count": 2}).parts for o in (whole, again))
-    assert float(one["confident_fraction"]) == float(other["confident_fraction"])
+    # of both halves b is 5/5, 2/5, 1/5 again, so 0.5 of cluster 0 is below; of the first half alone above
+    half = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
+    for objective in (whole, again):
+        terms = objective.loss({"weak": half, "strong": half, "count": 1})
+        assert float(terms.parts["confident_fraction"]) == (1.0 if after == 1 else 0.0)
 
 
 def test_the_average_of_a_checkpoint_goes_on_at_its_step() -> None:
