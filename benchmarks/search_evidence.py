@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Options, Report
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, load
-from rayscan.config import OptimizerConfig, PretextConfig, Recipe
+from rayscan.config import OptimizerConfig, Recipe, SimCLRConfig
 from rayscan.data.digits import write_digits
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -84,7 +84,7 @@ def digits(place: Path) -> Set:
 def cifar10(data: Path) -> Set:
     """5,000 train pictures; labels lie inside the shards."""
     shard = str((data / "cifar10" / "cifar10-train-000000.tar").resolve())
-    pretext = PretextConfig(
+    pretext = SimCLRConfig(
         backbone="resnet10_w16",
         stem="cifar",
         projection_dim=64,

@@ -24,6 +24,7 @@ from rayscan.cli.arguments import (
 )
 from rayscan.cli.looking import doctor_command, status_command
 from rayscan.config import Recipe
+from rayscan.config.variants import with_variants
 from rayscan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def recipe_named(name: str) -> Recipe:
 
 def run_recipe(recipe: Recipe, rest: Sequence[str], *, prog: str) -> None:
     """Parse the rest of a command over a recipe, and run or plan it."""
-    default = RunArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
+    default = RunArguments(recipe=with_variants(recipe, rest), data=tyro.MISSING, out=tyro.MISSING)
     asked = tyro.cli(RunArguments, default=default, args=list(rest), prog=prog)
     pretext = replace(asked.recipe.pretext, checkpoint=absolute(asked.recipe.pretext.checkpoint))
     asked = replace(asked, recipe=replace(asked.recipe, pretext=pretext))
@@ -110,7 +111,9 @@ def search_command(rest: list[str]) -> None:
         return
     asked = tyro.cli(
         SearchArguments,
-        default=SearchArguments(recipe=recipe_named(rest[0]), data=tyro.MISSING, out=tyro.MISSING),
+        default=SearchArguments(
+            recipe=with_variants(recipe_named(rest[0]), rest[1:]), data=tyro.MISSING, out=tyro.MISSING
+        ),
         args=rest[1:],
         prog=f"rayscan search {rest[0]}",
     )
@@ -137,7 +140,10 @@ def demo_command(rest: list[str]) -> None:
     from rayscan.recipes import by_name
 
     asked = tyro.cli(
-        DemoArguments, default=DemoArguments(recipe=by_name("digits")), args=rest, prog="rayscan demo"
+        DemoArguments,
+        default=DemoArguments(recipe=with_variants(by_name("digits"), rest)),
+        args=rest,
+        prog="rayscan demo",
     )
     from rayscan import pipeline
     from rayscan.data.digits import write_digits

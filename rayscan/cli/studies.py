@@ -9,6 +9,7 @@ import tyro
 
 from rayscan.cli.arguments import ConsensusArguments, ExperimentArguments, MergeArguments
 from rayscan.cli.commands import absolute, recipe_named
+from rayscan.config.variants import with_variants
 
 
 def experiment_command(rest: list[str]) -> None:
@@ -28,7 +29,7 @@ def experiment_command(rest: list[str]) -> None:
     experiment, rest = experiment_named(rest[0]), rest[1:]
     named = bool(rest) and not rest[0].startswith("-")
     recipe, rest = recipe_named(rest[0] if named else "custom"), rest[1:] if named else rest
-    default = ExperimentArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
+    default = ExperimentArguments(recipe=with_variants(recipe, rest), data=tyro.MISSING, out=tyro.MISSING)
     prog = f"rayscan experiment {experiment.name} {recipe.name}"
     asked = tyro.cli(ExperimentArguments, default=default, args=rest, prog=prog)
     from rayscan.run import require_clusters

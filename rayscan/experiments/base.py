@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
-from rayscan.config import PretextConfig, Recipe
+from rayscan.config import PRETEXTS, Recipe
 from rayscan.sections import get, with_values
 
 Value = Any
@@ -108,5 +108,4 @@ def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]
 def missing(row: Row) -> str:
     """Why a row cannot be run by this version; empty if it can."""
     asked = row.settings.get("pretext.method")
-    known = get_args(get_type_hints(PretextConfig)["method"])
-    return "" if asked is None or asked in known else f"there is no pretext {asked}"
+    return "" if asked is None or asked in PRETEXTS else f"there is no pretext {asked}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rayscan import comms
-from rayscan.config import ScanConfig
+from rayscan.config import PmiLossConfig, ScanConfig, ScanLossConfig
 from rayscan.losses.pmi import pmi_loss
 from rayscan.losses.scan import consistency, entropy, spread
 from rayscan.objectives.average import RunningMarginal
@@ -123,8 +123,9 @@ PairLoss = ScanLoss | PmiLoss
 
 def pair_loss(settings: ScanConfig, prior: Tensor | None = None) -> PairLoss:
     """The loss that the settings name."""
-    if settings.loss == "pmi":
+    if isinstance(settings, PmiLossConfig):
         return PmiLoss(settings.pmi_beta, settings.marginal_decay)
+    assert isinstance(settings, ScanLossConfig)
     decay = settings.marginal_decay if settings.marginal == "running" else None
     return ScanLoss(settings.entropy_weight, prior=prior, marginal_decay=decay)
 

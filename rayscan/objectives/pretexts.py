@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rayscan.config import PretextConfig
+from rayscan.config import BYOLConfig, InstDiscConfig, MoCoConfig, PretextConfig, SimCLRConfig
 from rayscan.data.keyed import choice, uniforms
 from rayscan.nets.heads import NormalizedHead, ProjectedNet, ProjectionHead
 from rayscan.nets.resnet import build_backbone
@@ -50,20 +50,21 @@ def build_objective(
         num_images: Train images (N).
         total_steps: Steps of the whole training.
     """
-    dim, temperature = settings.projection_dim, settings.temperature
-    if settings.method == "moco":
-        return MoCo(net, temperature, settings.queue_size, settings.encoder_momentum, dim)
-    if settings.method == "instdisc":
-        return InstDisc(net, temperature, num_images, dim, settings.bank_momentum)
+    dim = settings.projection_dim
+    if isinstance(settings, MoCoConfig):
+        return MoCo(net, settings.temperature, settings.queue_size, settings.encoder_momentum, dim)
+    if isinstance(settings, InstDiscConfig):
+        return InstDisc(net, settings.temperature, num_images, dim, settings.bank_momentum)
     if settings.method == "rotnet":
         return RotNet(net)
-    if settings.method == "byol":
+    if isinstance(settings, BYOLConfig):
         hidden = settings.projection_hidden_dim or net.backbone.dim
         assert isinstance(hidden, int)
         predictor = NormalizedHead(dim, hidden, dim, is_sync=settings.sync_batchnorm)
         predicted = PredictedNet(net, predictor.to(next(net.parameters()).device))
         return BYOL(predicted, settings.encoder_momentum, total_steps)
-    return SimCLR(net, temperature)
+    assert isinstance(settings, SimCLRConfig)
+    return SimCLR(net, settings.temperature)
 
 
 def extra_tensors(
@@ -81,7 +82,7 @@ def extra_tensors(
     Returns:
         For instdisc `rows` [B] and `noise` [B, m], int64; nothing for the others.
     """
-    if settings.method != "instdisc":
+    if not isinstance(settings, InstDiscConfig):
         return {}
     drawn = uniforms(seed, epoch, mine, 0, "noise", settings.noise_samples)
     rows = np.searchsorted(gids, mine)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rayscan.config import Recipe
+from rayscan.config import Recipe, ScanLossConfig
 from rayscan.errors import ConfigError
 from rayscan.search.axis import Axis, Value, parse_axis
 from rayscan.sections import paths, require, with_values
@@ -77,10 +77,12 @@ def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Sp
 
 
 def default_texts(recipe: Recipe) -> list[str]:
-    """Entropy weight, K and threshold; K is the one heads read, the threshold only where it acts."""
+    """Entropy weight where the loss has it, K that heads read, and the threshold where it acts."""
     k_path = K_PATHS[recipe.scan.head_num_neighbors is not None]
-    texts = ["scan.entropy_weight=1:20:log", f"{k_path}=5,10,20,50"]
-    return texts + ["selflabel.threshold=0.8:0.999"] * (recipe.selflabel.epochs > 0)
+    weight = ["scan.entropy_weight=1:20:log"] if isinstance(recipe.scan, ScanLossConfig) else []
+    return [*weight, f"{k_path}=5,10,20,50"] + ["selflabel.threshold=0.8:0.999"] * (
+        recipe.selflabel.epochs > 0
+    )
 
 
 def _base(recipe: Recipe, axes: Sequence[Axis], *, from_images: bool) -> Recipe:

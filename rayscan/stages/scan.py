@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, FileEntry, Step
-from rayscan.config import Recipe, ScanConfig
+from rayscan.config import PmiLossConfig, Recipe, ScanConfig
 from rayscan.data.order import Order
 from rayscan.data.pairs import NeighborPairs
 from rayscan.engine.feed import OrderedFeed
@@ -161,7 +161,7 @@ def fit_heads(
         near = neighbors_of(settings, pairs, mine, epoch)
         return {"anchors": features.drawn(mine, epoch, 0), "neighbors": features.drawn(near, epoch, 1)}
 
-    objective = ScanHeads(heads, pair_loss(settings, prior), judge, 1, settings.teacher_decay)
+    objective = ScanHeads(heads, pair_loss(settings, prior), judge, 1, teacher_decay(settings))
     feed = OrderedFeed(
         Order(trained, settings.head_batch_size, recipe.seed), make, device=device, ahead=False
     )
@@ -196,7 +196,7 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
 
     every = max(1, math.ceil(settings.epochs / LOOKS_ON_IMAGES))
     loss, is_head_only = pair_loss(settings, prior), settings.update == "head"
-    objective = Scan(net, loss, judge, every, settings.teacher_decay, is_head_only=is_head_only)
+    objective = Scan(net, loss, judge, every, teacher_decay(settings), is_head_only=is_head_only)
     feed = OrderedFeed(Order(trained, settings.batch_size, recipe.seed), make, device=worker.device)
     loop = loop_settings(recipe, settings.epochs, settings.optimizer, worker.device)
     history = job.fit(objective, feed, loop, worker.report)
@@ -210,6 +210,11 @@ def train_worker(job: TrainJob, worker: Worker) -> dict[str, Any]:
         name: job.draft.write_json(name, facts["heads"]),
     }
     return {"files": entries_to_json(files), "facts": {} if starts_from_heads else facts}
+
+
+def teacher_decay(settings: ScanConfig) -> float:
+    """Decay per step of the averaged copy that teaches; 0 under a loss without a teacher."""
+    return settings.teacher_decay if isinstance(settings, PmiLossConfig) else 0.0
 
 
 def neighbors_of(settings: ScanConfig, pairs: NeighborPairs, gids: Gids, epoch: int) -> Gids:

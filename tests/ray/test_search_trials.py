@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rayscan.artifacts import Artifact, Draft, Step, load
-from rayscan.config import FleetConfig, MineConfig, OptimizerConfig, Recipe, ScanConfig, SelfLabelConfig
+from rayscan.config import FleetConfig, MineConfig, OptimizerConfig, Recipe, ScanLossConfig, SelfLabelConfig
 from rayscan.engine.tensors import pack
 from rayscan.objectives.pretexts import build_projected_net
 from rayscan.objectives.selection import HeldoutGraph
@@ -34,7 +34,7 @@ RECIPE = Recipe(
     name="test",
     num_clusters=4,
     mine=MineConfig(num_neighbors=6),
-    scan=ScanConfig(
+    scan=ScanLossConfig(
         num_neighbors=3,
         num_heads=3,
         head_epochs=18,

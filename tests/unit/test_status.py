@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayscan.cli.status import plan_lines, size, took, unfinished
-from rayscan.config import EmbedConfig, ImagesConfig, MineConfig, PretextConfig, Recipe, ScanConfig
+from rayscan.config import EmbedConfig, ImagesConfig, MineConfig, Recipe, ScanLossConfig, SimCLRConfig
 from rayscan.lock import RunLock, holder
 from rayscan.run import remembered
 from rayscan.stages.costs import PROCESS_BYTES, Cost, Planned, cost_of, noted, rates
@@ -18,10 +18,10 @@ RECIPE = Recipe(
     name="test",
     num_clusters=10,
     images=ImagesConfig(size_px=32, canvas_px=40),
-    pretext=PretextConfig(epochs=7, backbone="resnet18"),
+    pretext=SimCLRConfig(epochs=7, backbone="resnet18"),
     embed=EmbedConfig(num_views=3, dtype="float16"),
     mine=MineConfig(num_neighbors=50, num_shards=4),
-    scan=ScanConfig(inputs="embeddings", head_epochs=5),
+    scan=ScanLossConfig(inputs="embeddings", head_epochs=5),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rayscan.config import ScanConfig, SelfLabelConfig
+from rayscan.config import PmiLossConfig, ScanLossConfig, SelfLabelConfig
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.average import MovingAverage, RunningMarginal
 from rayscan.objectives.pair_losses import PmiLoss, ScanLoss, pair_loss
@@ -92,8 +92,8 @@ def test_heads_are_summed() -> None:
 
 
 def test_settings_name_the_loss() -> None:
-    assert isinstance(pair_loss(ScanConfig(loss="pmi")), PmiLoss)
-    scan = pair_loss(ScanConfig(entropy_weight=3.0, marginal="running"))
+    assert isinstance(pair_loss(PmiLossConfig()), PmiLoss)
+    scan = pair_loss(ScanLossConfig(entropy_weight=3.0, marginal="running"))
     assert isinstance(scan, ScanLoss)
     assert (scan.entropy_weight, scan.running is not None) == (3.0, True)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import EmbedConfig, PretextConfig, Recipe
+from rayscan.config import EmbedConfig, PretextConfig, Recipe, SimCLRConfig
 from rayscan.engine.tensors import unpack
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.nets.heads import ProjectionHead
@@ -23,7 +23,7 @@ from rayscan.stages import outside
 from rayscan.stages.models import feature_net
 from rayscan.storage import Place
 
-SETTINGS = PretextConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
+SETTINGS = SimCLRConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
 
 
 class Quiet:
