@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from benchmarks.campaigns.laboratory import ROOT, Clock, arguments, publish
+from benchmarks.campaigns.runs import ROOT, Clock, arguments, publish
 from rayscan.config import (
     EmbedConfig,
     EvaluateConfig,

@@ -124,7 +124,7 @@ def search_command(rest: list[str]) -> None:
     require_clusters(asked.recipe)
     space = make_space(asked.recipe, asked.space, from_images=asked.from_images)
     plan = Plan(**{name: getattr(asked, name) for name in Plan.__dataclass_fields__})
-    from rayscan.search.campaign import search
+    from rayscan.search.driver import search
     from rayscan.stages.context import Sources
     from rayscan.storage import Place
 

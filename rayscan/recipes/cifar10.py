@@ -16,7 +16,7 @@ from rayscan.config import (
 IMAGES = ImagesConfig(size_px=32, canvas_px=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
 """Mean and standard deviation of the train pixels."""
 ADAM = OptimizerConfig(kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant")
-"""Of scan and selflabel alike (Sec. 3.1)."""
+"""Optimizer of scan and selflabel (Sec. 3.1)."""
 PRETEXT = SimCLRConfig(
     backbone="resnet18",
     stem="cifar",

@@ -89,7 +89,7 @@ def imagenet200() -> Recipe:
 def _imagenet(
     name: str, *, num_clusters: int, num_neighbors: int, batch_size: int, learning_rate: float
 ) -> Recipe:
-    """What the four share (SCAN B.1)."""
+    """The recipe that all of them share (SCAN B.1)."""
     return Recipe(
         name=name,
         num_clusters=num_clusters,

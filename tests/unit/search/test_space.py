@@ -39,7 +39,7 @@ DIGITS = replace(PLAIN, scan=replace(PLAIN.scan, inputs="both", num_neighbors=10
 )  # fmt: skip
 def test_what_is_written_is_what_is_meant(text: str, axis: Axis) -> None:
     assert parse_axis(text) == axis
-    assert parse_axis(axis.says()) == axis
+    assert parse_axis(str(axis)) == axis
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_values_are_set_together_and_nothing_else_changes() -> None:
 
 def test_a_space_knows_its_own_values() -> None:
     space = make_space(DIGITS, ["scan.entropy_weight=1:5", "scan.num_heads=1,2"], from_images=False)
-    assert space.holds({"scan.entropy_weight": 1.0, "scan.num_heads": 2})
-    assert not space.holds({"scan.entropy_weight": 5.1, "scan.num_heads": 2})
-    assert not space.holds({"scan.entropy_weight": 2.0, "scan.num_heads": 3})
-    assert not space.holds({"scan.entropy_weight": 2.0})
+    assert space.contains({"scan.entropy_weight": 1.0, "scan.num_heads": 2})
+    assert not space.contains({"scan.entropy_weight": 5.1, "scan.num_heads": 2})
+    assert not space.contains({"scan.entropy_weight": 2.0, "scan.num_heads": 3})
+    assert not space.contains({"scan.entropy_weight": 2.0})
 
 
 @pytest.mark.parametrize(
