@@ -8,7 +8,6 @@ Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from rayscan.config.fleet import FleetConfig
 from rayscan.config.images import ImagesConfig, ViewKind
@@ -28,6 +27,7 @@ from rayscan.config.results import AssignConfig, EvaluateConfig, ReportConfig
 from rayscan.config.scan import SCAN_LOSSES, PmiLossConfig, ScanConfig, ScanLossConfig
 from rayscan.config.sela import SelaConfig
 from rayscan.config.selflabel import SelfLabelConfig
+from rayscan.methods import METHODS
 from rayscan.sections import Section, require, setting
 
 __all__ = [
@@ -67,8 +67,8 @@ class Recipe(Section):
     """Recipe the settings started from."""
     num_clusters: int | None = setting(None, ge=2)
     """Clusters to form (C)."""
-    method: Literal["scan", "sela", "kmeans"] = "scan"
-    """How images are put into clusters, see `pipeline.RIVERS`."""
+    method: str = "scan"
+    """How images are put into clusters: scan, sela or kmeans, see `rayscan.methods`."""
     seed: int = setting(0, ge=0)
     """Seed of every random choice."""
     images: ImagesConfig = ImagesConfig()
@@ -86,7 +86,8 @@ class Recipe(Section):
     fleet: FleetConfig = FleetConfig()
 
     def check(self) -> None:
-        """Refuse sections that do not go together."""
+        """Refuse an unknown method, and sections that do not go together."""
+        require(self.method in METHODS, "method", f"one of {', '.join(METHODS)}", self.method)
         require(
             not (self.pretext.method == "rotnet" and self.embed.space == "projection"),
             "embed.space",

@@ -18,6 +18,8 @@ class FleetConfig(Section):
     """Ray to join: auto, or host:port. None starts one in this process."""
     num_workers: int | None = operational(None)
     """Training workers; none takes one per GPU, or two on CPUs."""
+    head_workers: int = operational(1, ge=1)
+    """Workers of heads on embeddings: these are so small that one is quickest."""
     min_workers: int | None = operational(None)
     """Train on with as few as this many workers while machines are missing; none waits for all of them."""
     gpus_per_worker: float | None = operational(None)

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from rayscan import __version__, pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Sources
 from rayscan.errors import DataError
 from rayscan.experiments import EXPERIMENTS
 from rayscan.experiments.base import Experiment, Row, recipe_of, unavailable
@@ -24,9 +26,7 @@ from rayscan.experiments.results import Results, index_page, write
 from rayscan.experiments.selection import num_left
 from rayscan.experiments.stand_ins import PureMine, SelectedIndex
 from rayscan.stages import evaluate, index, labels, mine, report
-from rayscan.stages.context import Sources
 from rayscan.stages.evaluate import Classes, read_classes
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 FOLDER = "experiments"
@@ -85,7 +85,7 @@ def run_experiment(
 
 
 def _prepare(recipe: Recipe, sources: Sources, out: Place) -> ExperimentContext:
-    whole = pipeline.run(recipe, sources, out, river=(index, labels))
+    whole = pipeline.run(recipe, sources, out, stages=(index, labels))
     if "labels" not in whole:
         raise DataError(
             "an experiment without labels has no score",
@@ -110,7 +110,7 @@ def run_row(context: ExperimentContext, row: Row, seed: int) -> Done:
         )
         recipe = replace(recipe, sela=replace(recipe.sela, first_labels=path))
     river = tuple(_stage(context, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
-    done = pipeline.run(recipe, context.sources, context.out, river=river)
+    done = pipeline.run(recipe, context.sources, context.out, stages=river)
     context.runs[seed, row.name] = done
     return done
 

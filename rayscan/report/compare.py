@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from rayscan.artifacts import Artifact, digest
 from rayscan.config import Recipe
 from rayscan.errors import DataError
+from rayscan.methods import METHODS
 from rayscan.sections import flat, semantic
 from rayscan.storage import Place
 
 METRICS = ("acc", "acc_tr", "many_to_one", "top5", "nmi", "ami", "ari")
 KEPT = (*METRICS, "hungarian_then_majority", "fowlkes_mallows")
 """Scores of a row; the text shows METRICS."""
-METHODS = ("scan", "scan_before_selflabel", "sela", "kmeans")
 SPLITS = ("eval", "train")
 APART = ("seed", "report")
 """Settings that part no groups."""

@@ -20,6 +20,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from rayscan.methods import METHODS
 from rayscan.report import figures
 from rayscan.report.content import Content
 from rayscan.sections import flat
@@ -34,12 +35,6 @@ METRICS = {
     "ami": "AMI",
     "ari": "ARI",
     "fowlkes_mallows": "Fowlkes-Mallows",
-}
-METHODS = {
-    "scan": "SCAN",
-    "scan_before_selflabel": "SCAN before self-labelling",
-    "sela": "SeLa",
-    "kmeans": "k-means",
 }
 SPLITS = ("eval", "train")
 MAX_CONFUSIONS = 12
@@ -100,7 +95,9 @@ def source_hash(text: str) -> str:
 
 
 def _method(recipe: Mapping[str, Any]) -> str:
-    return "SCAN with self-labelling" if recipe["selflabel"]["epochs"] else "SCAN"
+    """Return what the page calls the method; only SCAN has a self-labelling stage."""
+    has_selflabel = recipe["method"] == "scan" and recipe["selflabel"]["epochs"]
+    return METHODS[recipe["method"]].title + (" with self-labelling" if has_selflabel else "")
 
 
 def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -132,10 +129,10 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "images": split["images"],
             "labelled": split["labelled"],
-            "methods": [METHODS[m] for m in methods],
+            "methods": [METHODS[m].title for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
-            "title": METHODS[methods[0]],
+            "title": METHODS[methods[0]].title,
             "scores": split["methods"][methods[0]],
             "kmeans": split["methods"].get("kmeans") if len(methods) > 1 else None,
         }

@@ -1,7 +1,7 @@
-"""Curves where people watch them: TensorBoard and MLflow, each if it is installed. Parquet has them always.
+"""Curves in TensorBoard and MLflow, each if it is installed; the Parquet tables have them in any case.
 
-What the board of a training shows is written about once a second; what only the finished table knows, such as
-values of whole epochs, when the stage ends.
+Live values of a training are written about once a second; what only the finished table holds, such as values
+of whole epochs, when the stage ends.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ FOLDER = "tensorboard"
 
 
 class Tracker(Protocol):
-    """One place where curves go."""
+    """A place where curves go."""
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Points of several curves at a step."""
+        """Add a point to several curves, at a step."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Flush and close; no point comes after."""
 
 
 class Trackers:
-    """All trackers that are installed, opened at the first point."""
+    """The trackers that are installed, opened at the first point."""
 
     def __init__(self, out: Place, name: str) -> None:
         """Open nothing yet.
 
         Args:
             out: The run.
-            name: Of its recipe.
+            name: The name of its recipe.
         """
         self.out = out
         self.name = name
@@ -53,7 +53,7 @@ class Trackers:
         self.close()
 
     def log(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
-        """Points of several curves; those logged before are left out."""
+        """Add a point to several curves; points that were logged before are left out."""
         new = {
             key: float(value)
             for key, value in values.items()
@@ -68,7 +68,7 @@ class Trackers:
             tracker.log(stage, step, new)
 
     def complete(self, stage: str, metrics: pa.Table) -> None:
-        """Every point of a finished table: columns step, name, value."""
+        """Log every point of a finished table with columns step, name, value."""
         at: dict[int, dict[str, float]] = {}
         for row in metrics.select(["step", "name", "value"]).to_pylist():
             at.setdefault(row["step"], {})[row["name"]] = row["value"]
@@ -76,14 +76,14 @@ class Trackers:
             self.log(stage, step, values)
 
     def close(self) -> None:
-        """End all that were opened."""
+        """Close the trackers that were opened."""
         for tracker in self._open or []:
             tracker.close()
         self._open = None
 
 
 def installed(out: Place, name: str) -> list[Tracker]:
-    """A tracker for each library that is there."""
+    """Return a tracker for each library that is installed."""
     found: list[Tracker] = []
     if importlib.util.find_spec("tensorboardX") is not None:
         found.append(TensorBoard(out))

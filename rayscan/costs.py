@@ -1,6 +1,6 @@
-"""What a stage will cost, from its settings and the number of images: work, bytes, memory, and time if known.
+"""Estimates of what each stage costs: work, bytes, memory, and time where its rate is known.
 
-Estimates for planning, not promises: the largest thing of each stage is counted, small ones are not.
+For planning, no promises: the largest thing of each stage is counted, small ones are not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayscan.config import Recipe
+from rayscan.methods import METHODS
 from rayscan.run import recorded_stages
+from rayscan.sections import get
 from rayscan.storage import Place
 
 FLOAT = 4
@@ -23,7 +25,7 @@ PROCESS_BYTES = 700_000_000
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage asks for."""
+    """The cost of one stage."""
 
     work: float
     """Images seen, over all epochs and views."""
@@ -36,8 +38,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What a run would do with one stage, why, and what it would cost."""
+class StagePlan:
+    """What a run would do with one stage, why, and what that would cost."""
 
     stage: str
     is_reused: bool
@@ -51,7 +53,7 @@ class Planned:
 
 
 def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int | None) -> Cost | None:
-    """Cost of a stage; None for one that is not worth planning.
+    """Return the cost of a stage; None for one that is not worth planning.
 
     Args:
         stage: Its name.
@@ -61,15 +63,17 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         dim: D of the embeddings, if it is known yet.
     """
     net = f"{recipe.pretext.backbone} at {recipe.images.size_px} px"
-    scan, own = recipe.scan, recipe.selflabel
     pictures = PROCESS_BYTES + _resident(recipe, num_train)
     row = None if dim is None else dim * (2 if recipe.embed.dtype == "float16" else 4)
     embedded = num_all + num_train * (recipe.embed.num_views - 1)
     cached = None if row is None else PROCESS_BYTES + embedded * row
-    shards = recipe.mine.num_shards or recipe.fleet.num_workers or 1
-    heads = 0 if scan.inputs == "images" else scan.head_epochs
-    tuned = 0 if scan.inputs == "embeddings" else scan.epochs
-    k = recipe.mine.num_neighbors
+    if (epochs := METHODS[recipe.method].epochs.get(stage)) is not None:
+        section, inputs = get(recipe, stage), get(recipe, f"{stage}.inputs")
+        backbone = getattr(section, "backbone", None) or recipe.pretext.backbone
+        is_cached = inputs == "embeddings"
+        scale = f"heads on D {dim}" if is_cached else f"{backbone} at {recipe.images.size_px} px"
+        return Cost(num_train * get(recipe, epochs[inputs]), scale, None, cached if is_cached else pictures)
+    shards, k = recipe.mine.num_shards or recipe.fleet.num_workers or 1, recipe.mine.num_neighbors
     costs = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
         "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
@@ -80,19 +84,6 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             num_train * (k * 12 + 8),
             None if dim is None else PROCESS_BYTES + 2 * num_train * dim * FLOAT // shards,
         ),
-        "scan": Cost(
-            num_train * (tuned or heads),
-            net if tuned else f"heads on D {dim}",
-            None,
-            pictures if tuned else cached,
-        ),
-        "selflabel": Cost(
-            num_train * own.epochs,
-            net if own.inputs == "images" else f"heads on D {dim}",
-            None,
-            pictures if own.inputs == "images" else cached,
-        ),
-        "sela": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
         "evaluate": Cost(num_all, f"D {dim}", None, cached),
     }
@@ -100,19 +91,19 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
 
 
 def _resident(recipe: Recipe, num_images: int) -> int:
-    """Bytes of decoded pictures a worker keeps."""
+    """Return the bytes of decoded pictures that a worker keeps in memory."""
     side = recipe.images.canvas_px
     whole = 0 if side is None else num_images * side * side * 3
     return whole if whole <= recipe.images.resident_bytes else 0
 
 
-def noted(cost: Cost | None, seconds: float) -> dict[str, Any]:
-    """What a run's record keeps of a stage it did, so that others can tell how long theirs will take."""
+def cost_record(cost: Cost | None, seconds: float) -> dict[str, Any]:
+    """Return what a run's record keeps of a stage, so that others can tell how long theirs will take."""
     return {} if cost is None else {"work": cost.work, "scale": cost.scale, "did": round(seconds, 3)}
 
 
 def rates(out: Place) -> dict[tuple[str, str], float]:
-    """Work per second by (stage, scale): of this run's record, else of those beside it in the same folder."""
+    """Return work per second by (stage, scale), from this run's record, else from those of runs beside it."""
     head, _, name = out.uri.partition("?")[0].rstrip("/").rpartition("/")
     known: dict[tuple[str, str], list[float]] = {}
     for place in _neighbors(head, name):

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rayscan.cli.status import plan_lines, size, took, unfinished
-from rayscan.config import EmbedConfig, ImagesConfig, MineConfig, Recipe, ScanLossConfig, SimCLRConfig
+from rayscan.cli.results import plan_lines, took, unfinished
+from rayscan.config import (
+    EmbedConfig,
+    ImagesConfig,
+    MineConfig,
+    Recipe,
+    ScanLossConfig,
+    SelaConfig,
+    SimCLRConfig,
+)
+from rayscan.console.units import size
+from rayscan.costs import PROCESS_BYTES, Cost, StagePlan, cost_of, cost_record, rates
 from rayscan.lock import RunLock, holder
 from rayscan.run import remembered
-from rayscan.stages.costs import PROCESS_BYTES, Cost, Planned, cost_of, noted, rates
 from rayscan.storage import Place
 
 RECIPE = Recipe(
@@ -42,7 +52,25 @@ def test_costs_by_hand() -> None:
     assert cost("mine").memory == PROCESS_BYTES + 2 * 250 * 512 * 4, "a quarter of the rows, twice"
     assert cost("scan").work == 5 * 1_000
     assert cost("scan").memory == PROCESS_BYTES + rows * 512 * 2
+    sela = cost_of("sela", replace(RECIPE, method="sela"), 1_000, 1_200, 512)
+    assert sela is not None
+    assert sela.work == 160 * 1_000, "its own epochs, not those of the pretext"
+    assert sela.scale == "resnet18 at 32 px"
+    assert sela.memory == PROCESS_BYTES + 1_000 * 40 * 40 * 3
     assert cost_of("report", RECIPE, 1_000, 1_200, 512) is None
+
+
+def test_heads_of_sela_on_embeddings_cost_what_heads_do() -> None:
+    """The paper's network on images is one thing, a head on cached rows another."""
+    heads = replace(RECIPE, method="sela", sela=SelaConfig(inputs="embeddings", epochs=9))
+    found = cost_of("sela", heads, 1_000, 1_200, 512)
+    assert found is not None
+    assert (found.work, found.scale) == (9 * 1_000, "heads on D 512")
+    assert found.memory == PROCESS_BYTES + (1_200 + 2 * 1_000) * 512 * 2
+    fresh = replace(RECIPE, method="sela", sela=SelaConfig(start="fresh", backbone="resnet50"))
+    found = cost_of("sela", fresh, 1_000, 1_200, 512)
+    assert found is not None
+    assert found.scale == "resnet50 at 32 px"
 
 
 def write_record(out: Path, stage: str, work: float, scale: str, did: float) -> None:
@@ -61,7 +89,7 @@ def test_rates_come_from_this_run_or_else_from_the_runs_beside_it(tmp_path: Path
 
 
 def test_a_resumed_stage_keeps_what_its_record_said() -> None:
-    first = {"directory": "embed-1", "seconds": 60.0, "reused": False, **noted(cost("embed"), 60.0)}
+    first = {"directory": "embed-1", "seconds": 60.0, "reused": False, **cost_record(cost("embed"), 60.0)}
     again = remembered({"directory": "embed-1", "seconds": 0.01, "reused": True}, first)
     assert (again["did"], again["seconds"], again["reused"]) == (60.0, 60.0, True)
     assert took(again) == "in 1 min 00 s, 53.33/s"
@@ -73,10 +101,14 @@ def test_the_plan_adds_up_what_is_known() -> None:
     lines = list(
         plan_lines(
             [
-                Planned("index", True, "index-1", "index-1", None, 0.0),
-                Planned("pretext", False, "no result yet", "pretext-1", Cost(7e3, "", None, 2 * 10**9), 60.0),
-                Planned("embed", False, "pretext runs before it", None, Cost(3200, "", 3_276_800, None), 5.0),
-                Planned("report", False, "pretext runs before it"),
+                StagePlan("index", True, "index-1", "index-1", None, 0.0),
+                StagePlan(
+                    "pretext", False, "no result yet", "pretext-1", Cost(7e3, "", None, 2 * 10**9), 60.0
+                ),
+                StagePlan(
+                    "embed", False, "pretext runs before it", None, Cost(3200, "", 3_276_800, None), 5.0
+                ),
+                StagePlan("report", False, "pretext runs before it"),
             ]
         )
     )
@@ -86,7 +118,7 @@ def test_the_plan_adds_up_what_is_known() -> None:
     )
     assert "3.28 MB on storage" in lines[2]
     assert not any("once the images are counted" in line for line in lines)
-    assert "once the images are counted" in list(plan_lines([Planned("index", False, "no result yet")]))[-1]
+    assert "once the images are counted" in list(plan_lines([StagePlan("index", False, "no result yet")]))[-1]
     assert lines[-1] == (
         "left: about 1 min 05 s at the rate of former runs, without report, of which no rate is known"
     )

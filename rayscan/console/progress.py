@@ -7,13 +7,15 @@ import threading
 import time
 from typing import TextIO
 
+from rayscan.console.units import duration
+
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.2
 BAR_WIDTH = 24
 
 
 class Progress:
-    """Progress of one stage after the other, written to a stream."""
+    """The progress of one stage after the other, written to a stream."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         """Write to `stream`, standard error if not given."""
@@ -26,9 +28,9 @@ class Progress:
         self._facts: dict[str, object] = {}
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Write one line."""
         with self._lock:
-            self._wipe()
+            self._erase()
             self.stream.write(text + "\n")
             self.stream.flush()
 
@@ -41,11 +43,11 @@ class Progress:
         self._facts = {}
 
     def advance(self, n: int = 1, **facts: object) -> None:
-        """`n` more units are done."""
+        """Count `n` more units as done."""
         self.at(self._done + n, None, **facts)
 
     def at(self, done: int, total: int | None = None, **facts: object) -> None:
-        """`done` units are done; facts are shown beside."""
+        """Set the number of units that are done; facts are shown beside it."""
         now = time.monotonic()
         if total is not None and self._done == 0:
             # Start-up, and what a resumed training finds done, say nothing about its speed.
@@ -57,31 +59,31 @@ class Progress:
             self._show(now)
 
     def finish(self, summary: str = "") -> None:
-        """The stage is over: one line with what it took."""
+        """End the stage with one line that says what it took."""
         seconds = time.monotonic() - self._began
         text = summary or f"{self._done:,} {self._unit}"
-        self.say(f"  {self._label}: {text} in {duration(seconds)}{self._beside(seconds)}")
+        self.say(f"  {self._label}: {text} in {duration(seconds)}{self._summary(seconds)}")
 
     def clear(self) -> None:
-        """Nothing is under way: a bar disappears."""
+        """Remove the bar: nothing is under way."""
         with self._lock:
-            self._wipe()
+            self._erase()
             self.stream.flush()
 
-    def _beside(self, seconds: float) -> str:
-        """Speed, workers and restarts of a stage that is over, where they are known."""
-        said = []
+    def _summary(self, seconds: float) -> str:
+        """Return speed, workers and restarts of a stage that is over, where they are known."""
+        parts = []
         if self._unit == "images" and self._done > self._base:
-            said.append(f"{(self._done - self._base) / max(seconds, 1e-6):,.4g} images/s")
+            parts.append(f"{(self._done - self._base) / max(seconds, 1e-6):,.4g} images/s")
         elif isinstance(rate := self._facts.get("images_per_second"), float):
-            said.append(f"{rate:,.4g} images/s")
-        said += [f"{self._facts[n]} {n}" for n in ("workers", "restarts") if self._facts.get(n)]
-        return "".join(f", {text}" for text in said)
+            parts.append(f"{rate:,.4g} images/s")
+        parts += [f"{self._facts[n]} {n}" for n in ("workers", "restarts") if self._facts.get(n)]
+        return "".join(f", {text}" for text in parts)
 
     def _show(self, now: float) -> None:
         since = self._done - self._base
         rate = since / max(now - self._moved, 1e-6)
-        facts = "".join(_said(name, value) for name, value in self._facts.items())
+        facts = "".join(_fact_text(name, value) for name, value in self._facts.items())
         speed = f", {rate:,.4g}/s" if since else ""
         if self._total:
             left = duration((self._total - self._done) / rate) if since else "?"
@@ -101,25 +103,13 @@ class Progress:
         full = round(BAR_WIDTH * min(1.0, self._done / self._total))
         return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] "
 
-    def _wipe(self) -> None:
+    def _erase(self) -> None:
         if self.is_terminal:
             self.stream.write("\r\x1b[K")
 
 
-def _said(name: str, value: object) -> str:
-    """A fact beside the progress."""
+def _fact_text(name: str, value: object) -> str:
+    """Return a fact as it stands beside the progress."""
     if name == "images_per_second":
         return f", {value:,.4g} images/s"
     return f", {name} {value:.4g}" if isinstance(value, float) else f", {name} {value}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

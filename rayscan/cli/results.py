@@ -1,21 +1,96 @@
-"""`rayscan status RUN` and `rayscan run ... --plan`: what is done, what it took, what is left, its cost."""
+"""Commands that read finished runs and start no stage; what `--plan` and `status` print."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from rayscan.cli.arguments import RunUri, RunUris
+from rayscan.console.units import duration, size
 
 if TYPE_CHECKING:
+    from rayscan.costs import StagePlan
     from rayscan.run import Run
-    from rayscan.stages.costs import Planned
     from rayscan.storage import Place
 
 
-def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
-    """A line per stage, and what is left in all."""
-    from rayscan.stages.progress import duration
+def status(run: RunUri) -> None:
+    """What is done, what it took, what is left.
 
+    Args:
+        run: The --out of the run.
+    """
+    from rayscan.run import Run
+
+    sys.stdout.write("".join(f"{line}\n" for line in status_lines(Run(run))))
+
+
+def export(
+    run: RunUri,
+    out: Positional[Annotated[str, arg(metavar="OUT")]],
+    *,
+    to: Annotated[str, arg(metavar="FORMAT")],
+    force: bool = False,
+) -> None:
+    """The clusters of a run in a format of other programs.
+
+    Args:
+        run: The --out of a run or of a prediction.
+        out: Where the file or directory goes.
+        to: One of the formats; `rayscan export` lists them.
+        force: Replace what is at OUT; without it nothing is replaced.
+    """
+    from rayscan.exports import export
+    from rayscan.run import Run
+
+    sys.stdout.write(export(Run(run), to, out, force=force) + "\n")
+
+
+def compare(runs: RunUris, *, json: bool = False, table1: bool = False) -> None:
+    """A table of runs: mean and deviation over seeds, k-means beside.
+
+    Args:
+        runs: The --out of each run.
+        json: Print JSON.
+        table1: Print ACC, ARI, AMI, NMI as Table 1 of arXiv 2008.10312 has them.
+    """
+    from rayscan.report.compare import compare
+    from rayscan.run import Run
+
+    sys.stdout.write(compare([Run(uri) for uri in runs], as_json=json, as_table1=table1) + "\n")
+
+
+def merge(run: RunUri, *, to: int | None = None, out: str | None = None) -> None:
+    """Which clusters would join, by the links between their images' neighbors.
+
+    Args:
+        run: The --out of the run.
+        to: Also write the assignments with so many clusters.
+        out: Parquet file for them; none takes assignments-C.parquet in the run.
+    """
+    from rayscan.grouping import merge
+
+    sys.stdout.write(merge(run, to=to, out=out))
+
+
+def consensus(runs: RunUris, *, out: str) -> None:
+    """One grouping from several seeds, or from the heads of one run.
+
+    Args:
+        runs: The --out of each run; of the same images.
+        out: Parquet file: gid, cluster, agreement.
+    """
+    from rayscan.grouping import vote
+
+    sys.stdout.write(vote(runs, out))
+
+
+def plan_lines(planned: Iterable[StagePlan]) -> Iterator[str]:
+    """A line per stage, and what is left in all."""
     total, unknown, is_counted = 0.0, [], True
     for stage in planned:
         is_counted = is_counted and (stage.is_reused or stage.stage != "index")
@@ -33,9 +108,7 @@ def plan_lines(planned: Iterable[Planned]) -> Iterator[str]:
         yield f"left: about {duration(total)} at the rate of former runs{rest}"
 
 
-def _costs(stage: Planned) -> list[str]:
-    from rayscan.stages.progress import duration
-
+def _costs(stage: StagePlan) -> list[str]:
     if stage.cost is None:
         return []
     costs = [f"{stage.cost.work:,.0f} images" if stage.stage != "mine" else f"{stage.cost.work:,.0f} pairs"]
@@ -48,21 +121,12 @@ def _costs(stage: Planned) -> list[str]:
     return costs
 
 
-def size(count: float) -> str:
-    """Bytes as people say them: 12 kB, 3.4 MB, 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
-
-
 def status_lines(run: Run) -> Iterator[str]:
     """What ran, what it took, what is left; reads storage alone."""
     from rayscan import pipeline
+    from rayscan.context import Sources
     from rayscan.lock import holder
     from rayscan.run import recorded_stages
-    from rayscan.stages.context import Sources
 
     held = holder(run.place)
     yield f"{run.place.uri}: recipe {run.record['recipe']}, {f'running ({held})' if held else 'not running'}"
@@ -85,8 +149,6 @@ def status_lines(run: Run) -> Iterator[str]:
 
 def took(record: Mapping[str, Any]) -> str:
     """Time and rate of a stage, from the run's record."""
-    from rayscan.stages.progress import duration
-
     seconds = record.get("did", None if record.get("reused") else record.get("seconds"))
     if seconds is None:
         return "?"

@@ -1,4 +1,4 @@
-"""Networks from artifacts: what pretext, scan and selflabel wrote becomes a net again."""
+"""Networks from artifacts: weights that pretext, scan, selflabel or sela wrote become a net again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from rayscan.artifacts import Artifact
 from rayscan.config import PretextConfig, Recipe
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ArtifactError
+from rayscan.nets.backbone import Backbone
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectedNet
-from rayscan.nets.resnet import Backbone, build_backbone
 from rayscan.objectives.pretexts import build_projected_net
 
 WEIGHTS = "backbone.safetensors"
+MODEL = "model.safetensors"
 TRAINED_WITH = "use the recipe the weights were trained with"
 
 
@@ -53,58 +55,65 @@ def feature_net(recipe: Recipe, pretext: Artifact) -> tuple[nn.Module, int]:
     return backbone, backbone.dim
 
 
+def fresh_heads(recipe: Recipe, num_heads: int, dim: int) -> ClusterHeads:
+    """Cluster heads on features of width D, from the run's seed."""
+    assert recipe.num_clusters is not None
+    temperature = recipe.scan.start_temperature if recipe.method == "scan" else 1.0
+    with_seed(recipe.seed, "heads")
+    return ClusterHeads(num_heads, dim, recipe.num_clusters, temperature=temperature)
+
+
 def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:
-    """Trained features and fresh heads.
+    """Features and fresh heads.
 
     Heads for cached embeddings read the embedding space; heads that only ever see images sit on the backbone.
     """
-    if recipe.method == "sela":
-        return _sela_net(recipe, pretext, num_heads)
-    is_from_embeddings = recipe.scan.inputs != "images"
-    if is_from_embeddings:
+    inputs = recipe.sela.inputs if recipe.method == "sela" else recipe.scan.inputs
+    if inputs != "images":
         features, dim = feature_net(recipe, pretext)
+    elif recipe.method == "sela" and recipe.sela.start == "fresh":
+        features, dim = _fresh_backbone(recipe)
     else:
-        backbone = load_backbone(recipe.pretext, pretext)
-        features, dim = backbone, backbone.dim
-    assert recipe.num_clusters is not None
-    with_seed(recipe.seed, "heads")
-    heads = ClusterHeads(num_heads, dim, recipe.num_clusters, temperature=recipe.scan.start_temperature)
-    return ClusterNet(features, heads, is_normalized=is_from_embeddings)
+        features, dim = _with_dim(load_backbone(recipe.pretext, pretext))
+    return ClusterNet(features, fresh_heads(recipe, num_heads, dim), is_normalized=inputs != "images")
 
 
-def _sela_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:
-    """Features as `recipe.sela` says: of the pretext, or of a fresh backbone, perhaps another one."""
+def _fresh_backbone(recipe: Recipe) -> tuple[nn.Module, int]:
+    """Random weights, perhaps of another network than the pretext's: label transfer."""
     settings = recipe.sela
-    assert recipe.num_clusters is not None
-    if settings.inputs == "embeddings":
-        features, dim = feature_net(recipe, pretext)
-    elif settings.start == "pretext":
-        backbone = load_pretext_net(recipe.pretext, pretext).backbone
-        features, dim = backbone, backbone.dim  # type: ignore[assignment]
-    else:
-        with_seed(recipe.seed, "sela")
-        name, stem = settings.backbone or recipe.pretext.backbone, settings.stem or recipe.pretext.stem
-        fresh = build_backbone(name, stem, is_sync=recipe.pretext.sync_batchnorm)
-        features, dim = fresh, fresh.dim
-    with_seed(recipe.seed, "heads")
-    heads = ClusterHeads(num_heads, dim, recipe.num_clusters)
-    return ClusterNet(features, heads, is_normalized=settings.inputs == "embeddings")
+    with_seed(recipe.seed, "sela")
+    name, stem = settings.backbone or recipe.pretext.backbone, settings.stem or recipe.pretext.stem
+    return _with_dim(build_backbone(name, stem, is_sync=recipe.pretext.sync_batchnorm))
+
+
+def _with_dim(backbone: Backbone) -> tuple[nn.Module, int]:
+    return backbone, backbone.dim
 
 
 def load_cluster_net(recipe: Recipe, pretext: Artifact, model: Artifact) -> ClusterNet:
-    """The net of a scan or selflabel artifact, one head."""
+    """The net of a scan, selflabel or sela artifact, one head."""
     net = build_cluster_net(recipe, pretext, num_heads=1)
-    load_into(net, unpack(model.read("model.safetensors")), model.uri_of("model.safetensors"))
+    load_into(net, unpack(model.read(MODEL)), model.uri_of(MODEL))
     return net
 
 
 def load_heads(model: Artifact) -> ClusterHeads:
     """The head alone."""
-    state = under(unpack(model.read("model.safetensors")), "heads")
+    return heads_from(under(unpack(model.read(MODEL)), "heads"))
+
+
+def heads_from(state: Mapping[str, Tensor]) -> ClusterHeads:
+    """Cluster heads from their state."""
     num_heads, num_clusters, dim = state["weight"].shape
-    heads = ClusterHeads(num_heads, dim, num_clusters)
+    heads = ClusterHeads(num_heads, dim, num_clusters).to(state["weight"].device)
     heads.load_state_dict(state)
     return heads
+
+
+def with_backbone(recipe: Recipe, pretext: Artifact, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of heads that trained on embeddings (`heads.*`), with the features they read, as one net."""
+    features, _ = feature_net(recipe, pretext)
+    return {f"backbone.{k}": v for k, v in features.state_dict().items()} | dict(heads)
 
 
 def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str = TRAINED_WITH) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from rayscan.stages.trackers import FOLDER, Trackers
+from rayscan.console.trackers import FOLDER, Trackers
 from rayscan.storage import Place
 
 TABLE = pa.table(

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from rayscan.config import Recipe
 from rayscan.data import addresses
 from rayscan.errors import DataError
+from rayscan.types import Ints
 
 
-def read_labels(recipe: Recipe, gids: NDArray[np.int64]) -> NDArray[np.int32]:
+def read_labels(recipe: Recipe, gids: Ints) -> NDArray[np.int32]:
     """Labels of the train images, int32 [T, N]: columns head_0, head_1 ... of a table, else its `cluster`.
 
     A table with fewer columns than there are heads is used again from the first.
