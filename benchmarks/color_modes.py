@@ -27,7 +27,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.feeding import sets
 from benchmarks.harness import Report, options
-from rayscan.config import OptimizerConfig, PretextConfig
+from rayscan.config import OptimizerConfig, SimCLRConfig
 from rayscan.data.labels import read_members
 from rayscan.data.loader import ViewLoader
 from rayscan.data.order import Order
@@ -44,7 +44,7 @@ NEIGHBORS, CLASSES = 20, 10
 OPTIMIZER = OptimizerConfig(
     kind="sgd", learning_rate=0.2, weight_decay=5e-4, schedule="cosine", warmup_epochs=1
 )
-PRETEXT = PretextConfig(backbone="resnet10_w16", stem="cifar", batch_size=256, optimizer=OPTIMIZER)
+PRETEXT = SimCLRConfig(backbone="resnet10_w16", stem="cifar", batch_size=256, optimizer=OPTIMIZER)
 
 
 class Size(NamedTuple):

@@ -89,5 +89,5 @@ class MineConfig(Section):
 
     @property
     def unchosen(self) -> MineConfig:
-        """The same search without a choice: what the choice is made from."""
+        """These settings without a rule that chooses: what it chooses from."""
         return replace(self, mutual=None, adaptive=None, scale_neighbor=SCALE_NEIGHBOR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from rayscan import comms
-from rayscan.config import ScanConfig
+from rayscan.config import ScanLossConfig
 from rayscan.losses.scan import consistency, entropy, spread
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import LossTerms, at_least_float32
@@ -38,7 +38,7 @@ class ScanLoss(PairLoss):
         self.running = running
 
     @classmethod
-    def build(cls, settings: ScanConfig, like: Tensor, prior: Tensor | None) -> ScanLoss:
+    def build(cls, settings: ScanLossConfig, like: Tensor, prior: Tensor | None) -> ScanLoss:
         """The loss as `scan` sets it; see `PairLoss.build`."""
         running = RunningMarginal(settings.marginal_decay, like) if settings.marginal == "running" else None
         return cls(settings.entropy_weight, prior=prior, running=running)

@@ -13,10 +13,10 @@ from rayscan.config import (
     EmbedConfig,
     ImagesConfig,
     MineConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelaConfig,
+    SimCLRConfig,
 )
 from rayscan.console.units import size
 from rayscan.costs import PROCESS_BYTES, Cost, StagePlan, cost_of, cost_record, rates
@@ -28,10 +28,10 @@ RECIPE = Recipe(
     name="test",
     num_clusters=10,
     images=ImagesConfig(size_px=32, canvas_px=40),
-    pretext=PretextConfig(epochs=7, backbone="resnet18"),
+    pretext=SimCLRConfig(epochs=7, backbone="resnet18"),
     embed=EmbedConfig(num_views=3, dtype="float16"),
     mine=MineConfig(num_neighbors=50, num_shards=4),
-    scan=ScanConfig(inputs="embeddings", head_epochs=5),
+    scan=ScanLossConfig(inputs="embeddings", head_epochs=5),
 )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rayscan.config import OptimizerConfig, PretextConfig
+from rayscan.config import PRETEXTS, OptimizerConfig
 from rayscan.engine import precision
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.lars import Lars
@@ -31,13 +31,8 @@ B, N, M, STEPS = 6, 8, 3, 3
 
 
 def small(method: str) -> PretextObjective:
-    settings = PretextConfig(
-        method=method,  # type: ignore[arg-type]
-        backbone="resnet10_w16",
-        projection_dim=8,
-        queue_size=16,
-        noise_samples=M,
-    )
+    own = {"moco": {"queue_size": 16}, "instdisc": {"noise_samples": M}}.get(method, {})
+    settings = PRETEXTS[method](backbone="resnet10_w16", projection_dim=8, **own)
     torch.manual_seed(0)
     net = build_projected_net(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return build_objective(settings, net, num_images=N, total_steps=10)

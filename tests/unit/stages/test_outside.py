@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import EmbedConfig, PretextConfig, Recipe
+from rayscan.config import EmbedConfig, PretextConfig, Recipe, SimCLRConfig
 from rayscan.engine.tensors import unpack
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.nets.catalog import build_backbone
@@ -23,7 +23,7 @@ from rayscan.stages import outside
 from rayscan.storage import Place
 from rayscan.training.models import feature_net
 
-SETTINGS = PretextConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
+SETTINGS = SimCLRConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
 
 
 class Quiet:

@@ -1,4 +1,4 @@
-"""Trials as they lie on storage: what has ended, what was cut off, and the table of both.
+"""Trials as they lie on storage: what has ended, what was interrupted, and the table of both.
 
 <out>/search/
   trial-<hash12>/      one artifact a trial
@@ -17,10 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from rayscan.artifacts import Draft, find
-from rayscan.search.study import Told
-from rayscan.search.trial import STAGE, STARTED, Shared
+from rayscan.search.study import Outcome
+from rayscan.search.trial import STAGE, STARTED, SearchSetup
 
-ENDED = ("finished", "rejected", "stopped", "failed")
 NUMBERS = (
     "score",
     "nmi_nn",
@@ -60,51 +59,53 @@ class Trial:
         score = self.facts.get("score")
         return None if score is None else float(score)
 
-    def told(self) -> Told:
-        """As the sampler shall see it: what was rejected ranks below everything that was not."""
+    def outcome(self) -> Outcome:
+        """The outcome for the sampler: what was rejected ranks below everything that was not."""
         steps = {int(k): float(v) for k, v in self.facts.get("rungs", {}).items()}
         if self.status == "finished":
-            return Told(self.values, self.score, steps)
+            return Outcome(self.values, self.score, steps)
         if self.status == "rejected":
-            return Told(self.values, (self.score or 0.0) - 1.0, steps)
-        return Told(
+            return Outcome(self.values, (self.score or 0.0) - 1.0, steps)
+        return Outcome(
             self.values, min(steps.values(), default=None), steps, is_stopped=self.status == "stopped"
         )
 
 
-def look_up(shared: Shared, values: Mapping[str, Any], seed: int) -> Trial | None:
+def find_trial(setup: SearchSetup, values: Mapping[str, Any], seed: int) -> Trial | None:
     """The trial with these values and seed, if it has ended."""
-    step = shared.step(values, seed)
-    found = find(shared.out.child(step.directory), step)
+    step = setup.step(values, seed)
+    found = find(setup.out.child(step.directory), step)
     return None if found is None else Trial(step.directory, dict(values), seed, found.facts)
 
 
-def end_early(shared: Shared, values: Mapping[str, Any], seed: int, facts: Mapping[str, Any]) -> Trial:
-    """Note a trial that did not come to its end by itself."""
-    step = shared.step(values, seed)
-    done = Draft(shared.out, step).commit({}, facts=facts)
-    shared.run.delete(f".work/search/{step.directory}")
+def commit_stopped(
+    setup: SearchSetup, values: Mapping[str, Any], seed: int, facts: Mapping[str, Any]
+) -> Trial:
+    """Store a trial that was stopped early."""
+    step = setup.step(values, seed)
+    done = Draft(setup.out, step).commit({}, facts=facts)
+    setup.run.delete(f".work/search/{step.directory}")
     return Trial(step.directory, dict(values), seed, done.facts)
 
 
-def read(shared: Shared) -> tuple[list[Trial], list[dict[str, Any]]]:
-    """All trials of this search that have ended, any seed, and the values of those that were cut off."""
-    key = shared.key
-    ended, cut = [], []
-    for name in shared.out.names():
+def read_trials(setup: SearchSetup) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """All trials of this search that have ended, any seed, and the values of interrupted ones."""
+    key = setup.key
+    ended, interrupted = [], []
+    for name in setup.out.names():
         if not name.startswith(f"{STAGE}-"):
             continue
-        place = shared.out.child(name)
+        place = setup.out.child(name)
         note = _json(place.read, "manifest.json")
         if note is not None and note["config"]["search"] == key:
             ended.append(Trial(name, note["config"]["values"], note["config"]["seed"], note["facts"]))
         begun = None if note is not None else _json(place.read, f"parts/{STARTED}.json")
         if begun is not None:
             begun = begun["facts"]
-            if begun["search"] == key and begun["seed"] == shared.space.base.seed:
-                cut.append(begun["values"])
-    holds = shared.space.holds
-    return [t for t in ended if holds(t.values)], [values for values in cut if holds(values)]
+            if begun["search"] == key and begun["seed"] == setup.space.base.seed:
+                interrupted.append(begun["values"])
+    contains = setup.space.contains
+    return [t for t in ended if contains(t.values)], [values for values in interrupted if contains(values)]
 
 
 def _json(read_file: Any, name: str) -> Any:
@@ -115,7 +116,7 @@ def _json(read_file: Any, name: str) -> Any:
         return None
 
 
-def table(trials: Sequence[Trial], shared: Shared) -> pa.Table:
+def table(trials: Sequence[Trial], setup: SearchSetup) -> pa.Table:
     """A row per trial, best score first: status, seed, a column per setting, the facts."""
     rows = sorted(trials, key=lambda t: (t.status != "finished", -(t.score or 0.0), t.name))
     columns: dict[str, pa.Array] = {
@@ -124,7 +125,7 @@ def table(trials: Sequence[Trial], shared: Shared) -> pa.Table:
         "reason": pa.array([t.facts.get("reason", "") for t in rows], pa.string()),
         "seed": pa.array([t.seed for t in rows], pa.int64()),
     }
-    for axis in shared.space.axes:
+    for axis in setup.space.axes:
         columns[axis.path] = pa.array([t.values[axis.path] for t in rows])
     for name in NUMBERS:
         columns[name] = pa.array([_number(t.facts.get(name)) for t in rows], pa.float64())

@@ -19,24 +19,24 @@ from rayscan.fleet.connect import Fleet
 from rayscan.fleet.tune import Ended, Report, Tuning, outside, require_room, resources, run_trials, sweep
 from rayscan.lock import RunLock
 from rayscan.run import require_clusters
-from rayscan.search import finalists, ledger
+from rayscan.search import finalists, stored_trials
 from rayscan.search.finalists import UNSTABLE, Finalist
 from rayscan.search.images import LOCKS, train_images
-from rayscan.search.ledger import Trial
 from rayscan.search.plan import Plan
 from rayscan.search.publish import publish, settings_text
 from rayscan.search.space import Space, Values
+from rayscan.search.stored_trials import Trial
 from rayscan.search.study import Study, capacity
-from rayscan.search.trial import RUNGS, Shared, run_trial, train_heads
+from rayscan.search.trial import RUNGS, SearchSetup, run_trial, train_heads
 from rayscan.stages import embed, index, mine, pretext
 from rayscan.storage import Place
 
-ONCE = (index, pretext, embed, mine)
-"""Run once and read by all trials."""
+SHARED_STAGES = (index, pretext, embed, mine)
+"""Stages that run once and are read by all trials."""
 GPU_SHARE = 0.25
-"""Of a GPU, for a trial of heads: they are small, and the CPU feeds them."""
-GROWING = 8
-"""Trials of heads asked for at once where there is an autoscaler: those that wait make it bring nodes."""
+"""Share of a GPU for a trial of heads: they are small, and the CPU feeds them."""
+AUTOSCALER_TRIALS = 8
+"""Trials of heads submitted at once where there is an autoscaler: those that wait make it add nodes."""
 DRIVER_MEMORY = 512 * 2**20
 """Bytes asked for the process that drives a whole trial. It asks for no CPU, so no training waits for it."""
 
@@ -67,54 +67,66 @@ def search(
         sweep(out)
         context = Context(out, sources, fleet, shown)
         done: dict[str, Artifact] = {}
-        for stage in ONCE:
+        for stage in SHARED_STAGES:
             done[stage.NAME], _ = pipeline.do(stage, space.base, done, context)
             if stage is index:
                 pipeline.check_data(space.base, done["index"])
-        campaign = Campaign(Shared(space, done, out, plan.from_images), plan, context)
-        campaign.run_trials()
-        ranked = campaign.compare_finalists()
-        publish(campaign.shared, campaign.trials, ranked)
+        driver = SearchDriver(SearchSetup(space, done, out, plan.from_images), plan, context)
+        driver.run_trials()
+        ranked = driver.compare_finalists()
+        publish(driver.setup, driver.trials, ranked)
         out.delete(LOCKS)
         return ranked[0]
 
 
 @dataclass
-class Campaign:
+class SearchDriver:
     """A search in progress; `fleet.tune.Proposer`."""
 
-    shared: Shared
+    setup: SearchSetup
     plan: Plan
     context: Context
     trials: list[Trial] = field(default_factory=list)
-    """Ended ones of the search's own seed."""
+    """Trials of the search's own seed that have ended."""
 
     @property
     def seed(self) -> int:
-        """Of all trials but the finalists' others."""
-        return self.shared.space.base.seed
+        """Seed of all trials but the repeated runs of finalists."""
+        return self.setup.space.base.seed
 
     def run_trials(self) -> None:
-        """Trials up to the number asked for; those of an earlier search count."""
-        ended, cut = ledger.read(self.shared)
+        """Run trials up to the number asked for; those of an earlier search count."""
+        ended, interrupted = stored_trials.read_trials(self.setup)
         self.trials = [t for t in ended if t.seed == self.seed]
         progress = self.context.progress
-        wanted, there_are = self.plan.trials, capacity(self.shared.space.axes)
+        wanted, there_are = self.plan.trials, capacity(self.setup.space.axes)
         if there_are is not None and there_are < wanted:
             progress.say(f"  search: the space holds {there_are} combinations, so there are no more trials")
             wanted = there_are
         left = max(0, wanted - len(self.trials))
-        if self.trials or cut:
-            progress.say(f"  search: {len(self.trials)} trials done before, {len(cut)} cut off, {left} to do")
+        if self.trials or interrupted:
+            progress.say(
+                f"  search: {len(self.trials)} trials done before, {len(interrupted)} cut off, {left} to do"
+            )
         if not left:
             return
-        told = [t.told() for t in self.trials]
+        outcomes = [t.outcome() for t in self.trials]
         self._study = Study(
-            self.shared.space.axes, seed=self.seed, sampler=self.plan.sampler, told=told, first=cut
+            self.setup.space.axes,
+            seed=self.seed,
+            sampler=self.plan.sampler,
+            outcomes=outcomes,
+            first=interrupted,
         )
         tuning = self._tuning(left)
         progress.start("search", left, "trials")
-        run_trials(self.context.fleet, _whole if self.plan.from_images else _heads, self.shared, self, tuning)
+        run_trials(
+            self.context.fleet,
+            _trial_on_images if self.plan.from_images else _trial_of_heads,
+            self.setup,
+            self,
+            tuning,
+        )
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self._counts().items()))
         progress.finish(f"{len(self.trials)} trials: {counts}")
 
@@ -124,8 +136,8 @@ class Campaign:
 
     def end(self, name: str, ended: Ended) -> None:
         """Note how a trial ended, tell the sampler and the user."""
-        trial = ledger.look_up(self.shared, ended.values, self.seed) or self._note(ended)
-        self._study.tell(name, trial.told())
+        trial = stored_trials.find_trial(self.setup, ended.values, self.seed) or self._note(ended)
+        self._study.tell(name, trial.outcome())
         before = finalists.choose(self.trials, 1)
         self.trials.append(trial)
         best = finalists.choose(self.trials, 1)
@@ -144,13 +156,13 @@ class Campaign:
         if ended.how == "failed":
             return Trial("", ended.values, self.seed, {"status": "failed", "reason": ended.reason})
         facts = {"status": "stopped", "reason": "worse than others after the same training", "rungs": rungs}
-        return ledger.end_early(self.shared, ended.values, self.seed, facts)
+        return stored_trials.commit_stopped(self.setup, ended.values, self.seed, facts)
 
     def _counts(self) -> Mapping[str, int]:
         return Counter(t.status for t in self.trials)
 
     def _tuning(self, left: int) -> Tuning:
-        """Where trials go. Waits until one of them fits, so that none waits for what never comes."""
+        """Resources of a trial. Waits until one can be placed, so that none waits for what never comes."""
         fleet, plan = self.context.fleet, self.plan
         cpus, gpus = fleet.config.cpus_per_worker, fleet.gpus_per_worker
         if plan.from_images:
@@ -165,7 +177,7 @@ class Campaign:
         has = resources()  # now: an autoscaler may have brought the first node
         fits = int(min([has["CPU"] / cpus, *([has["GPU"] / gpus] if gpus else [])]) + 1e-9)
         if fleet.offer.grows and not plan.from_images:
-            fits = max(fits, GROWING)
+            fits = max(fits, AUTOSCALER_TRIALS)
         stops = plan.early_stopping and not plan.from_images
         return Tuning(
             left,
@@ -184,11 +196,11 @@ class Campaign:
         """
         best = finalists.choose(self.trials, self.plan.finalists)
         if not best:
-            publish(self.shared, self.trials, [])
-            raise _nothing_found(self.trials, self.shared)
+            publish(self.setup, self.trials, [])
+            raise _nothing_found(self.trials, self.setup)
         progress, seeds = self.context.progress, self.plan.seeds
         progress.start("finalists", len(best) * (seeds - 1), "trials")
-        ranked = finalists.compare(self.shared, best, seeds, self._again)
+        ranked = finalists.compare(self.setup, best, seeds, self._rerun)
         progress.finish(f"{len(best)} settings with {seeds} seeds")
         for place, one in enumerate(ranked, 1):
             agree = "" if one.stability is None else f", seeds agree {one.stability:.3f} (ARI)"
@@ -200,9 +212,9 @@ class Campaign:
             )
         return ranked
 
-    def _again(self, asked: list[tuple[Values, int]]) -> list[Trial]:
+    def _rerun(self, asked: list[tuple[Values, int]]) -> list[Trial]:
         """Other seeds of the finalists, in the order asked."""
-        todo = [(self.shared, values, seed) for values, seed in asked]
+        todo = [(self.setup, values, seed) for values, seed in asked]
         if self.plan.from_images:  # each is a training on all workers, driven from here
             for one in todo:
                 run_once(one)
@@ -211,33 +223,33 @@ class Campaign:
             self.context.fleet.map(
                 run_once, todo, uses_gpu=True, on_done=lambda _, __: self.context.progress.advance()
             )
-        runs = [ledger.look_up(*one) for one in todo]
+        runs = [stored_trials.find_trial(*one) for one in todo]
         return [run for run in runs if run is not None]
 
 
-def _heads(shared: Shared, values: Mapping[str, Any], report: Report) -> float | None:
+def _trial_of_heads(setup: SearchSetup, values: Mapping[str, Any], report: Report) -> float | None:
     """One trial of heads, in a process of its own."""
-    seed = shared.space.base.seed
-    return Trial("", values, seed, run_trial(shared, values, seed, report, train_heads)).told().value
+    seed = setup.space.base.seed
+    return Trial("", values, seed, run_trial(setup, values, seed, report, train_heads)).outcome().value
 
 
-def _whole(shared: Shared, values: Mapping[str, Any], report: Report) -> float | None:
+def _trial_on_images(setup: SearchSetup, values: Mapping[str, Any], report: Report) -> float | None:
     """One trial on images, in a process that only drives."""
-    del report  # whole trials run to their end
-    seed = shared.space.base.seed
-    outside(run_once, (shared, values, seed))
-    trial = ledger.look_up(shared, values, seed)
-    return None if trial is None else trial.told().value
+    del report  # trials on images run to their end
+    seed = setup.space.base.seed
+    outside(run_once, (setup, values, seed))
+    trial = stored_trials.find_trial(setup, values, seed)
+    return None if trial is None else trial.outcome().value
 
 
-def run_once(item: tuple[Shared, Values, int]) -> None:
+def run_once(item: tuple[SearchSetup, Values, int]) -> None:
     """One trial that is compared with nothing on the way."""
-    shared, values, seed = item
-    train = train_images if shared.from_images else train_heads
-    run_trial(shared, values, seed, lambda _, __: None, train)
+    setup, values, seed = item
+    train = train_images if setup.from_images else train_heads
+    run_trial(setup, values, seed, lambda _, __: None, train)
 
 
-def _nothing_found(trials: list[Trial], shared: Shared) -> DataError | FleetError:
+def _nothing_found(trials: list[Trial], setup: SearchSetup) -> DataError | FleetError:
     reasons = "; ".join(r for r, _ in Counter(str(t.facts.get("reason")) for t in trials).most_common(3))
     if all(t.status == "failed" for t in trials):
         return FleetError(
@@ -250,6 +262,6 @@ def _nothing_found(trials: list[Trial], shared: Shared) -> DataError | FleetErro
         "no trial gave clusters that can be used",
         expected="one trial that is not degenerate",
         got=reasons,
-        where=shared.out.uri_of("results.parquet"),
+        where=setup.out.uri_of("results.parquet"),
         fix="search larger entropy weights, train the pretext longer, or form fewer clusters",
     )
