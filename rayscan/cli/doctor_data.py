@@ -10,7 +10,7 @@ from rayscan.cli.mapping import mapper
 
 
 def doctor_data(data: str, against: str | None, address: str | None = None) -> None:
-    """Look, print, and fail if images are lost, changed or doubled.
+    """Print what is there, and fail if images are lost, changed or doubled.
 
     Args:
         data: Shards, a folder, or a list.
@@ -21,18 +21,18 @@ def doctor_data(data: str, against: str | None, address: str | None = None) -> N
         DataError: the collection is not whole.
     """
     from rayscan.config import ImagesConfig
+    from rayscan.data import doctor, verification
     from rayscan.errors import DataError
-    from rayscan.stages import doctor
-    from rayscan.stages.looking import look_for
+    from rayscan.stages.index import listed
 
-    listing = look_for(data)
+    listing = listed(data)
     with ExitStack() as stack:
         apply = mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(
-            listing, apply(doctor.look, doctor.tasks(listing, ImagesConfig().max_pixels))
+            listing, apply(doctor.examine, doctor.tasks(listing, ImagesConfig().max_pixels))
         )
         if against is not None:
-            findings = doctor.compare(_index_of(against), apply)
+            findings = verification.compare(_index_of(against), apply)
             lines += [f"changed: {finding}" for finding in findings[: doctor.MAX_LINES]]
             lines.append(f"{len(findings):,} differences from the index of {against}")
             is_whole = is_whole and not findings

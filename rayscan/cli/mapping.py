@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rayscan.data.listing import Map
 
 FEW_BYTES = 300_000_000
 """Up to so much is looked at in this process, without starting Ray."""
-
-Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 def mapper(size: int, address: str | None, stack: ExitStack) -> Map:

@@ -18,12 +18,12 @@ def shard_data(asked: ShardArguments) -> None:
     from rayscan.data.classes import imagenet_subset
     from rayscan.data.packing import write_shards
     from rayscan.data.shard_writer import JPEG_QUALITY, RESIZE_PX
-    from rayscan.stages.looking import look_for
+    from rayscan.stages.index import listed
 
     px = asked.resize_px or (RESIZE_PX if asked.resize else None)
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
-    listing = look_for(asked.folder)
+    listing = listed(asked.folder)
     with ExitStack() as stack:
         summary = write_shards(
             listing,

@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from rayscan.config import ImagesConfig, ViewKind
+from rayscan.data.cached_files import cache_for
 from rayscan.data.decode import resize_canvas
 from rayscan.data.freed_memory import keep_freed_memory
 from rayscan.data.keyed import Draw, Integers
 from rayscan.data.reader import Reader
-from rayscan.data.shard_opening import cache_for
 from rayscan.data.table import ImageTable
 from rayscan.data.views import fast_colors, is_colored_fast, make_views, view_boxes, view_flips
 
