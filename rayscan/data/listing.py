@@ -17,8 +17,8 @@ from pyarrow import fs as pafs
 
 from rayscan import storage
 from rayscan.artifacts import digest
-from rayscan.data import addresses, folders
-from rayscan.data.sources import FORMATS, format_of, list_of, named_format
+from rayscan.data import addresses, folders, sources
+from rayscan.data.sources import format_of, list_of, named_format
 from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
 from rayscan.storage import FileInfo, join
@@ -129,7 +129,7 @@ def _only_format(
     data: str, by_format: Mapping[Format | None, Sequence[str]], others: Sequence[str]
 ) -> Format:
     """The format of all files, which are sorted by it here; `others` hold no images."""
-    known = {one: by_format[one] for one in FORMATS if one in by_format}
+    known = {one: by_format[one] for one in sources.FORMATS if one in by_format}
     for one, uris in known.items():
         one.refuse(uris)
     if len(known) > 1:
@@ -143,7 +143,7 @@ def _only_format(
     if not known:
         raise DataError(
             "there are no images here",
-            expected=" ".join(suffix for one in FORMATS for suffix in one.suffixes),
+            expected=" ".join(suffix for one in sources.FORMATS for suffix in one.suffixes),
             got=_names(others) if others else "no file",
             where=data,
         )

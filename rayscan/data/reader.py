@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rayscan.data import sources
 from rayscan.data.decode import Pixels, decode
 from rayscan.data.node_cache import NodeCache
-from rayscan.data.sources import FORMATS, named_format
 from rayscan.data.sources.base import Images, Rows
 from rayscan.data.stored_files import StoredFiles
 from rayscan.data.table import ImageTable
@@ -87,14 +87,15 @@ class Reader:
         formats = self._formats[rows.shard]
         if (formats == UNKNOWN).any():
             for shard in np.unique(rows.shard[formats == UNKNOWN]).tolist():
-                self._formats[shard] = FORMATS.index(named_format(self.table.shard_uris[shard]))
+                known = sources.named_format(self.table.shard_uris[shard])
+                self._formats[shard] = sources.FORMATS.index(known)
             formats = self._formats[rows.shard]
         if len(formats) and (formats == formats[0]).all():
-            return FORMATS[int(formats[0])].read(self._files, rows)
+            return sources.FORMATS[int(formats[0])].read(self._files, rows)
         together = Images([b""] * len(formats), np.zeros(len(formats), np.int64))
         for number in np.unique(formats).tolist():
             chosen = np.flatnonzero(formats == number)
-            part = FORMATS[number].read(self._files, Rows(*(column[chosen] for column in rows)))
+            part = sources.FORMATS[number].read(self._files, Rows(*(column[chosen] for column in rows)))
             together.openings[chosen] = part.openings
             for row, data in zip(chosen.tolist(), part.data, strict=True):
                 together.data[row] = data
