@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import ImagesConfig, Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.inspection import OK
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 
 NAME = "index"
 SCHEMA = 1

@@ -17,7 +17,7 @@ from rayscan.storage.files import (
     stat,
 )
 from rayscan.storage.filesystems import is_local, join, local_path, locate, refuse_secrets, resolve
-from rayscan.storage.place import Place
+from rayscan.storage.place import Place, split_uri
 from rayscan.storage.policy import DEADLINE_VARIABLE, ONCE, RetryPolicy, default_policy, retry
 
 __all__ = [
@@ -42,5 +42,6 @@ __all__ = [
     "refuse_secrets",
     "resolve",
     "retry",
+    "split_uri",
     "stat",
 ]

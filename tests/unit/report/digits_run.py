@@ -27,10 +27,10 @@ from rayscan.config import (
     ReportConfig,
     ScanConfig,
 )
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.table import IMAGE_SCHEMA
 from rayscan.fleet.connect import Fleet
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.storage import Place
 from rayscan.vectors.kmeans import kmeans
