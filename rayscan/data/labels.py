@@ -1,7 +1,7 @@
 """Labels, for scores alone: the only code that reads them. Called by the labels stage, when all is learnt.
 
 They come from a CSV or Parquet file, joined by the user's id, the source path or the key; or from `.cls` and
-`.json` members of the shards. Integers keep their order, names are sorted. A negative number or an empty
+`.json` members of the shards. Ints keep their order, names are sorted. A negative number or an empty
 field means unlabelled. What cannot be told apart is an error; what finds no partner is counted.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +22,7 @@ from rayscan.data.sources import named_format, with_folders
 from rayscan.data.sources.table import read_table
 from rayscan.data.tar_members import storable
 from rayscan.errors import DataError
+from rayscan.types import Ints
 
 AMBIGUOUS = -2
 JOIN_COLUMNS = ("id", "source", "key")
@@ -34,9 +34,9 @@ _INTEGER = re.compile(r"([+-]?\d{1,18})(\.0*)?")  # pandas writes 3.0 where a co
 class Labels:
     """Labels of some images."""
 
-    gids: npt.NDArray[np.int64]
+    gids: Ints
     """Labelled images, rising [n]."""
-    labels: npt.NDArray[np.int64]
+    labels: Ints
     """Positions in `classes` [n]."""
     classes: tuple[int | str, ...]
     """Numbers or names of the classes, in label order."""

@@ -50,8 +50,6 @@ RUNGS = (1, 2, 4)
 PROBED = 20_000
 PROBED_PER_CLUSTER = 50
 """The linear probe sees so many train images, more if there are many clusters."""
-PROBE_EPOCH = -2
-"""Of the permutation that chooses and deals them: no epoch of any training."""
 
 Report = Callable[[int, float], None]
 
@@ -225,6 +223,6 @@ def _prepared(_embed: str, _mine: str, carried: Unkeyed[Shared]) -> tuple[Featur
     features = FeatureSource(shared.inputs["embed"], seed=0, device=alone().device)
     anchors, ids = neighbor_ids(shared.inputs["mine"], 5)
     count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
-    probed = np.sort(permutation(0, PROBE_EPOCH, len(anchors))[:count])
-    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, PROBE_EPOCH, count))
+    probed = np.sort(permutation(0, "probed images", 0, len(anchors))[:count])
+    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, "probed images", 0, count))
     return features, Judge(anchors, ids, probed, probe, num_clusters)
