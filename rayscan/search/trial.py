@@ -32,7 +32,6 @@ from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
 from rayscan.stages.chosen import neighbor_ids
-from rayscan.stages.unkeyed import Unkeyed
 from rayscan.storage import Place
 from rayscan.training.fit import alone, fit
 from rayscan.training.heldout import HeldoutJudge
@@ -211,17 +210,15 @@ def _last(history: History, name: str) -> float:
 
 def prepared(shared: Shared) -> tuple[FeatureSource, Judge]:
     """Features and judge of this process, made once for all its trials."""
-    embed, mine = shared.inputs["embed"], shared.inputs["mine"]
-    return _prepared(embed.place.uri, mine.place.uri, Unkeyed(shared))
+    num_clusters = shared.space.base.num_clusters
+    assert num_clusters is not None
+    return _prepared(shared.inputs["embed"], shared.inputs["mine"], num_clusters)
 
 
 @lru_cache(maxsize=1)
-def _prepared(_embed: str, _mine: str, carried: Unkeyed[Shared]) -> tuple[FeatureSource, Judge]:
-    shared = carried.value
-    num_clusters = shared.space.base.num_clusters
-    assert num_clusters is not None
-    features = FeatureSource(shared.inputs["embed"], seed=0, device=alone().device)
-    anchors, ids = neighbor_ids(shared.inputs["mine"], 5)
+def _prepared(embed: Artifact, mine: Artifact, num_clusters: int) -> tuple[FeatureSource, Judge]:
+    features = FeatureSource(embed, seed=0, device=alone().device)
+    anchors, ids = neighbor_ids(mine, 5)
     count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
     probed = np.sort(permutation(0, "probed images", 0, len(anchors))[:count])
     probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, "probed images", 0, count))
