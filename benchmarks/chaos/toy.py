@@ -35,7 +35,7 @@ from rayscan.fleet.train import Worker
 from rayscan.nets.batchnorm import GlobalBatchNorm1d
 from rayscan.objectives.base import Batch, LossTerms, Objective
 from rayscan.objectives.counter import Counter
-from rayscan.storage import PATIENCE, Place
+from rayscan.storage import DEADLINE_VARIABLE, Place
 
 DIM = 8
 
@@ -186,7 +186,7 @@ def read_journal(journal: str) -> list[dict[str, Any]]:
 def be_patient(toy: Toy) -> None:
     """In this process, from now on; workers have the environment of their node, not of their driver."""
     if toy.store_patience_seconds is not None:
-        os.environ[PATIENCE] = str(toy.store_patience_seconds)
+        os.environ[DEADLINE_VARIABLE] = str(toy.store_patience_seconds)
 
 
 def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:

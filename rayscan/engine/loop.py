@@ -15,7 +15,6 @@ import torch
 
 from rayscan import comms
 from rayscan.config import OptimizerConfig
-from rayscan.data.keyed import Integers
 from rayscan.engine import notice, pulse
 from rayscan.engine.checkpoint import Checkpoint, Checkpoints
 from rayscan.engine.clock import Clock
@@ -26,6 +25,7 @@ from rayscan.engine.precision import is_half
 from rayscan.engine.tensors import under
 from rayscan.errors import DataError
 from rayscan.objectives.base import Batch, LossTerms, Objective
+from rayscan.types import Ints
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -40,7 +40,7 @@ class Feed(Protocol):
     def batch(self, epoch: int, step: int) -> Batch:
         """This worker's slice of a global batch, a pure function of (epoch, step)."""
 
-    def gids(self, epoch: int, step: int) -> Integers:
+    def gids(self, epoch: int, step: int) -> Ints:
         """Images of a global batch."""
 
     def start(self, epoch: int, step: int, epochs: int) -> None:

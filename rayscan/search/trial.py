@@ -32,7 +32,6 @@ from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
 from rayscan.stages.chosen import neighbor_ids
-from rayscan.stages.unkeyed import Unkeyed
 from rayscan.storage import Place
 from rayscan.training.fit import alone, fit
 from rayscan.training.heldout import HeldoutJudge
@@ -50,8 +49,6 @@ RUNGS = (1, 2, 4)
 PROBED = 20_000
 PROBED_PER_CLUSTER = 50
 """The linear probe sees so many train images, more if there are many clusters."""
-PROBE_EPOCH = -2
-"""Epoch that keys the permutation which chooses and splits them: no epoch of any training."""
 
 Report = Callable[[int, float], None]
 
@@ -215,18 +212,16 @@ def _last(history: History, name: str) -> float:
 
 def prepared(setup: SearchSetup) -> tuple[FeatureSource, Judge]:
     """Features and judge of this process, made once for all its trials."""
-    embed, mine = setup.inputs["embed"], setup.inputs["mine"]
-    return _prepared(embed.place.uri, mine.place.uri, Unkeyed(setup))
+    num_clusters = setup.space.base.num_clusters
+    assert num_clusters is not None
+    return _prepared(setup.inputs["embed"], setup.inputs["mine"], num_clusters)
 
 
 @lru_cache(maxsize=1)
-def _prepared(_embed: str, _mine: str, carried: Unkeyed[SearchSetup]) -> tuple[FeatureSource, Judge]:
-    setup = carried.value
-    num_clusters = setup.space.base.num_clusters
-    assert num_clusters is not None
-    features = FeatureSource(setup.inputs["embed"], seed=0, device=alone().device)
-    anchors, ids = neighbor_ids(setup.inputs["mine"], 5)
+def _prepared(embed: Artifact, mine: Artifact, num_clusters: int) -> tuple[FeatureSource, Judge]:
+    features = FeatureSource(embed, seed=0, device=alone().device)
+    anchors, ids = neighbor_ids(mine, 5)
     count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
-    probed = np.sort(permutation(0, PROBE_EPOCH, len(anchors))[:count])
-    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, PROBE_EPOCH, count))
+    probed = np.sort(permutation(0, "probed images", 0, len(anchors))[:count])
+    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, "probed images", 0, count))
     return features, Judge(anchors, ids, probed, probe, num_clusters)

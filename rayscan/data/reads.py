@@ -1,4 +1,4 @@
-"""Requests for many images, turned into few reads: sorted by shard and position, near ones joined."""
+"""Requests for many byte ranges, turned into few reads: sorted by shard and position, near ones joined."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rayscan.data.keyed import Integers
+from rayscan.types import Ints
 
 
-class Spans(NamedTuple):
-    """Reads, by shard and then by position."""
+class Reads(NamedTuple):
+    """Reads in the order of shard and position."""
 
-    order: Integers
+    order: Ints
     """Positions in the request, sorted by shard and offset [n]."""
-    bounds: Integers
-    """Read s brings the images order[bounds[s]:bounds[s + 1]]; int64 [reads + 1]."""
-    shard: Integers
+    bounds: Ints
+    """Read s brings the ranges order[bounds[s]:bounds[s + 1]]; int64 [reads + 1]."""
+    shard: Ints
     """Shard of each read."""
-    first: Integers
+    first: Ints
     """First byte of each read."""
-    stop: Integers
+    stop: Ints
     """One past its last byte."""
 
 
-def plan_spans(
-    shard: npt.NDArray[np.integer], offset: Integers, length: Integers, gap: Integers, longest: int
-) -> Spans:
-    """Decide what is read together.
+def plan_reads(shard: npt.NDArray[np.integer], offset: Ints, length: Ints, gap: Ints, longest: int) -> Reads:
+    """The reads that bring all requested ranges.
 
     Args:
-        shard: Shard of each requested image [n].
+        shard: Shard of each requested range [n].
         offset: Its first byte [n].
         length: Its bytes [n].
-        gap: Images of a shard that lie at most so many bytes apart are read together; per image [n].
+        gap: Ranges of a shard that lie at most so many bytes apart are read together; per range [n].
         longest: Reads are cut at multiples of so many bytes.
     """
     order = np.lexsort((offset, shard))
@@ -46,4 +44,4 @@ def plan_spans(
     bounds = np.flatnonzero(cuts)
     heads = bounds[:-1]
     ends = np.maximum.reduceat(stops, heads) if len(order) else stops
-    return Spans(order, bounds if len(order) else np.zeros(1, np.int64), where[heads], starts[heads], ends)
+    return Reads(order, bounds if len(order) else np.zeros(1, np.int64), where[heads], starts[heads], ends)

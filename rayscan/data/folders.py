@@ -1,4 +1,4 @@
-"""Looking into folders, many at once: what lies in one and below, and what matches a pattern."""
+"""The files in folders and below them, and those that match a pattern; many folders are listed at once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from pathlib import Path
 
 from pyarrow import fs as pafs
 
-from rayscan.data.addresses import MISSING, Found, fixed_folder, found_at, kind_of, local_path, locate, plain
+from rayscan.data.addresses import fixed_folder, plain
 from rayscan.errors import DataError
+from rayscan.storage import MISSING, FileInfo, kind_of, local_path, locate, retry
 
 LISTERS = 16
-"""Folders looked into at once."""
+"""Folders listed at once."""
 TOLD_EVERY = 1_000
-"""Files after which whoever lists hears how many there are."""
+"""Files after which a listener hears how many there are."""
 Tell = Callable[[int], None]
+"""Called with the number of files found so far."""
 
 
 def silent(_: int) -> None:
-    """Tells nobody."""
+    """Call nobody."""
 
 
-def tree(folder: str, *, recursive: bool = True, tell: Tell = silent) -> list[Found]:
+def files_below(folder: str, *, recursive: bool = True, tell: Tell = silent) -> list[FileInfo]:
     """Files in a folder and below, hidden ones left out, sorted by address. Links are followed, once.
 
     Args:
@@ -46,19 +48,19 @@ def tree(folder: str, *, recursive: bool = True, tell: Tell = silent) -> list[Fo
         ) from error
 
 
-def _counted(found: Iterator[Found], tell: Tell) -> Iterator[Found]:
+def _counted(found: Iterator[FileInfo], tell: Tell) -> Iterator[FileInfo]:
     for number, file in enumerate(found, start=1):
         if number % TOLD_EVERY == 0:
             tell(number)
         yield file
 
 
-def _local_tree(top: Path, recursive: bool) -> Iterator[Found]:
+def _local_tree(top: Path, recursive: bool) -> Iterator[FileInfo]:
     todo, visited = [str(top)], {os.path.realpath(top)}
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
-        while todo:  # level by level: folders of a level are looked into at once
+        while todo:  # level by level: folders of a level are listed at once
             level, todo = todo, []
-            for files, folders in pool.map(_look_into, level):
+            for files, folders in pool.map(_listed, level):
                 yield from files
                 for path, real in folders if recursive else ():
                     if real not in visited:
@@ -66,7 +68,7 @@ def _local_tree(top: Path, recursive: bool) -> Iterator[Found]:
                         todo.append(path)
 
 
-def _look_into(folder: str) -> tuple[list[Found], list[tuple[str, str]]]:
+def _listed(folder: str) -> tuple[list[FileInfo], list[tuple[str, str]]]:
     """Files of a folder; and the folders in it, each with where it really is. Hidden ones are left out."""
     files, folders = [], []
     with os.scandir(folder) as entries:
@@ -81,34 +83,38 @@ def _look_into(folder: str) -> tuple[list[Found], list[tuple[str, str]]]:
     return files, folders
 
 
-def _local(entry: os.DirEntry[str]) -> Found:
+def _local(entry: os.DirEntry[str]) -> FileInfo:
     try:
         facts = entry.stat()
     except FileNotFoundError:  # a dangling link: indexed as missing, so that it is not lost silently
-        return Found(entry.path, MISSING, 0)
-    return Found(entry.path, facts.st_size, facts.st_mtime_ns)
+        return FileInfo(entry.path, MISSING, 0)
+    return FileInfo(entry.path, facts.st_size, facts.st_mtime_ns)
 
 
-def _remote_tree(folder: str, recursive: bool) -> Iterator[Found]:
+def _remote_tree(folder: str, recursive: bool) -> Iterator[FileInfo]:
     filesystem, path = locate(folder)
     address, mark, query = folder.partition("?")
-    top = filesystem.get_file_info(pafs.FileSelector(path))
+
+    def listed(selector: pafs.FileSelector) -> list[pafs.FileInfo]:
+        return retry(lambda: list(filesystem.get_file_info(selector)))
+
+    top = listed(pafs.FileSelector(path))
     below = [info.path for info in top if info.type == pafs.FileType.Directory] if recursive else []
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
         selectors = [pafs.FileSelector(name, recursive=True) for name in below]
-        for info in chain(top, chain.from_iterable(pool.map(filesystem.get_file_info, selectors))):
+        for info in chain(top, chain.from_iterable(pool.map(listed, selectors))):
             name = info.path[len(path.rstrip("/")) + 1 :]
             if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
-                yield found_at(f"{address.rstrip('/')}/{name}{mark}{query}", info)
+                yield FileInfo.of(f"{address.rstrip('/')}/{name}{mark}{query}", info)
 
 
-def matching(pattern: str, tell: Tell = silent) -> list[Found]:
-    """Files that match a glob pattern, sorted by address; empty if the folder is not there."""
+def matching(pattern: str, tell: Tell = silent) -> list[FileInfo]:
+    """Files that match a glob pattern, sorted by address; empty if its folder is not there."""
     folder, parts = fixed_folder(pattern)
     if kind_of(folder) != pafs.FileType.Directory:
         return []
     start = len(folder.partition("?")[0].rstrip("/")) + 1 if "://" in folder else len(folder.rstrip("/")) + 1
-    files = tree(folder, recursive=len(parts) > 1 or parts[0] == "**", tell=tell)
+    files = files_below(folder, recursive=len(parts) > 1 or parts[0] == "**", tell=tell)
     return [file for file in files if _fits(plain(file.uri)[start:].split("/"), parts)]
 
 

@@ -1,4 +1,4 @@
-"""One WebDataset tar, read once from end to end: where its images lie, what they are, whether it is whole.
+"""WebDataset tars, read once from end to end: where the images lie, what they are, whether the tar is whole.
 
 A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
 in the webdataset library. Images are decoded once, `.json` is asked for its "source" and "crc32", and all
@@ -10,39 +10,56 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
-from rayscan.data.inspection import inspect
-from rayscan.data.listing import IMAGE_EXTENSIONS
-from rayscan.data.table import IMAGE_SCHEMA
-from rayscan.data.tar_members import Member, Tape, members, storable
+from rayscan.data import addresses
+from rayscan.data.decode import IMAGE_EXTENSIONS
+from rayscan.data.inspection import CHANGED, inspect
+from rayscan.data.sequential import SequentialFile
+from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
+from rayscan.data.tar_members import Member, members, storable
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
-CHANGED = "checksum"
-"""Status of an image whose bytes are not those that were packed."""
-
-ROWS = pa.schema([IMAGE_SCHEMA.field(n) for n in IMAGE_SCHEMA.names if n not in ("gid", "split", "shard")])
-"""What a scan tells of each image; the index stage adds gid, split and shard."""
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-@dataclass(frozen=True)
-class ShardScan:
-    """What one shard holds."""
+class Tar(Format):
+    """Many images per file, each a contiguous range of bytes."""
 
-    uri: str
-    size: int
-    """Bytes of the tar."""
-    sha256: str
-    rows: pa.Table
-    """Schema `ROWS`, in the order of the tar."""
-    members: Mapping[str, int]
-    """How many members have the extensions `cls` and `json`, how many are `other`; and how many samples have
-    no image, as `imageless`."""
+    name = "shards"
+    suffixes = (".tar",)
+    has_many = True
+
+    def claims(self, uri: str) -> bool:
+        """See `Format.claims`. Compressed ones too, to be refused."""
+        return addresses.plain(uri).lower().endswith((*self.suffixes, *_COMPRESSED))
+
+    def refuse(self, uris: Sequence[str]) -> None:
+        """See `Format.refuse`."""
+        compressed = [uri for uri in uris if addresses.plain(uri).lower().endswith(_COMPRESSED)]
+        if compressed:
+            raise DataError(
+                "compressed tars cannot be read by position",
+                expected="plain .tar",
+                got=f"{len(compressed)} compressed",
+                where=compressed[0],
+                fix="unpack them with gunzip, unxz or unzstd; images gain nothing from a second compression",
+            )
+
+    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+        """See `Format.scan`."""
+        return scan_tar(entry.uri, max_pixels=max_pixels)
+
+    def side_files(self, uri: str, extensions: Collection[str]) -> Iterator[SideFile]:
+        """See `Format.side_files`; larger ones than a megabyte are left out."""
+        with SequentialFile(uri) as file:
+            for member in members(file):
+                named = member.key_and_extension
+                if named is not None and named[1] in extensions and member.length <= MAX_NOTE_BYTES:
+                    yield SideFile(*named, file.read(member.length))
 
 
 @dataclass
@@ -57,8 +74,8 @@ class _Sample:
     image: str = ""
 
 
-def index_shard(uri: str, *, max_pixels: int) -> ShardScan:
-    """Read a shard through: find, checksum and decode its images, hash the whole.
+def scan_tar(uri: str, *, max_pixels: int) -> Scan:
+    """Read a tar through: find, checksum and decode its images, hash the whole.
 
     Args:
         uri: A plain tar, local or remote.
@@ -70,33 +87,38 @@ def index_shard(uri: str, *, max_pixels: int) -> ShardScan:
     counts = Counter({"cls": 0, "json": 0, "other": 0})
     samples: dict[str, _Sample] = {}
     sample = _Sample("")
-    with Tape(uri, is_hashing=True) as tape:
-        for member in members(tape):
+    with SequentialFile(uri, is_hashing=True) as file:
+        for member in members(file):
             if (named := member.key_and_extension) is None:
                 counts["other"] += 1
                 continue
             key, extension = named
             if key != sample.key:
                 if key in samples:
-                    raise _confused(tape, member, "this key was there before, with others in between")
+                    raise _confused(file, member, "this key was there before, with others in between")
                 sample = samples.setdefault(key, _Sample(key))
             if extension in sample.extensions:
-                raise _confused(tape, member, "this key has this extension already")
+                raise _confused(file, member, "this key has this extension already")
             sample.extensions.add(extension)
-            _take(tape, member, extension, sample, counts, max_pixels)
+            _take(file, member, extension, sample, counts, max_pixels)
         rows = [_row(s, s.row) for s in samples.values() if s.row is not None]
         counts["imageless"] = len(samples) - len(rows)
-        return ShardScan(uri, tape.size, tape.sha256, pa.Table.from_pylist(rows, schema=ROWS), dict(counts))
+        return Scan(uri, file.size, file.sha256, rows, dict(counts))
 
 
 def _take(
-    tape: Tape, member: Member, extension: str, sample: _Sample, counts: Counter[str], max_pixels: int
+    file: SequentialFile,
+    member: Member,
+    extension: str,
+    sample: _Sample,
+    counts: Counter[str],
+    max_pixels: int,
 ) -> None:
     """Read one member into its sample."""
     if extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
         if sample.row is not None:
-            raise _confused(tape, member, f"this key has an image already, {sample.image}")
-        data = tape.read(member.length)
+            raise _confused(file, member, f"this key has an image already, {sample.image}")
+        data = file.read(member.length)
         seen = inspect(data, max_pixels=max_pixels)
         sample.image = member.name
         sample.row = {
@@ -104,13 +126,13 @@ def _take(
             "offset": member.offset,
             "length": member.length,
             "crc32": zlib.crc32(data),
-            "source": f"{tape.uri}#{member.name}",
+            "source": f"{file.uri}#{member.name}",
             **seen._asdict(),
         }
     elif extension == "json":
         counts["json"] += 1
         if member.length <= MAX_NOTE_BYTES:
-            sample.source, sample.crc32 = _told(tape.read(member.length))
+            sample.source, sample.crc32 = _told(file.read(member.length))
     elif extension != "txt":
         counts["cls" if extension == "cls" else "other"] += 1
 
@@ -134,11 +156,11 @@ def _told(data: bytes) -> tuple[str | None, int | None]:
     return storable(source) if isinstance(source, str) and source else None, crc32 if is_checksum else None
 
 
-def _confused(tape: Tape, member: Member, how: str) -> DataError:
+def _confused(file: SequentialFile, member: Member, how: str) -> DataError:
     return DataError(
         "samples of a shard cannot be told apart",
         expected="one image per key, the members of a key side by side",
         got=how,
-        where=f"{tape.uri}, member {member.name!a}",
+        where=f"{file.uri}, member {member.name!a}",
         fix="write the shard again with unique keys; a key ends at the first dot of the base name",
     )

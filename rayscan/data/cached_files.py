@@ -1,4 +1,4 @@
-"""Where a shard is opened: a local file, a copy in the node's cache, or nowhere: then it is read by range."""
+"""Shards as local files: themselves, or their copies in the node's cache; others are read by range."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from rayscan.config import ImagesConfig
-from rayscan.data.addresses import is_remote
 from rayscan.data.local_files import open_local
 from rayscan.data.node_cache import NodeCache, Shard
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
+from rayscan.storage import is_local
 
 
-class ShardOpener:
-    """Opens the shards of an index by number."""
+class CachedFiles:
+    """The shards of an index by number, opened as local files."""
 
     def __init__(self, table: ImageTable, cache: NodeCache | None) -> None:
         """Nothing is opened yet.
@@ -29,7 +29,7 @@ class ShardOpener:
         """
         self.table = table
         self.cache = cache if table.shard_sha256 else None
-        self.is_remote = np.array([is_remote(uri) for uri in table.shard_uris], bool)
+        self.is_remote = np.array([not is_local(uri) for uri in table.shard_uris], bool)
         sizes = np.array(table.shard_bytes, np.int64) if table.shard_bytes else np.zeros(len(self.is_remote))
         self.is_roomy = self.cache is not None and sizes[self.is_remote].sum() <= self.cache.max_bytes
         """Whether all remote shards fit into the cache together."""
@@ -64,7 +64,7 @@ def cache_for(table: ImageTable, images: ImagesConfig) -> NodeCache | None:
     Raises:
         DataError: the folder belongs to somebody else, who could put other images there.
     """
-    if not images.cache_bytes or not any(is_remote(uri) for uri in table.shard_uris):
+    if not images.cache_bytes or not any(not is_local(uri) for uri in table.shard_uris):
         return None
     default = Path(tempfile.gettempdir()) / f"rayscan-cache-{os.getuid()}"
     folder = Path(images.cache_dir).expanduser() if images.cache_dir else default

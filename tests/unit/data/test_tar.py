@@ -13,10 +13,11 @@ import zlib
 import pytest
 import webdataset
 
-from rayscan.data.addresses import locate
-from rayscan.data.tar_index import index_shard
-from rayscan.data.tar_members import Member, Tape
+from rayscan.data.sequential import SequentialFile
+from rayscan.data.sources.tar import scan_tar
+from rayscan.data.tar_members import Member
 from rayscan.errors import DataError
+from rayscan.storage import locate
 from tests.unit.data.conftest import LIMIT, encoded, make_tar, picture, refusal, samples, scan, shared
 
 
@@ -26,7 +27,7 @@ def test_offsets_lengths_and_checksums_point_at_the_images(tar):
     found = scan(tar(data))
     assert found.size == len(data) and found.sha256 == hashlib.sha256(data).hexdigest()
     assert found.members == {"cls": 4, "json": 0, "other": 0, "imageless": 0}
-    rows = found.rows.to_pylist()
+    rows = found.table.to_pylist()
     assert [row["key"] for row in rows] == ["img000", "img001", "img002", "img003"]
     for row, (name, image) in zip(rows, content, strict=True):
         assert data[row["offset"] : row["offset"] + row["length"]] == image
@@ -42,7 +43,7 @@ def test_long_and_foreign_names_in_every_tar_format(tar, tar_format):
     if tar_format != tarfile.USTAR_FORMAT:
         names.append(f"{'x' * 150}/{'y' * 140}.png")
     data = make_tar([(name, encoded(picture(n))) for n, name in enumerate(names)], tar_format)
-    found = scan(tar(data)).rows
+    found = scan(tar(data)).table
     assert found["key"].to_pylist() == [name[: -len(".png")] for name in names]
     with tarfile.open(fileobj=io.BytesIO(data)) as reference:
         assert found["offset"].to_pylist() == [info.offset_data for info in reference]
@@ -69,7 +70,7 @@ def test_tars_of_the_system_tar_program(tmp_path):
             "link.png",
         ]
         subprocess.run(command, check=True)
-        assert scan(str(path)).rows["key"].to_pylist() == ["s0", "s1", "folder/s3"]
+        assert scan(str(path)).table["key"].to_pylist() == ["s0", "s1", "folder/s3"]
 
 
 def test_keys_are_those_of_webdataset(tar):
@@ -80,7 +81,7 @@ def test_keys_are_those_of_webdataset(tar):
     theirs = [s["__key__"] for s in webdataset.WebDataset(path, shardshuffle=False, nodesplitter=None)]
     ours = [Member(name, 0, 0).key_and_extension for name in names]
     assert [named[0] for named in ours if named is not None] == theirs
-    assert scan(path).rows["key"].to_pylist() == ["a", "b.c/d", "B", "e", "f", "j"]
+    assert scan(path).table["key"].to_pylist() == ["a", "b.c/d", "B", "e", "f", "j"]
     assert (
         Member("x/._a.jpg", 0, 0).key_and_extension is None
     )  # a Mac's shadow file, for webdataset a sample "x/"
@@ -100,10 +101,10 @@ def test_source_comes_from_the_note_beside_the_image(tar):
         [m for key, note in notes.items() for m in ((f"{key}.json", note), (f"{key}.png", image))]
     )
     found = scan(tar(data))
-    sources = found.rows["source"].to_pylist()
+    sources = found.table["source"].to_pylist()
     assert sources[0] == "cats/a b.jpg"
     assert [s.rpartition("#")[2] for s in sources[1:5]] == ["b.png", "c.png", "d.png", "e.png"]
-    assert found.members["json"] == 6 and found.rows.num_rows == 6
+    assert found.members["json"] == 6 and found.table.num_rows == 6
 
 
 def test_only_images_are_opened(tar, monkeypatch):
@@ -114,8 +115,8 @@ def test_only_images_are_opened(tar, monkeypatch):
         ("a.txt", b"caption"),
     ]
     read = []
-    original = Tape.read
-    monkeypatch.setattr(Tape, "read", lambda self, n: read.append(original(self, n)) or read[-1])
+    original = SequentialFile.read
+    monkeypatch.setattr(SequentialFile, "read", lambda self, n: read.append(original(self, n)) or read[-1])
     found = scan(tar(make_tar(content)))
     assert found.members == {"cls": 0, "json": 0, "other": 2, "imageless": 0}
     assert content[0][1] in read and not any(data in (b"\x80\x04payload", b"x", b"caption") for data in read)
@@ -130,8 +131,8 @@ def test_bad_images_get_a_reason_and_the_others_stay(tar):
             )
         )
     )
-    assert found.rows["status"].to_pylist() == ["ok", "damaged", "empty", "format", "ok"]
-    assert found.rows["width"].to_pylist() == [16, 0, 0, 0, 16]
+    assert found.table["status"].to_pylist() == ["ok", "damaged", "empty", "format", "ok"]
+    assert found.table["width"].to_pylist() == [16, 0, 0, 0, 16]
 
 
 def test_a_cut_at_any_block_is_found(tar):
@@ -142,7 +143,7 @@ def test_a_cut_at_any_block_is_found(tar):
     for cut in cuts:
         assert "damaged" in refusal(tar(data[:cut])), cut
     whole = scan(tar(data[: (blocks + 2) * 512]))  # two zero blocks are enough, the padding is not needed
-    assert whole.rows.num_rows == 3
+    assert whole.table.num_rows == 3
 
 
 def test_the_reference_reader_loses_what_we_refuse(tar):
@@ -206,10 +207,10 @@ def test_object_store(s3_uri):
         with filesystem.open_output_stream(path) as stream:
             stream.write(content)
         if content is data:
-            found = index_shard(uri, max_pixels=LIMIT)
-            assert found.sha256 == hashlib.sha256(data).hexdigest() and found.rows.num_rows == 3
+            found = scan_tar(uri, max_pixels=LIMIT)
+            assert found.sha256 == hashlib.sha256(data).hexdigest() and found.table.num_rows == 3
     with pytest.raises(DataError, match="damaged"):
-        index_shard(uri, max_pixels=LIMIT)
+        scan_tar(uri, max_pixels=LIMIT)
 
 
 def test_real_shard_equals_the_standard_library():
@@ -217,6 +218,6 @@ def test_real_shard_equals_the_standard_library():
     found = scan(str(path))
     with tarfile.open(path) as reference:
         infos = [info for info in reference if info.name.endswith(".jpg")]
-    assert found.rows["offset"].to_pylist() == [info.offset_data for info in infos]
-    assert found.rows["length"].to_pylist() == [info.size for info in infos]
-    assert set(found.rows["status"].to_pylist()) == {"ok"} and set(found.rows["width"].to_pylist()) == {32}
+    assert found.table["offset"].to_pylist() == [info.offset_data for info in infos]
+    assert found.table["length"].to_pylist() == [info.size for info in infos]
+    assert set(found.table["status"].to_pylist()) == {"ok"} and set(found.table["width"].to_pylist()) == {32}
