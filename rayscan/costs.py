@@ -70,9 +70,15 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
     heads = 0 if scan.inputs == "images" else scan.head_epochs
     tuned = 0 if scan.inputs == "embeddings" else scan.epochs
     k = recipe.mine.num_neighbors
+
+    def training(epochs: int, *, on_images: bool, net: str = net) -> Cost:
+        scale, memory = (net, pictures) if on_images else (f"heads on D {dim}", cached)
+        return Cost(num_train * epochs, scale, None, memory)
+
+    sela_net = f"{sela.backbone or recipe.pretext.backbone} at {recipe.images.size_px} px"
     costs = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
-        "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
+        "pretext": training(recipe.pretext.epochs, on_images=True),
         "embed": Cost(embedded, net, None if row is None else embedded * row, PROCESS_BYTES),
         "mine": Cost(
             float(num_train) * num_train,
@@ -80,26 +86,9 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             num_train * (k * 12 + 8),
             None if dim is None else PROCESS_BYTES + 2 * num_train * dim * FLOAT // shards,
         ),
-        "scan": Cost(
-            num_train * (tuned or heads),
-            net if tuned else f"heads on D {dim}",
-            None,
-            pictures if tuned else cached,
-        ),
-        "selflabel": Cost(
-            num_train * own.epochs,
-            net if own.inputs == "images" else f"heads on D {dim}",
-            None,
-            pictures if own.inputs == "images" else cached,
-        ),
-        "sela": Cost(
-            num_train * sela.epochs,
-            f"{sela.backbone or recipe.pretext.backbone} at {recipe.images.size_px} px"
-            if sela.inputs == "images"
-            else f"heads on D {dim}",
-            None,
-            pictures if sela.inputs == "images" else cached,
-        ),
+        "scan": training(tuned or heads, on_images=tuned > 0),
+        "selflabel": training(own.epochs, on_images=own.inputs == "images"),
+        "sela": training(sela.epochs, on_images=sela.inputs == "images", net=sela_net),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
         "evaluate": Cost(num_all, f"D {dim}", None, cached),
     }
