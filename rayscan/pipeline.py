@@ -19,7 +19,7 @@ from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.nets.resnet import SHAPES
-from rayscan.run import record, recorded_stages, remembered, require_clusters
+from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import require
 from rayscan.stages import (
     assign,
@@ -96,7 +96,7 @@ def run(
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], stages[stage.NAME] = do(stage, recipe, done, context, rehash=rehash)
-            stages[stage.NAME] = remembered(stages[stage.NAME], before.get(stage.NAME, {}))
+            stages[stage.NAME] = with_former_times(stages[stage.NAME], before.get(stage.NAME, {}))
             record(out, recipe, vars(sources), stages)
             if stage is index and river is None:
                 check_data(recipe, done["index"])

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
+
 METHOD_TITLES = {"scan": "SCAN", "sela": "SeLa", "kmeans": "k-means"}
 """`Recipe.method` -> how people call it; in the order in which tables have them."""
 
@@ -57,7 +59,7 @@ class Neighbors:
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity of one training."""
+    """The values of one quantity in one training."""
 
     stage: str
     name: str
@@ -96,7 +98,7 @@ class Content:
     clusters: Sequence[Cluster]
     label_free: Mapping[str, float]
     """used_clusters, balance, largest_share and, where neighbors are known, nmi_nn."""
-    confidences: NDArray[np.int64]
+    confidences: Ints
     """Images per equal bin of confidence over 0..1, int64 [bins]."""
     pictures: Mapping[int, Picture] = field(default_factory=dict)
     """By gid."""
