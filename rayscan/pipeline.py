@@ -22,7 +22,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.nets.resnet import SHAPES
-from rayscan.run import record, recorded_stages, remembered, require_clusters
+from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
 from rayscan.stages import evaluate, index, labels, mine, outside
 from rayscan.storage import Place
@@ -65,7 +65,7 @@ def run(
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
-            records[stage.NAME] = remembered(said, before.get(stage.NAME, {}))
+            records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             record(out, recipe, vars(sources), records)
             if stage is index and stages is None:
                 check_data(recipe, done["index"])

@@ -1,7 +1,7 @@
-"""A run on storage: what it was asked, which results it has, and its tables.
+"""A run on storage: its settings, its results, and its tables.
 
 <out>/
-  run.json recipe.json                 what was asked, and the directory of each stage's result
+  run.json recipe.json                 sources and settings, and the directory of each stage's result
   assignments.parquet clusters.json    copies of the final results, for people and other programs
   scores.json report/index.html
   <stage>-<hash12>/                    the results themselves (artifacts.py)
@@ -59,7 +59,7 @@ class Run:
         return recipe_from_json(self.place.read("recipe.json"), self.place.uri_of("recipe.json"))
 
     def artifact(self, stage: str) -> Artifact:
-        """The result of a stage.
+        """Load the result of a stage.
 
         Raises:
             ArtifactError: the run has none.
@@ -120,7 +120,7 @@ class Run:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Scores against labels."""
+        """The scores against labels, as evaluate wrote them."""
         scores: dict[str, Any] = self.artifact("evaluate").read_json("scores.json")
         return scores
 
@@ -138,7 +138,7 @@ def open_run(uri: str) -> Run:
 def record(
     place: Place, recipe: Recipe, sources: Mapping[str, str | None], stages: Mapping[str, Any]
 ) -> None:
-    """Write what a run has so far, and copy its final results to where people look.
+    """Write the record of a run, and copy its final results to fixed names under --out.
 
     A copy is only made when the result behind it is new, so that edited cluster names stay.
     """
@@ -165,7 +165,7 @@ def record(
 
 
 def recorded_stages(place: Place) -> dict[str, dict[str, Any]]:
-    """What the record says of each stage; empty if there is no record yet."""
+    """Return the record of each stage; empty if there is no record yet."""
     try:
         stages: dict[str, dict[str, Any]] = json.loads(place.read(RECORD))["stages"]
     except FileNotFoundError:
@@ -173,11 +173,11 @@ def recorded_stages(place: Place) -> dict[str, dict[str, Any]]:
     return stages
 
 
-def remembered(said: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a stage that was taken over still tells what it took when it was done."""
-    if not said["reused"] or before.get("directory") != said["directory"]:
-        return dict(said)
-    return {**before, "reused": True}
+def with_former_times(stage: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a stage; one that was taken over keeps the times of when it was done."""
+    if not stage["reused"] or former.get("directory") != stage["directory"]:
+        return dict(stage)
+    return {**former, "reused": True}
 
 
 def recipe_to_json(recipe: Recipe) -> bytes:
@@ -186,7 +186,7 @@ def recipe_to_json(recipe: Recipe) -> bytes:
 
 
 def recipe_from_json(data: bytes, where: str) -> Recipe:
-    """A recipe again.
+    """Return the recipe that a JSON file holds.
 
     Raises:
         ConfigError: a key is unknown, a tag is missing or a value does not fit, naming it.

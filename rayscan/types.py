@@ -6,4 +6,4 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-"""Ints, such as gids or row numbers, int64."""
+"""Integers, such as gids or row numbers, int64."""

@@ -71,7 +71,7 @@ def do_once(stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], con
     found = find(context.out.child(step.directory), step)
     if found is not None:
         return found
-    with RunLock(context.out.child(LOCKS, step.directory), waits=True):
+    with RunLock(context.out.child(LOCKS, step.directory), wait=True):
         artifact, _ = pipeline.do(stage, recipe, done, context)
     return artifact
 

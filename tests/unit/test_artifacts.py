@@ -125,7 +125,7 @@ def test_unknown_scheme_is_refused() -> None:
 
 
 def test_one_run_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayscan.lock.BEAT_SECONDS", 0.3)
+    monkeypatch.setattr("rayscan.lock.HEARTBEAT_SECONDS", 0.3)
     with RunLock(place), pytest.raises(ArtifactError, match="another run"):
         RunLock(place).__enter__()
     with RunLock(place):
@@ -133,12 +133,12 @@ def test_one_run_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_lock_that_waits_comes_after_its_holder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayscan.lock.BEAT_SECONDS", 0.3)
-    monkeypatch.setattr("rayscan.lock.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("rayscan.lock.HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr("rayscan.lock.POLL_SECONDS", 0.05)
     order = list[str]()
 
     def wait() -> None:
-        with RunLock(place, waits=True):
+        with RunLock(place, wait=True):
             order.append("second")
 
     second = threading.Thread(target=wait)

@@ -147,7 +147,7 @@ class Away(Place):
 
 def test_a_lock_outlives_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its heart beats on when the store is back; else another run could take the place."""
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
     place = Away(str(tmp_path))
     held = lock.RunLock(place)
     held._take_remote()  # as on an object store

@@ -21,7 +21,7 @@ from rayscan.config import (
 from rayscan.console.units import size
 from rayscan.costs import PROCESS_BYTES, Cost, StagePlan, cost_of, cost_record, rates
 from rayscan.lock import RunLock, holder
-from rayscan.run import remembered
+from rayscan.run import with_former_times
 from rayscan.storage import Place
 
 RECIPE = Recipe(
@@ -90,10 +90,10 @@ def test_rates_come_from_this_run_or_else_from_the_runs_beside_it(tmp_path: Path
 
 def test_a_resumed_stage_keeps_what_its_record_said() -> None:
     first = {"directory": "embed-1", "seconds": 60.0, "reused": False, **cost_record(cost("embed"), 60.0)}
-    again = remembered({"directory": "embed-1", "seconds": 0.01, "reused": True}, first)
+    again = with_former_times({"directory": "embed-1", "seconds": 0.01, "reused": True}, first)
     assert (again["did"], again["seconds"], again["reused"]) == (60.0, 60.0, True)
     assert took(again) == "in 1 min 00 s, 53.33/s"
-    other = remembered({"directory": "embed-2", "seconds": 0.01, "reused": True}, first)
+    other = with_former_times({"directory": "embed-2", "seconds": 0.01, "reused": True}, first)
     assert took(other) == "?", "done by nobody we know"
 
 
