@@ -180,7 +180,7 @@ def checkpoints(report: Report, out: Place, rounds: int, steps_after: int) -> di
 
 def parts(report: Report, fleet: Fleet, rounds: int, count: int) -> dict[str, Times]:
     """Parts that sleep and write, on the fleet one at a time, and in this process."""
-    alone = Fleet(replace(fleet.config, cpus_per_worker=fleet.offer.cpus, threads_per_worker=1), fleet.out)
+    alone = Fleet(replace(fleet.config, cpus_per_worker=fleet.cluster.cpus, threads_per_worker=1), fleet.out)
     number = iter(range(1000))
 
     def drafts() -> list[tuple[Draft, int]]:

@@ -19,7 +19,7 @@ from rayscan import comms
 from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import Recipe
 from rayscan.data.order import Order, rank_slice
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.forward import forward
 from rayscan.engine.loop import History
@@ -159,7 +159,7 @@ def _objective(
     else:
         labels = torch.from_numpy(read_labels(recipe, gids))
     prior = prior_tensor(read_prior(recipe, settings.prior))
-    return Sela(net, settings, labels, features, judge, every, prior, on_pass=pulse.beat)
+    return Sela(net, settings, labels, features, judge, every, prior, on_pass=watchdog.heartbeat)
 
 
 def _result(

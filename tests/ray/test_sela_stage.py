@@ -11,7 +11,7 @@ import torch
 
 from rayscan.artifacts import Draft, Step
 from rayscan.config import Recipe, SelaConfig
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import sela
 from rayscan.stages.training import TrainJob
@@ -21,7 +21,7 @@ from rayscan.storage import Place
 def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One transport of many images outlasts what a worker may stand still."""
     beats: list[int] = []
-    monkeypatch.setattr(pulse, "beat", lambda: beats.append(1))
+    monkeypatch.setattr(watchdog, "heartbeat", lambda: beats.append(1))
     settings = SelaConfig(num_heads=2, sinkhorn_tolerance=1e-6)
     recipe = replace(Recipe(name="test", num_clusters=3, method="sela"), sela=settings)
     place = Place(str(tmp_path))
