@@ -22,11 +22,11 @@ from rayscan.stages import (
     assign,
     embed,
     evaluate,
+    imported_pretext,
     index,
     kmeans,
     labels,
     mine,
-    outside,
     pca,
     pretext,
     report,
@@ -41,6 +41,7 @@ from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place
 
 RIVER: tuple[ModuleType, ...] = (
+    imported_pretext,
     index,
     pretext,
     embed,
@@ -85,7 +86,7 @@ def run(
         The result of every stage.
     """
     require_clusters(recipe)
-    outside.require_file(recipe.pretext)
+    imported_pretext.require_file(recipe.pretext)
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
     stages: dict[str, Any] = {}
@@ -164,7 +165,7 @@ def do(
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
-    outside.require_file(recipe.pretext)
+    imported_pretext.require_file(recipe.pretext)
     done: dict[str, Artifact] = {}
     known = rates(out)
     unknown = ""

@@ -63,7 +63,7 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     """Find the backbone in a checkpoint.
 
     Args:
-        tree: What `door.read_checkpoint` gave.
+        tree: What `checkpoint_file.read_checkpoint` gave.
         where: Its address, for messages.
 
     Raises:

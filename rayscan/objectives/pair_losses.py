@@ -15,7 +15,7 @@ from torch import Tensor
 from rayscan import comms
 from rayscan.config import ScanConfig
 from rayscan.losses.pmi import pmi_loss
-from rayscan.losses.scan import consistency, entropy, spread
+from rayscan.losses.scan import consistency, entropy, entropy_term
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import LossTerms
 
@@ -58,7 +58,7 @@ class ScanLoss:
         mean_probs = comms.all_reduce_with_grad(anchors.softmax(-1).sum(1)) / count
         if self.running is not None:
             mean_probs = self.running.update(mean_probs)
-        rewarded = spread(mean_probs, self.prior) / comms.world_size()
+        rewarded = entropy_term(mean_probs, self.prior) / comms.world_size()
         each = agreement - self.entropy_weight * rewarded
         parts = {
             "loss": each.detach().mean(),

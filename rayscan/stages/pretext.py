@@ -1,6 +1,6 @@
 """Stage pretext: unlabelled train images -> a backbone whose features say what is alike (SCAN Sec. 2.1).
 
-With `pretext.checkpoint` nothing is trained: somebody else's weights are read (`stages.outside`).
+With `pretext.checkpoint` nothing is trained: somebody else's weights are read (`stages.imported_pretext`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rayscan.engine.feed import OrderedFeed
 from rayscan.fleet.train import Worker, train
 from rayscan.objectives.pretexts import build_objective, build_projected_net, extra_tensors
 from rayscan.sections import semantic
-from rayscan.stages import outside
+from rayscan.stages import imported_pretext
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.models import with_seed
 from rayscan.stages.monitor import Monitor
@@ -41,7 +41,7 @@ MONITORS_PER_TRAINING = 10
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     if recipe.pretext.checkpoint is not None:
-        return Step(NAME, SCHEMA, outside.config(recipe.pretext))
+        return Step(NAME, SCHEMA, imported_pretext.config(recipe.pretext))
     config = {"pretext": semantic(recipe.pretext), "images": semantic(recipe.images), "seed": recipe.seed}
     return Step(NAME, SCHEMA, config, {"index": done["index"].identity})
 
@@ -50,7 +50,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """Train on the fleet, resuming in mid-epoch; or take over a checkpoint."""
     draft = context.draft(step)
     if recipe.pretext.checkpoint is not None:
-        return outside.take_over(recipe, draft, context)
+        return imported_pretext.import_checkpoint(recipe, draft, context)
     job = TrainJob(recipe, {"index": done["index"]}, draft, context.work(step))
     returned = train(context.fleet, train_worker, job, name=NAME, on_facts=show_training(context, NAME))
     artifact = draft.commit(entries_from_json(returned["files"]), facts=returned["facts"])

@@ -19,7 +19,7 @@ from rayscan.errors import ArtifactError, ConfigError
 from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ProjectionHead
 from rayscan.run import record
-from rayscan.stages import outside
+from rayscan.stages import imported_pretext
 from rayscan.stages.models import feature_net
 from rayscan.storage import Place
 
@@ -49,10 +49,10 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> PretextConfig:
 
 
 def take_over(settings: PretextConfig, out: Path, space: str = "backbone") -> Artifact:
-    step = Step("pretext", 1, outside.config(settings))
+    step = Step("pretext", 1, imported_pretext.config(settings))
     context: Any = SimpleNamespace(progress=Quiet())
     recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space=space))  # type: ignore[arg-type]
-    return outside.take_over(recipe, Draft(Place(str(out)), step), context)
+    return imported_pretext.import_checkpoint(recipe, Draft(Place(str(out)), step), context)
 
 
 def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_the_bytes_decide_and_not_the_name(tmp_path: Path) -> None:
     one = write(tmp_path / "one.pth", weights())
     (tmp_path / "two.pth").write_bytes((tmp_path / "one.pth").read_bytes())
     two = replace(one, checkpoint=str(tmp_path / "two.pth"))
-    assert outside.config(one) == outside.config(two)
+    assert imported_pretext.config(one) == imported_pretext.config(two)
     state = weights()
     state["conv1.weight"] += 1
-    assert outside.config(write(tmp_path / "two.pth", state)) != outside.config(one)
+    assert imported_pretext.config(write(tmp_path / "two.pth", state)) != imported_pretext.config(one)
 
 
 def test_a_mismatch_names_missing_and_unexpected_keys(tmp_path: Path) -> None:
@@ -100,11 +100,11 @@ def test_another_stem_is_named_by_its_shape(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        outside.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+        imported_pretext.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        outside.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
-    outside.require_file(SETTINGS)
-    outside.require_file(write(tmp_path / "there.pth", weights()))
+        imported_pretext.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+    imported_pretext.require_file(SETTINGS)
+    imported_pretext.require_file(write(tmp_path / "there.pth", weights()))
 
 
 def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:
