@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,6 @@ class Toy:
     def steps(self) -> int:
         """Steps of the whole training."""
         return self.epochs * -(-self.num_images // self.batch_size)
-
-    def to_json(self) -> str:
-        """For a driver of its own."""
-        return json.dumps(asdict(self))
 
 
 class CutError(Exception):

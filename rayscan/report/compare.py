@@ -20,7 +20,7 @@ from rayscan.storage import Place
 METRICS = ("acc", "acc_tr", "many_to_one", "top5", "nmi", "ami", "ari")
 KEPT = (*METRICS, "hungarian_then_majority", "fowlkes_mallows")
 """Scores of a row; the text shows METRICS."""
-METHODS = ("scan", "scan_before_selflabel", "sela", "kmeans")
+METHODS = ("scan", "sela", "kmeans")
 SPLITS = ("eval", "train")
 APART = ("seed", "report")
 """Settings that part no groups."""

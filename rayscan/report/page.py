@@ -36,7 +36,6 @@ METRICS = {
 }
 METHODS = {
     "scan": "SCAN",
-    "scan_before_selflabel": "SCAN before self-labelling",
     "sela": "SeLa",
     "kmeans": "k-means",
 }

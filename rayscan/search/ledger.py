@@ -20,7 +20,6 @@ from rayscan.artifacts import Draft, find
 from rayscan.search.study import Told
 from rayscan.search.trial import STAGE, STARTED, Shared
 
-ENDED = ("finished", "rejected", "stopped", "failed")
 NUMBERS = (
     "score",
     "nmi_nn",

@@ -34,8 +34,6 @@ from rayscan.stages.training import (
 
 NAME = "pretext"
 SCHEMA = 3  # 2: digits are stretched too, 3: and their ink varies
-MONITOR_IMAGES = 2_048
-MONITORS_PER_TRAINING = 10
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
