@@ -31,7 +31,7 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 class Feed(Protocol):
-    """Where batches come from."""
+    """A source of batches."""
 
     @property
     def num_steps(self) -> int:
@@ -44,7 +44,7 @@ class Feed(Protocol):
         """Images of a global batch."""
 
     def start(self, epoch: int, step: int, epochs: int) -> None:
-        """Told where the training begins, or begins again, so that batches can be made ahead."""
+        """Begin making batches where the training begins, or begins again."""
 
     def close(self) -> None:
         """The training is over."""
@@ -52,7 +52,7 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How to train."""
+    """Settings of a training."""
 
     epochs: int
     optimizer: OptimizerConfig
@@ -71,7 +71,7 @@ class History:
     rows: list[list[Any]] = field(default_factory=list)
     """[epoch, step, name, value]."""
     timings: list[list[Any]] = field(default_factory=list)
-    """The same of measured times, which no two runs share."""
+    """Measured times in the form of `rows`; no two runs share them."""
 
     def add(self, epoch: float, step: int, values: Mapping[str, float]) -> None:
         """Append one row a value."""
@@ -137,7 +137,7 @@ class Training:
                     batch = self.feed.batch(epoch, step)
                 with self.clock.part("compute"):
                     terms = self._train_step(batch)
-                self.clock.saw(batch["count"])
+                self.clock.count_images(batch["count"])
                 self.step += 1
                 if not self._log(terms, per_epoch, total):
                     self._go_back(per_epoch)
@@ -156,7 +156,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = microbatches(batch, settings.accumulate_steps)
-        with comms.gradients_stay(self.objective.net):
+        with comms.no_gradient_sync(self.objective.net):
             shares = [self._backward(part) for part in parts[:-1]]
         shares.append(self._backward(parts[-1]))
         terms = shares[0] if len(shares) == 1 else _summed(shares)

@@ -39,7 +39,7 @@ class Incident:
     batch: int
     """Number of the step in its epoch."""
     workers: tuple[int, ...]
-    """Those whose own share of the loss was not finite; none if only a gradient was."""
+    """Ranks whose own share of the loss was not finite; none if only a gradient was."""
     world: int
     gids: tuple[int, ...]
     """Images of these workers at that step; of all workers if none is named."""
@@ -107,7 +107,7 @@ class IncidentLog:
     """Incidents of a training, kept beside its checkpoints so that the next process knows them too."""
 
     def __init__(self, place: Place) -> None:
-        """Nothing is read before something happens."""
+        """Remember where the log lies; nothing is read before there is an incident."""
         self.place = place
         self.incidents: list[dict[str, Any]] = []
 

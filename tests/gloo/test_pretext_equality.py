@@ -104,7 +104,7 @@ def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | Non
     for step in range(0 if half is None else STEPS // 2, STEPS):
         is_cut = name == "rotnet_parts" and comms.is_distributed()
         *first, last = microbatches(batch_of(objective, step, edges, rank), 2 if is_cut else 1)
-        with comms.gradients_stay(objective.net):
+        with comms.no_gradient_sync(objective.net):
             shares = [backward(objective, part) for part in first]
         shares.append(backward(objective, last))
         if step == 0:
