@@ -24,8 +24,9 @@ from rayscan.methods import METHODS
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import evaluate, index, labels, mine, outside
+from rayscan.stages import evaluate, index, labels, mine
 from rayscan.storage import Place
+from rayscan.training import pretext_checkpoint
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
@@ -54,7 +55,7 @@ def run(
         The result of every stage.
     """
     require_clusters(recipe)
-    outside.require_file(recipe.pretext)
+    pretext_checkpoint.require_file(recipe.pretext)
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -133,7 +134,7 @@ def do(
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
-    outside.require_file(recipe.pretext)
+    pretext_checkpoint.require_file(recipe.pretext)
     done: dict[str, Artifact] = {}
     known = rates(out)
     unknown = ""

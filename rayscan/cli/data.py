@@ -170,11 +170,11 @@ def _examine_machines(address: str | None, out: str | None) -> None:
     storage = None if out is None else Place(out)
     if joined := address or os.environ.get("RAY_ADDRESS"):
         with Fleet(FleetConfig(address=joined), storage or Place("."), _print) as fleet:
-            reports = doctor.examine(fleet, storage)
-            driver = replace(doctor.look(None, time.time()), name="this process")
+            reports = doctor.inspect_nodes(fleet, storage)
+            driver = replace(doctor.inspect_node(None, time.time()), name="this process")
             found = doctor.findings(reports, driver=driver)
     else:
-        reports = [doctor.look(storage, time.time())]
+        reports = [doctor.inspect_node(storage, time.time())]
         found = doctor.findings(reports, knows_ray=False)
     for line in [line for report in reports for line in report.lines(knows_ray=bool(joined))]:
         _print(line)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rayscan import comms
 from rayscan.config import ScanLossConfig
-from rayscan.losses.scan import consistency, entropy, spread
+from rayscan.losses.scan import consistency, entropy, entropy_term
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import LossTerms, at_least_float32
 from rayscan.objectives.pair_loss import Pair, PairLoss
@@ -50,7 +50,7 @@ class ScanLoss(PairLoss):
         mean_probs = comms.all_reduce_with_grad(anchors.softmax(-1).sum(1)) / count
         if self.running is not None:
             mean_probs = self.running.update(mean_probs)
-        rewarded = spread(mean_probs, self.prior) / comms.world_size()
+        rewarded = entropy_term(mean_probs, self.prior) / comms.world_size()
         each = agreement - self.entropy_weight * rewarded
         parts = {
             "loss": each.detach().mean(),

@@ -16,7 +16,16 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import DataError, FleetError
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.tune import Ended, Report, Tuning, outside, require_room, resources, run_trials, sweep
+from rayscan.fleet.tune import (
+    Report,
+    TrialResult,
+    TrialSettings,
+    call_outside_group,
+    cluster_resources,
+    remove_stale_records,
+    require_placement,
+    run_trials,
+)
 from rayscan.lock import RunLock
 from rayscan.run import require_clusters
 from rayscan.search import finalists, stored_trials
@@ -64,7 +73,7 @@ def search(
     require_clusters(space.base)
     shown = progress or Progress()
     with RunLock(out), Fleet(space.base.fleet, out, shown.say) as fleet:
-        sweep(out)
+        remove_stale_records(out)
         context = Context(out, sources, fleet, shown)
         done: dict[str, Artifact] = {}
         for stage in SHARED_STAGES:
@@ -81,7 +90,7 @@ def search(
 
 @dataclass
 class SearchDriver:
-    """A search in progress; `fleet.tune.Proposer`."""
+    """A search in progress; a `fleet.tune.SearchAlgorithm`."""
 
     setup: SearchSetup
     plan: Plan
@@ -130,14 +139,14 @@ class SearchDriver:
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self._counts().items()))
         progress.finish(f"{len(self.trials)} trials: {counts}")
 
-    def ask(self, name: str) -> dict[str, Any]:
+    def suggest(self, trial_id: str) -> dict[str, Any]:
         """Values of a new trial."""
-        return self._study.ask(name)
+        return self._study.ask(trial_id)
 
-    def end(self, name: str, ended: Ended) -> None:
+    def complete(self, trial_id: str, result: TrialResult) -> None:
         """Note how a trial ended, tell the sampler and the user."""
-        trial = stored_trials.find_trial(self.setup, ended.values, self.seed) or self._note(ended)
-        self._study.tell(name, trial.outcome())
+        trial = stored_trials.find_trial(self.setup, result.values, self.seed) or self._note(result)
+        self._study.tell(trial_id, trial.outcome())
         before = finalists.choose(self.trials, 1)
         self.trials.append(trial)
         best = finalists.choose(self.trials, 1)
@@ -145,15 +154,15 @@ class SearchDriver:
             text = f"score {best[0].score:.4f} with {settings_text(best[0].values)}"
             self.context.progress.say(f"  search: trial {len(self.trials)} is the best so far: {text}")
         if trial.status == "failed":
-            self.context.progress.say(f"  search: trial {len(self.trials)} failed: {ended.reason}")
+            self.context.progress.say(f"  search: trial {len(self.trials)} failed: {result.reason}")
         facts = {"best": best[0].score} if best else {}
         others = {k: n for k, n in self._counts().items() if k != "finished"}
         self.context.progress.advance(1, **facts, **others)
 
-    def _note(self, ended: Ended) -> Trial:
+    def _note(self, ended: TrialResult) -> Trial:
         """A trial that wrote no result. The next search runs failed ones again, stopped ones not."""
         rungs = {str(k): v for k, v in ended.steps.items()}
-        if ended.how == "failed":
+        if ended.status == "failed":
             return Trial("", ended.values, self.seed, {"status": "failed", "reason": ended.reason})
         facts = {"status": "stopped", "reason": "worse than others after the same training", "rungs": rungs}
         return stored_trials.commit_stopped(self.setup, ended.values, self.seed, facts)
@@ -161,7 +170,7 @@ class SearchDriver:
     def _counts(self) -> Mapping[str, int]:
         return Counter(t.status for t in self.trials)
 
-    def _tuning(self, left: int) -> Tuning:
+    def _tuning(self, left: int) -> TrialSettings:
         """Resources of a trial. Waits until one can be placed, so that none waits for what never comes."""
         fleet, plan = self.context.fleet, self.plan
         cpus, gpus = fleet.config.cpus_per_worker, fleet.gpus_per_worker
@@ -173,13 +182,13 @@ class SearchDriver:
             asked = plan.gpus_per_trial
             gpus = GPU_SHARE * (gpus > 0) if asked is None else asked
             bundles = [{"CPU": cpus} | ({"GPU": gpus} if gpus else {})]
-        require_room(fleet, bundles, "a trial")
-        has = resources()  # now: an autoscaler may have brought the first node
+        require_placement(fleet, bundles, "a trial")
+        has = cluster_resources()  # now: an autoscaler may have brought the first node
         fits = int(min([has["CPU"] / cpus, *([has["GPU"] / gpus] if gpus else [])]) + 1e-9)
-        if fleet.offer.grows and not plan.from_images:
+        if fleet.cluster.grows and not plan.from_images:
             fits = max(fits, AUTOSCALER_TRIALS)
         stops = plan.early_stopping and not plan.from_images
-        return Tuning(
+        return TrialSettings(
             left,
             bundles[0],
             concurrent=plan.concurrent or max(1, fits),
@@ -237,7 +246,7 @@ def _trial_on_images(setup: SearchSetup, values: Mapping[str, Any], report: Repo
     """One trial on images, in a process that only drives."""
     del report  # trials on images run to their end
     seed = setup.space.base.seed
-    outside(run_once, (setup, values, seed))
+    call_outside_group(run_once, (setup, values, seed))
     trial = stored_trials.find_trial(setup, values, seed)
     return None if trial is None else trial.outcome().value
 

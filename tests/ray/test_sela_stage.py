@@ -9,7 +9,7 @@ import pytest
 
 from rayscan.artifacts import Draft, Step
 from rayscan.config import SelaConfig
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from rayscan.stages import sela
 from rayscan.storage import Place
 from rayscan.training.job import TrainJob
@@ -19,7 +19,7 @@ from tests.ray.test_search_trials import RECIPE, shared
 def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One transport of many images outlasts what a worker may stand still."""
     beats: list[int] = []
-    monkeypatch.setattr(pulse, "beat", lambda: beats.append(1))
+    monkeypatch.setattr(watchdog, "heartbeat", lambda: beats.append(1))
     settings = SelaConfig(inputs="embeddings", num_heads=2, sinkhorn_tolerance=1e-6)
     recipe = replace(RECIPE, method="sela", sela=settings)
     place = Place(str(tmp_path))

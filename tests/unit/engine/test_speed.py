@@ -17,7 +17,7 @@ from rayscan.engine import precision
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.lars import Lars
 from rayscan.engine.loop import LoopSettings, Training
-from rayscan.engine.parts import parts_of
+from rayscan.engine.microbatches import microbatches
 from rayscan.nets.heads import ProjectedNet
 from rayscan.objectives.base import Batch
 from rayscan.objectives.moco import MoCo
@@ -165,7 +165,7 @@ def test_parts_give_the_same_weights_and_state(
 
 def test_parts_cover_every_worker_slice() -> None:
     batch = {**batch_of(0, 2), "sizes": [6, 5]}
-    parts = parts_of(batch, 4)
+    parts = microbatches(batch, 4)
     assert [p["views"].shape[1] for p in parts] == [2, 2, 1, 1]
     assert [p["sizes"] for p in parts] == [[2, 2], [2, 1], [1, 1], [1, 1]]
     assert torch.equal(torch.cat([p["views"] for p in parts], dim=1), batch["views"])

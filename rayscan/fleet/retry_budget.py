@@ -27,35 +27,36 @@ from ray.train.v2._internal.execution.controller.state import (
 from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
 
 from rayscan import comms
-from rayscan.engine.notice import MovedError
+from rayscan.engine.preemption import PreemptedError
 from rayscan.errors import FleetError, RayscanError
 from rayscan.fleet import worker_error
+from rayscan.fleet.ray_errors import chain
 from rayscan.fleet.worker_error import WorkerError
 
-UP = (RunningState, PreemptingState, ResizingState)
-OVER = (ShuttingDownState, ErroredState)
+UP_STATES = (RunningState, PreemptingState, ResizingState)
+FINAL_STATES = (ShuttingDownState, ErroredState)
 
 
-class Patience(ControllerCallback):  # type: ignore[misc]
-    """Told every state of the controller; raising ends the training."""
+class RetryBudget(ControllerCallback):  # type: ignore[misc]
+    """The failures a training may still have; told every state of the controller, it ends it by raising."""
 
     def __init__(
-        self, training: str, max_failures: int, pending_seconds: float, wanted: str, board: Any
+        self, training: str, max_failures: int, pending_seconds: float, wanted: str, progress: Any
     ) -> None:
         """Start with a full budget.
 
         Args:
             training: Name of the stage, for messages.
-            max_failures: Restarts after deaths in a row without progress; moves to another node are none.
+            max_failures: Restarts after failures in a row without progress; preemptions are none.
             pending_seconds: Longest time without a group of workers.
             wanted: What the group asks for, for the message.
-            board: Where worker 0 pins how far it is.
+            progress: Actor to which worker 0 reports how far it is.
         """
         self.training = training
         self.max_failures = max_failures
         self.pending_seconds = pending_seconds
         self.wanted = wanted
-        self.board = board
+        self.progress = progress
         self.failures = 0
         self.furthest = -1
         self.raised: set[tuple[str, int | None]] = set()
@@ -63,22 +64,20 @@ class Patience(ControllerCallback):  # type: ignore[misc]
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Count what failed; give up when nothing came up for too long."""
-        if type(current_state) is not type(previous_state):
-            self.board.pin_state.remote(type(current_state).__name__.removesuffix("State").lower())
         if isinstance(current_state, RestartingState) and current_state is not previous_state:
             self._count(current_state.training_failed_error)
         waited = time.monotonic() - self.last_up
-        if isinstance(current_state, UP):
+        if isinstance(current_state, UP_STATES):
             self.last_up = time.monotonic()
-        elif not isinstance(current_state, OVER) and waited > self.pending_seconds:
-            raise self._given_up(waited, current_state)
+        elif not isinstance(current_state, FINAL_STATES) and waited > self.pending_seconds:
+            raise self._pending_too_long(waited, current_state)
 
     def _count(self, error: Any) -> None:
         failures: dict[int, Exception] = getattr(error, "worker_failures", {})
         if not failures or any(
-            isinstance(cause_of(f), MovedError) or _is_preempted_actor(f) for f in failures.values()
+            isinstance(cause_of(f), PreemptedError) or _is_preempted_actor(f) for f in failures.values()
         ):
-            return  # a notice was kept, or the node was taken: nobody's fault
+            return  # preempted, with or without a notice: nobody's fault
         for failure in failures.values():
             if isinstance(cause := cause_of(failure), RayscanError):
                 raise cause  # it would come again
@@ -104,12 +103,12 @@ class Patience(ControllerCallback):  # type: ignore[misc]
 
     def _step(self) -> int:
         try:
-            facts, _ = ray.get(self.board.look.remote(), timeout=2.0)
+            facts, _ = ray.get(self.progress.get.remote(), timeout=2.0)
         except ray.exceptions.RayError:
             return -1
         return int(facts.get("step", -1))
 
-    def _given_up(self, waited: float, state: Any) -> FleetError:
+    def _pending_too_long(self, waited: float, state: Any) -> FleetError:
         last = getattr(state, "training_failed_error", None) if isinstance(state, ReschedulingState) else None
         return FleetError(
             "no machine came for the workers",
@@ -137,12 +136,9 @@ def raised_by(failures: Mapping[int, Exception]) -> dict[int, WorkerError]:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What lies at the bottom of Ray's wrapping."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, RayscanError | MovedError):
-            return inner
-        error = inner
-        below = (getattr(inner, name, None) for name in ("controller_failure", "cause"))
-        inner = next((b for b in below if isinstance(b, BaseException)), inner.__cause__)
-    return error
+    """The first error of the chain that is ours, else the one at its end."""
+    found = error
+    for found in chain(error):
+        if isinstance(found, RayscanError | PreemptedError):
+            break
+    return found

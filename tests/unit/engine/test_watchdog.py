@@ -1,4 +1,4 @@
-"""Who stands still says where; who steps on is quiet; who holds Python's lock is still heard."""
+"""A stalled worker says where it is; one that gets on is quiet; one that holds Python's lock is heard too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from rayscan.config import SelaConfig
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from rayscan.engine.forward import forward
-from rayscan.engine.pulse import Pulse
+from rayscan.engine.watchdog import Watchdog
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.sela import Sela, random_labels
 from tests.unit.engine.test_resume import EPOCHS, STEPS, scan_heads, train
@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[3]
 
 HOLDS_THE_LOCK = """
 import re
-from rayscan.engine.pulse import Pulse
+from rayscan.engine.watchdog import Watchdog
 
 def stands_here():
     re.match("(a+)+$", "a" * 64 + "b")  # for ages, without letting another thread run
 
-Pulse(1.0, lambda waited, stacks: print("told", flush=True))
+Watchdog(1.0, lambda waited, stacks: print("told", flush=True))
 stands_here()
 """
 
@@ -41,7 +41,7 @@ def until(is_so, seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def test_it_is_told_once_a_standstill_and_says_where() -> None:
+def test_a_stall_is_told_once_and_says_where() -> None:
     told: list[tuple[float, str]] = []
     is_free = threading.Event()
 
@@ -50,11 +50,11 @@ def test_it_is_told_once_a_standstill_and_says_where() -> None:
 
     thread = threading.Thread(target=stands_here, name="the-one")
     thread.start()
-    with pulse.watched(0.3, lambda waited, stacks: told.append((waited, stacks))):
+    with watchdog.watching(0.3, lambda waited, stacks: told.append((waited, stacks))):
         until(lambda: len(told) == 1)
         time.sleep(1.0)
         assert len(told) == 1
-        pulse.beat()
+        watchdog.heartbeat()
         until(lambda: len(told) == 2)
     is_free.set()
     thread.join()
@@ -67,15 +67,15 @@ def test_it_is_told_once_a_standstill_and_says_where() -> None:
     assert "in until" in stacks.partition("\nthread ")[0]
 
 
-def test_steps_keep_it_quiet_and_nobody_looks_afterwards() -> None:
+def test_heartbeats_keep_it_quiet_and_its_thread_ends() -> None:
     told: list[float] = []
-    with pulse.watched(1.0, lambda waited, _: told.append(waited)):
+    with watchdog.watching(1.0, lambda waited, _: told.append(waited)):
         for _ in range(30):
             time.sleep(0.05)
-            pulse.beat()
+            watchdog.heartbeat()
     assert told == []
-    pulse.beat()
-    assert "pulse" not in {thread.name for thread in threading.enumerate()}
+    watchdog.heartbeat()
+    assert "watchdog" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_one_that_holds_the_lock_of_python_is_heard_too() -> None:
@@ -95,24 +95,24 @@ def test_one_that_holds_the_lock_of_python_is_heard_too() -> None:
     assert b"Timeout" in seen
 
 
-def test_every_step_of_a_training_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_step_of_a_training_is_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int | None] = []
-    monkeypatch.setattr(Pulse, "beat", lambda _: steps.append(pulse.current_step()))
-    with pulse.watched(60.0, lambda *_: None):
-        assert pulse.current_step() is None
+    monkeypatch.setattr(Watchdog, "beat", lambda _: steps.append(watchdog.current_step()))
+    with watchdog.watching(60.0, lambda *_: None):
+        assert watchdog.current_step() is None
         train(scan_heads(), tmp_path, "sgd", cut_at=5)
-        assert pulse.current_step() == 5, "where it was cut"
+        assert watchdog.current_step() == 5, "where it was cut"
         train(scan_heads(), tmp_path, "sgd")
-        pulse.beat()
-        assert pulse.current_step() == EPOCHS * STEPS - 1, "a beat without a number leaves it"
+        watchdog.heartbeat()
+        assert watchdog.current_step() == EPOCHS * STEPS - 1, "a heartbeat without a number leaves it"
     assert steps[:6] == [0, 1, 2, 3, 4, 5]
     assert steps[6:-1] == [*range(int(steps[6] or 0), EPOCHS * STEPS)]
-    assert pulse.current_step() is None
+    assert watchdog.current_step() is None
 
 
-def test_long_looks_at_all_images_are_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_passes_over_all_images_are_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[str] = []
-    monkeypatch.setattr(pulse, "beat", lambda: beats.append("forward"))
+    monkeypatch.setattr(watchdog, "heartbeat", lambda: beats.append("forward"))
     forward(lambda x: x, lambda gids: torch.zeros(len(gids), 1), np.arange(10), batch_size=4, device="cpu")
     assert beats == ["forward"] * 3
 
@@ -132,7 +132,7 @@ def test_long_looks_at_all_images_are_no_standstill(monkeypatch: pytest.MonkeyPa
     assert beats.count("pass") == objective.facts["sinkhorn_iterations"] >= 2
 
 
-def test_a_pulse_ends_at_once() -> None:
-    one = Pulse(30.0, lambda *_: pytest.fail("it was told"))
+def test_a_watchdog_ends_at_once() -> None:
+    one = Watchdog(30.0, lambda *_: pytest.fail("it was told"))
     one.close()
     assert not one._thread.is_alive()

@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine that nobody else can reach.
+"""Who can reach a Ray: tokens, loopback addresses and private directories.
 
 Left alone, Ray 2.60 listens on every interface, writes its token readable for all, and keeps sockets and logs
 in a directory anybody may write to. Whoever reaches one of them runs code as the user of this process.
@@ -12,6 +12,8 @@ import secrets
 import stat
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,36 +23,41 @@ NAMES = 9
 """Directories of fixed names that are tried, before one is made whose name nobody can know."""
 LONGEST_ROOT = 12
 """Ray's sockets lie up to 90 characters below it, and systems allow 104 to 108."""
+OPEN_WARNING = (
+    "warning: the joined Ray demands no token: whoever reaches its ports runs code as its user "
+    "(docs/howto/cluster.md)"
+)
+ANSWER_SECONDS = 2.0
 
 
-def start(**settings: Any) -> None:
-    """`ray.init` of a new local Ray: on loopback, with a token, in a directory of this user alone.
+def start_local_ray(**settings: Any) -> None:
+    """Start a Ray on loopback, with a token, in a directory of this user alone.
 
     Args:
         settings: More arguments of `ray.init`.
     """
     import ray
 
-    demand_token()
+    enable_token_auth()
     with on_loopback():
         # below the root: Ray opens the directory it is given to all
         root = private_root() / "ray"
         ray.init(address="local", _node_ip_address=LOOPBACK, _temp_dir=str(root), **settings)
 
 
-def demand_token() -> None:
+def enable_token_auth() -> None:
     """Turn Ray's token authentication on for whatever this process starts.
 
     Also when the environment says otherwise: that may speak of a cluster that is joined, not of this one.
     """
     from ray._private.authentication.authentication_token_setup import _enable_token_auth
 
-    guard_token()
+    secure_token()
     _enable_token_auth()
 
 
-def guard_token() -> None:
-    """Make the token before Ray does, or take back the rights others have on it.
+def secure_token() -> None:
+    """Make the token before Ray does, or close the file to others.
 
     Ray reads RAY_AUTH_TOKEN, else the file RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token.
     """
@@ -58,16 +65,16 @@ def guard_token() -> None:
         return
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     try:
-        _guard(Path(named) if named else Path.home() / ".ray" / "auth_token")
+        _secure(Path(named) if named else Path.home() / ".ray" / "auth_token")
     except OSError:  # a container's user may have no home
         if named:
             raise
         path = private_root() / "auth_token"
-        _guard(path)
+        _secure(path)
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
-def _guard(path: Path) -> None:
+def _secure(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     if not path.exists():
@@ -81,7 +88,7 @@ def _guard(path: Path) -> None:
 
 
 def private_root() -> Path:
-    """Where Ray keeps sockets and logs: a directory that only this user can enter."""
+    """The directory for Ray's sockets and logs, which only this user can enter."""
     base = Path(tempfile.gettempdir())
     if len(str(base)) > LONGEST_ROOT:
         base = Path("/tmp")
@@ -98,7 +105,7 @@ def private_root() -> Path:
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """Ray replaces a loopback address by an outward one, except where it allows one machine only."""
+    """Have Ray keep a loopback address inside the block; otherwise it takes an outward one instead."""
     import ray._private.ray_constants as constants
 
     name = constants.ENABLE_RAY_CLUSTERS_ENV_VAR
@@ -114,7 +121,7 @@ def on_loopback() -> Iterator[None]:
             os.environ[name] = told
 
 
-def is_private(address: str) -> bool:
+def is_loopback(address: str) -> bool:
     """Whether the node address of this process is loopback: then nothing may listen beyond it."""
     return address in (LOOPBACK, "::1", "localhost")
 
@@ -135,3 +142,23 @@ def interface_of(address: str) -> str | None:
                 if socket.inet_ntoa(answer[20:24]) == address:
                     return name
     return None
+
+
+def accepts_anyone() -> bool:
+    """Whether the joined Ray answers without a token.
+
+    Its dashboard is asked, as a stranger would; where it does not answer, what this process needed counts.
+    """
+    import ray
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    url = ray._private.worker.global_worker.node.webui_url
+    if not is_token_auth_enabled():
+        return True
+    if not url:
+        return False
+    try:
+        with urllib.request.urlopen(f"http://{url}/api/version", timeout=ANSWER_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False

@@ -1,4 +1,4 @@
-"""What an autoscaler would bring. Ray does not tell its node types, so it is asked for something and watched.
+"""What an autoscaler can add. Ray does not tell its node types, so it is asked for something and watched.
 
 The autoscaler (v2: Ray's default on clouds and Kubernetes) publishes which demands it can never meet, and up
 to which state of the cluster it has decided.
@@ -14,28 +14,28 @@ ANSWER_SECONDS = 60.0
 """It decides every 5 s; a busy head may be late."""
 
 
-def has_autoscaler() -> bool:
+def is_running() -> bool:
     """Whether the joined Ray has an autoscaler that decides."""
     return bool(_status().autoscaling_state.autoscaler_state_version)
 
 
-def would_bring(bundle: Mapping[str, float]) -> bool | None:
-    """Whether the fleet has, or its autoscaler can bring, a node with room for `bundle`.
+def is_feasible(bundle: Mapping[str, float]) -> bool | None:
+    """Whether a node that can hold `bundle` is there, or the autoscaler can add one.
 
-    What it can bring is on its way when this returns.
+    A node that it can add is on its way when this returns.
 
     Returns:
         None if the autoscaler does not say.
     """
     import ray
 
-    asked = ray.util.placement_group([dict(bundle)])
-    name = asked.id.hex()  # stands in the details of the demand
+    group = ray.util.placement_group([dict(bundle)])
+    name = group.id.hex()  # stands in the details of the demand
     deadline = time.monotonic() + ANSWER_SECONDS
     registered: int | None = None
     try:
         while time.monotonic() < deadline:
-            if asked.wait(timeout_seconds=0.5):
+            if group.wait(timeout_seconds=0.5):
                 return True
             status = _status()
             cluster, decided = status.cluster_resource_state, status.autoscaling_state
@@ -46,11 +46,11 @@ def would_bring(bundle: Mapping[str, float]) -> bool | None:
                 return not any(name in d.details for d in decided.infeasible_gang_resource_requests)
         return None
     finally:
-        ray.util.remove_placement_group(asked)
+        ray.util.remove_placement_group(group)
 
 
 def _status() -> Any:
-    """Ray's own account of demand and decisions."""
+    """Demand and decisions, as the autoscaler publishes them."""
     import ray
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply

@@ -1,8 +1,7 @@
-"""Which deaths count, which end a training at once, and when waiting is over: against Ray's own states."""
+"""Which failures count, which end a training at once, and when waiting is over: against Ray's own states."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,16 +10,16 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.controller import state
 from ray.train.v2.api.exceptions import WorkerGroupError
 
-from rayscan.engine.notice import MovedError
+from rayscan.engine.preemption import PreemptedError
 from rayscan.errors import DataError, FleetError
-from rayscan.fleet import patience
-from rayscan.fleet.patience import Patience, cause_of
+from rayscan.fleet import retry_budget
+from rayscan.fleet.retry_budget import RetryBudget, cause_of
 from rayscan.fleet.worker_error import WorkerError
 
 DIED = RuntimeError("Connection closed by peer")
 
 
-class Watched(Patience):
+class Watched(RetryBudget):
     """Whose workers are at a step that is set here."""
 
     step = 10
@@ -32,14 +31,13 @@ class Watched(Patience):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(retry_budget.time, "monotonic", lambda: now[0])
     return now
 
 
 @pytest.fixture
 def watched(clock: list[float]) -> Watched:
-    board = SimpleNamespace(pin_state=SimpleNamespace(remote=lambda _: None))
-    return Watched("scan", 2, 60.0, "2 x CPU", board)
+    return Watched("scan", 2, 60.0, "2 x CPU", None)
 
 
 def fail(watched: Watched, *failures: Exception) -> None:
@@ -73,12 +71,14 @@ def test_steps_done_again_are_no_progress(watched: Watched) -> None:
         fail(watched, DIED)
 
 
-@pytest.mark.parametrize("what", ["moved", "taken"])
-def test_a_notice_is_no_death(watched: Watched, what: str) -> None:
+@pytest.mark.parametrize("what", ["announced", "taken"])
+def test_a_preemption_is_no_failure(watched: Watched, what: str) -> None:
     taken = ActorDiedError()
     taken._preempted = True
     assert isinstance(taken, RayActorError)
-    failure = MovedError("at step 7") if what == "moved" else WorkerHealthCheckFailedError("gone", taken)
+    failure = (
+        PreemptedError("at step 7") if what == "announced" else WorkerHealthCheckFailedError("gone", taken)
+    )
     for _ in range(20):
         fail(watched, DIED, failure)
 

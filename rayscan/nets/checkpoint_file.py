@@ -1,4 +1,4 @@
-"""The one door for weights that others wrote: safetensors, or torch files read without running their code.
+"""Checkpoint files that others wrote: safetensors, or torch files read without running their code.
 
 Everything else in rayscan reads safetensors only. `weights_only` lets tensors, numbers, strings and
 containers in, and nothing that could run; options of the training (`argparse.Namespace`), which published

@@ -1,8 +1,8 @@
-"""A worker that stands still says where: the Python stacks of all its threads, before it is given up.
+"""A watchdog for workers: one that stalls writes the Python stacks of all its threads before it is given up.
 
 A worker that waits for another shows in which collective; the one it waits for shows what it is doing, unless
 it has been stopped from outside. One that holds Python's lock in foreign code cannot write by itself: the
-system's own watchdog then writes its stacks to the standard error stream.
+interpreter's own watchdog then writes its stacks to the standard error stream.
 """
 
 from __future__ import annotations
@@ -15,58 +15,59 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Tell = Callable[[float, str], None]
+OnStall = Callable[[float, str], None]
+"""Told seconds without a heartbeat, and all stacks."""
 
 
-class Pulse:
-    """The time of a worker's last step, and a thread that looks at it."""
+class Watchdog:
+    """The time of a worker's last heartbeat, and a thread that checks it."""
 
-    def __init__(self, seconds: float, tell: Tell) -> None:
-        """Begin to look.
+    def __init__(self, stall_seconds: float, on_stall: OnStall) -> None:
+        """Begin to watch.
 
         Args:
-            seconds: Without a step, after which the worker is said to stand still.
-            tell: Told once per standstill, in the thread: seconds without a step, and all stacks.
+            stall_seconds: Without a heartbeat, after which the worker counts as stalled.
+            on_stall: Told once per stall, in the thread.
         """
-        self.seconds = seconds
-        self._tell = tell
+        self.stall_seconds = stall_seconds
         self.step: int | None = None
+        self._on_stall = on_stall
         self._last = time.monotonic()
         self._is_over = threading.Event()
         self._arm()
-        self._thread = threading.Thread(target=self._look, daemon=True, name="pulse")
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
 
     def beat(self) -> None:
-        """A step was taken."""
+        """Note a heartbeat."""
         self._last = time.monotonic()
 
     def close(self) -> None:
-        """The work is over."""
+        """End the watch."""
         self._is_over.set()
-        self._thread.join(timeout=self.seconds)
+        self._thread.join(timeout=self.stall_seconds)
         faulthandler.cancel_dump_traceback_later()
 
     def _arm(self) -> None:
-        """Set the system's watchdog, which fires only if the thread does not come back to set it anew."""
-        faulthandler.dump_traceback_later(self.seconds, file=sys.__stderr__ or sys.stderr)
+        """Set the interpreter's watchdog, which fires unless the thread comes back to set it anew."""
+        faulthandler.dump_traceback_later(self.stall_seconds, file=sys.__stderr__ or sys.stderr)
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         told = -1.0
-        while not self._is_over.wait(min(1.0, self.seconds / 10)):
+        while not self._is_over.wait(min(1.0, self.stall_seconds / 10)):
             self._arm()
             last = self._last
             waited = time.monotonic() - last
-            if waited >= self.seconds and told != last:
+            if waited >= self.stall_seconds and told != last:
                 told = last
-                self._tell(waited, stacks())
+                self._on_stall(waited, stacks())
 
 
-_current: Pulse | None = None
+_current: Watchdog | None = None
 
 
-def beat(step: int | None = None) -> None:
-    """A step was taken; nothing happens where nobody looks.
+def heartbeat(step: int | None = None) -> None:
+    """Say that this process is getting on; without effect where no watchdog runs.
 
     Args:
         step: Number of the step that begins now, if it is one of a training.
@@ -82,10 +83,10 @@ def current_step() -> int | None:
 
 
 @contextmanager
-def watched(seconds: float, tell: Tell) -> Iterator[None]:
-    """Inside, this process tells when it stands still."""
+def watching(stall_seconds: float, on_stall: OnStall) -> Iterator[None]:
+    """Run a watchdog inside the block; see `Watchdog`."""
     global _current
-    _current = Pulse(seconds, tell)
+    _current = Watchdog(stall_seconds, on_stall)
     try:
         yield
     finally:

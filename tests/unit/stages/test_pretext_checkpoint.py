@@ -19,8 +19,8 @@ from rayscan.errors import ArtifactError, ConfigError
 from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ProjectionHead
 from rayscan.run import record
-from rayscan.stages import outside
 from rayscan.storage import Place
+from rayscan.training import pretext_checkpoint
 from rayscan.training.models import feature_net
 
 SETTINGS = SimCLRConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
@@ -49,10 +49,10 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> PretextConfig:
 
 
 def take_over(settings: PretextConfig, out: Path, space: str = "backbone") -> Artifact:
-    step = Step("pretext", 1, outside.config(settings))
+    step = Step("pretext", 1, pretext_checkpoint.config(settings))
     context: Any = SimpleNamespace(progress=Quiet())
     recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space=space))  # type: ignore[arg-type]
-    return outside.take_over(recipe, Draft(Place(str(out)), step), context)
+    return pretext_checkpoint.import_checkpoint(recipe, Draft(Place(str(out)), step), context)
 
 
 def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_the_bytes_decide_and_not_the_name(tmp_path: Path) -> None:
     one = write(tmp_path / "one.pth", weights())
     (tmp_path / "two.pth").write_bytes((tmp_path / "one.pth").read_bytes())
     two = replace(one, checkpoint=str(tmp_path / "two.pth"))
-    assert outside.config(one) == outside.config(two)
+    assert pretext_checkpoint.config(one) == pretext_checkpoint.config(two)
     state = weights()
     state["conv1.weight"] += 1
-    assert outside.config(write(tmp_path / "two.pth", state)) != outside.config(one)
+    assert pretext_checkpoint.config(write(tmp_path / "two.pth", state)) != pretext_checkpoint.config(one)
 
 
 def test_a_mismatch_names_missing_and_unexpected_keys(tmp_path: Path) -> None:
@@ -100,11 +100,11 @@ def test_another_stem_is_named_by_its_shape(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        outside.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+        pretext_checkpoint.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        outside.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
-    outside.require_file(SETTINGS)
-    outside.require_file(write(tmp_path / "there.pth", weights()))
+        pretext_checkpoint.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+    pretext_checkpoint.require_file(SETTINGS)
+    pretext_checkpoint.require_file(write(tmp_path / "there.pth", weights()))
 
 
 def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pretext from somebody else: read a checkpoint, find its backbone, record where it comes from."""
+"""The pretext stage with a checkpoint of others: read it, find its backbone, record where it comes from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rayscan.context import Context
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.nets.catalog import TIMM, build_backbone
-from rayscan.nets.door import read_checkpoint
+from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
 from rayscan.run import RECORD, Run
@@ -27,7 +27,7 @@ SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpo
 
 
 def config(settings: PretextConfig) -> dict[str, Any]:
-    """What decides the result: the bytes of the file, not its name."""
+    """Settings that decide the result: the bytes of the file, not its name."""
     net = {k: getattr(settings, k) for k in SHAPE}
     return {"pretext": {"checkpoint_sha256": _sha256(_read(settings)), **net}}
 
@@ -45,8 +45,8 @@ def require_file(settings: PretextConfig) -> None:
         raise _missing(settings)
 
 
-def take_over(recipe: Recipe, draft: Draft, context: Context) -> Artifact:
-    """The checkpoint's backbone, and its projection if it is one of ours, as the stage's result.
+def import_checkpoint(recipe: Recipe, draft: Draft, context: Context) -> Artifact:
+    """Store the checkpoint's backbone, and its projection if it is one of ours, as the stage's result.
 
     Raises:
         ConfigError: there is no such file, or neighbors are wanted after a projection that is not in it.
@@ -110,7 +110,7 @@ def _read(settings: PretextConfig) -> bytes:
 
 
 def _place(settings: PretextConfig) -> tuple[Place, str]:
-    """Where the file lies; of the directory of a run, its pretext's weights."""
+    """Directory and name of the file; for the directory of a run, of its pretext's weights."""
     source = str(settings.checkpoint).rstrip("/")
     whole = Place(source)
     if whole.size(RECORD) is not None:
