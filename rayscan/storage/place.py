@@ -33,7 +33,7 @@ class Place:
     """A directory, local or remote. Cheap to make, travels between processes as its URI."""
 
     def __init__(self, uri: str) -> None:
-        """Remember where; nothing is opened or made yet.
+        """Name a directory; nothing is opened or made yet.
 
         Args:
             uri: Path or URI. A relative local path is made absolute, so that workers agree on it.
@@ -143,7 +143,7 @@ class Place:
                 else "a disk with room, and the right to it",
                 got=error,
                 where=join(self.uri, name) if name else self.uri,
-                fix="look at the storage; the same command goes on from what is whole",
+                fix="check the storage; the same command goes on from what is whole",
             ) from error
 
 
