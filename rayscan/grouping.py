@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
-from rayscan.data.equal_lists import as_rows
 from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.run import Run
 from rayscan.sections import require
 from rayscan.storage import Place
+from rayscan.tables import as_rows
 
 Ints = NDArray[np.int64]
 SHOWN = 30

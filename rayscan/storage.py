@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
@@ -150,13 +150,38 @@ class Place:
         def put() -> None:
             filesystem, path = resolve(join(self.uri, name))
             if isinstance(filesystem, pafs.LocalFileSystem):
-                _write_local(Path(path), data)
+                _write_local(Path(path), lambda stream: stream.write(data))
                 return
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
             with filesystem.open_output_stream(path) as stream:
                 stream.write(data)
 
-        self._patiently(put, name)
+        self.patiently(put, name)
+
+    def write_stream(self, name: str, produce: Callable[[BinaryIO], None]) -> None:
+        """Write a file that never is in memory as a whole.
+
+        A store makes an object of what a broken stream had sent, so only a name that nobody reads before this
+        returns will do: unlike `write`, this is no atomic replacement.
+
+        Args:
+            name: Below this place, unique to one attempt.
+            produce: Writes the content; called again from the start if the store goes away meanwhile.
+
+        Raises:
+            ArtifactError: the disk is full, or the store refused or stayed away too long.
+        """
+
+        def put() -> None:
+            filesystem, path = resolve(join(self.uri, name))
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                _write_local(Path(path), produce)
+                return
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(path) as stream:
+                produce(stream)
+
+        self.patiently(put, name, is_long=True)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file.
@@ -171,7 +196,7 @@ class Place:
             with filesystem.open_input_stream(path, compression=None) as stream:
                 return bytes(stream.read())
 
-        return self._patiently(get, name)
+        return self.patiently(get, name)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
@@ -181,7 +206,7 @@ class Place:
             info = filesystem.get_file_info(path)
             return info.size if info.type == pafs.FileType.File else None
 
-        return self._patiently(look, name)
+        return self.patiently(look, name)
 
     def names(self) -> list[str]:
         """Names of everything directly in here, sorted; empty if the place does not exist."""
@@ -191,7 +216,7 @@ class Place:
             selector = pafs.FileSelector(path.rstrip("/"), allow_not_found=True)
             return sorted(info.base_name for info in filesystem.get_file_info(selector))
 
-        return self._patiently(look, "")
+        return self.patiently(look, "")
 
     def delete(self, name: str) -> None:
         """Remove a file or a directory tree in here; nothing happens if it is not there."""
@@ -204,12 +229,20 @@ class Place:
             elif kind == pafs.FileType.Directory:
                 filesystem.delete_dir(path)
 
-        self._patiently(remove, name)
+        self.patiently(remove, name)
 
-    def _patiently(self, ask: Callable[[], T], name: str) -> T:
-        """Ask; a store that is away is asked again, after longer and longer waits, until patience ends.
+    def patiently(self, ask: Callable[[], T], name: str, *, is_long: bool = False) -> T:
+        """Call a function that uses the store; again, after longer and longer waits, while the store is away.
 
         A local disk is asked once: what it refuses it would refuse again.
+
+        Args:
+            ask: Reads or writes; may be called several times.
+            name: Of the file, for the message.
+            is_long: It may work for longer than patience lasts: that begins at the first failure.
+
+        Raises:
+            ArtifactError: the store refused or stayed away too long.
         """
         patience = 0.0 if is_local(self.uri) else float(os.environ.get(PATIENCE, "120"))
         deadline, wait = time.monotonic() + patience, 0.5
@@ -221,6 +254,8 @@ class Place:
             except (OSError, ArtifactError) as error:
                 if isinstance(error, ArtifactError) and not isinstance(error.__cause__, OSError):
                     raise
+                if is_long:
+                    deadline, is_long = time.monotonic() + patience, False
                 is_final = any(mark in str(error) for mark in REFUSALS)
                 if is_final or time.monotonic() + wait > deadline:
                     raise self._unwilling(name, error, patience) from error
@@ -239,12 +274,12 @@ class Place:
         )
 
 
-def _write_local(path: Path, data: bytes | memoryview) -> None:
+def _write_local(path: Path, produce: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(data)
+            produce(stream)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)

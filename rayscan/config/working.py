@@ -7,9 +7,6 @@ from typing import Literal
 
 from rayscan.sections import Section, later, operational, require
 
-SCALE_NEIGHBOR = 7
-"""The neighbor that tells a local scale, unless one is named."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImagesConfig(Section):
@@ -101,12 +98,6 @@ class MineConfig(Section):
     """Pair an image only with those of its first so many neighbors among whose first so many it is itself.
     Where none is left, with the nearest alone; none pairs with all. Lists stay, and so does the graph that
     judges; nothing is mined again."""
-    adaptive: float | None = later(None)
-    """Pair an image only with neighbors at a squared distance of at most this times the product of both local
-    scales (Zelnik-Manor and Perona 2004): more neighbors where it is dense, fewer at the rim. Where none is
-    left, with the nearest alone; none sets no limit. Goes with `mutual`."""
-    scale_neighbor: int = later(SCALE_NEIGHBOR)
-    """The local scale of an image is its distance to this neighbor; the paper takes the 7th."""
     num_shards: int | None = operational(None)
     """Index shards; none takes one per worker. Changes speed, never the result."""
     storage: Literal["float32", "float16"] = operational("float32")
@@ -128,25 +119,18 @@ class MineConfig(Section):
             f"1..{self.num_neighbors}, as mine.num_neighbors mines, or none",
             self.mutual,
         )
-        require(self.adaptive is None or self.adaptive > 0, "mine.adaptive", "> 0, or none", self.adaptive)
-        require(
-            self.scale_neighbor >= 1 and (self.adaptive is None or self.scale_neighbor <= self.num_neighbors),
-            "mine.scale_neighbor",
-            f"1..{self.num_neighbors}, as mine.num_neighbors mines",
-            self.scale_neighbor,
-        )
         require(0 <= self.min_recall <= 1, "mine.min_recall", "0..1", self.min_recall)
         require(self.max_exact_flops >= 0, "mine.max_exact_flops", ">= 0", self.max_exact_flops)
 
     @property
     def chooses(self) -> bool:
         """Whether an image is paired with some of its mined neighbors only."""
-        return self.mutual is not None or self.adaptive is not None
+        return self.mutual is not None
 
     @property
     def unchosen(self) -> MineConfig:
         """The same search without a choice: what the choice is made from."""
-        return replace(self, mutual=None, adaptive=None, scale_neighbor=SCALE_NEIGHBOR)
+        return replace(self, mutual=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

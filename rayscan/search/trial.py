@@ -32,12 +32,12 @@ from rayscan.objectives.selection import HeldoutGraph
 from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
-from rayscan.stages.chosen import neighbor_ids
 from rayscan.stages.features import CachedFeatures
 from rayscan.stages.prior import read_prior
 from rayscan.stages.training import TrainJob
 from rayscan.stages.unkeyed import Unkeyed
 from rayscan.storage import Place
+from rayscan.vectors.neighbor_table import neighbor_ids
 
 SCHEMA = 1
 STAGE = "trial"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.assignments import FILE, SEEDS, assignment_tables
+from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
@@ -20,13 +23,12 @@ from rayscan.sections import semantic
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
 from rayscan.stages.models import load_cluster_net, load_heads
-from rayscan.stages.partial import part_array
-from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
-from rayscan.stages.scoring import SEEDS
 from rayscan.stages.training import Gids
 from rayscan.stages.unkeyed import Unkeyed
-from rayscan.vectors.cluster_shard import nearest_centroid
+from rayscan.tables import write_tables
+from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
+from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
 NAME = "assign"
 SCHEMA = 1
@@ -91,13 +93,24 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         uses_gpu=True,
         on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
-    tops = np.concatenate([_finished(draft, part) for part in parts])
-    prototypes = find_prototypes(tops, done["embed"], recipe.assign.num_prototypes)
-    table = assignments_table(done["index"], gids, tops, prototypes)
     num_clusters = recipe.clusters_formed
-    clusters = cluster_list(tops, gids, prototypes, num_clusters)
+    summary = ClusterSummary(num_clusters, recipe.assign.num_prototypes)
+    for part in parts:
+        tops = _tops(draft, part)
+        summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
+    prototypes = find_prototypes(summary, done["embed"])
+    clusters = summary.cluster_list(gids, prototypes)
+
+    def tops_of(first: int, stop: int) -> np.ndarray[Any, Any]:
+        needed = parts[first // ROWS_PER_PART : -(-stop // ROWS_PER_PART)]
+        begin = needed[0].first
+        return np.concatenate([_tops(draft, part) for part in needed])[first - begin : stop - begin]
+
+    def tables() -> Iterator[pa.Table]:
+        return assignment_tables(done["index"], gids, tops_of, prototypes.values())
+
     files = {
-        "assignments.parquet": draft.write_table("assignments.parquet", table),
+        FILE: write_tables(draft, FILE, TABLE_SCHEMA, tables),
         "clusters.json": draft.write_json("clusters.json", clusters),
     }
     if recipe.method == "kmeans":
@@ -108,10 +121,11 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     return artifact
 
 
-def _finished(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+def _tops(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+    """The predictions of a part, see `top_dtype`."""
     finished = draft.finished_part(part.name)
     assert finished is not None
-    return np.frombuffer(draft.place.read(finished[0][part.name].path), dtype=top_dtype())
+    return np.frombuffer(finished[0][part.name].read(draft.place), dtype=top_dtype())
 
 
 def top_dtype() -> np.dtype[Any]:
@@ -125,7 +139,7 @@ def _seed_clusters(draft: Draft, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
     for part in parts:
         finished = draft.finished_part(part.name)
         assert finished is not None
-        found.append(part_array(draft, finished[0][SEEDS]))
+        found.append(draft.read_part_array(finished[0][SEEDS]))
     return np.concatenate(found, axis=1)
 
 

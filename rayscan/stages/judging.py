@@ -15,8 +15,8 @@ from rayscan.engine.forward import forward
 from rayscan.metrics.label_free import nmi_nn
 from rayscan.nets.modes import evaluating
 from rayscan.objectives.selection import HeldoutGraph, split_heldout
-from rayscan.stages.chosen import neighbor_ids
 from rayscan.stages.training import Gids
+from rayscan.vectors.neighbor_table import neighbor_ids
 
 HELD_OUT = -1
 """Epoch of the draw that holds images out: no epoch of any training."""

@@ -22,9 +22,9 @@ from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Pi
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, in_rounds
 from rayscan.sections import semantic
-from rayscan.stages.chosen import CHOSEN
 from rayscan.stages.context import Context, Sources
-from rayscan.stages.evaluate import label_free_facts, read_assigned
+from rayscan.stages.evaluate import label_free_facts
+from rayscan.vectors.neighbor_table import CHOSEN
 
 NAME = "report"
 SCHEMA = 1
@@ -103,7 +103,7 @@ def _content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
-        label_free=scores["label_free"] if scores else _label_free(done, len(clusters)),
+        label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
         curves=[curve for stage in done for curve in _curves(stage, done[stage])],
@@ -115,10 +115,6 @@ def _content(
         num_quarantined=len(quarantine),
         facts=[*_versions(done["assign"]), *_times(context)],
     )
-
-
-def _label_free(done: Mapping[str, Artifact], num_clusters: int) -> Mapping[str, float]:
-    return label_free_facts(read_assigned(done["assign"]), done, num_clusters)
 
 
 def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:

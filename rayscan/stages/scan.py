@@ -27,7 +27,6 @@ from rayscan.objectives.pair_losses import pair_loss
 from rayscan.objectives.scan import Scan, ScanHeads
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
-from rayscan.stages.chosen import Lists
 from rayscan.stages.context import Context, Sources
 from rayscan.stages.features import CachedFeatures
 from rayscan.stages.judging import graph_logits, held_out
@@ -43,6 +42,7 @@ from rayscan.stages.training import (
     metrics_table,
     show_training,
 )
+from rayscan.vectors.neighbor_table import NeighborTable
 
 NAME = "scan"
 SCHEMA = 1
@@ -220,7 +220,7 @@ def neighbors_of(settings: ScanConfig, pairs: NeighborPairs, gids: Gids, epoch: 
 def _graph(job: TrainJob, gids: Gids, num_neighbors: int) -> tuple[Gids, HeldoutGraph, NeighborPairs]:
     """Gids in the loss, the held-out graph, and the pairs one is drawn from."""
     recipe = job.recipe
-    lists = Lists.read(job.inputs["mine"])
+    lists = NeighborTable.read(job.inputs["mine"])
     ids, counts = lists.paired(num_neighbors)
     trained, heldout = held_out(recipe, gids)
     pairs = NeighborPairs(

@@ -19,10 +19,10 @@ from rayscan.search import finalists, ledger
 from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
 from rayscan.stages import scan, selflabel
-from rayscan.stages.chosen import neighbor_ids
 from rayscan.stages.models import load_heads
 from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place
+from rayscan.vectors.neighbor_table import neighbor_ids
 from tests.unit.vectors.matrices import brute_force, embedded, unit
 
 SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]
