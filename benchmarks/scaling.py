@@ -38,7 +38,7 @@ from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import LoopSettings, Training
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.train import Worker, train
-from rayscan.nets.resnet import build_backbone
+from rayscan.nets.catalog import build_backbone
 from rayscan.objectives.base import Batch, LossTerms, Objective
 from rayscan.storage import Place
 

@@ -32,6 +32,8 @@ from benchmarks.harness import Options, Report
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, load
 from rayscan.config import OptimizerConfig, PretextConfig, Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.digits import write_digits
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -45,8 +47,6 @@ from rayscan.search.plan import Plan
 from rayscan.search.space import Space, make_space
 from rayscan.search.trial import CLUSTERS, Shared, prepared
 from rayscan.stages import evaluate, labels
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 HEADS = 10

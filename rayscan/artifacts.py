@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
+from rayscan.version import __version__
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -230,8 +231,6 @@ class Draft:
             facts: Small numbers to keep in the manifest.
             identity: What stages downstream shall hash; the fingerprint if not given.
         """
-        from rayscan import __version__
-
         if (winner := find(self.place, self.step)) is not None:
             return winner
         manifest = {

@@ -17,6 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+GLOO_WORDS = ("gloo/transport/", "Connection closed by peer")
+"""What the plain RuntimeErrors say that gloo raises when another worker is gone or silent."""
+
 _waited = [0.0]
 
 
@@ -57,6 +60,21 @@ def join(
         host, port, size, rank == 0, timeout, wait_for_workers=False, master_listen_fd=listening
     )
     dist.init_process_group(backend, store=met, rank=rank, world_size=size, timeout=timeout)
+
+
+def is_peer_failure(error: BaseException) -> bool:
+    """Whether an exception only says that another worker, or the way to it, is gone.
+
+    NCCL and the store have exception types of their own; gloo is known by its words alone.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, dist.DistError):
+            return True
+        if type(found) is RuntimeError and any(words in str(found) for words in GLOO_WORDS):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def is_distributed() -> bool:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
 from rayscan.errors import ArtifactError, ConfigError, DataError
+from rayscan.methods import METHODS
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.run import Run
 from rayscan.sections import require
-from rayscan.storage import Place
+from rayscan.storage import split_uri
 from rayscan.tables import as_rows
 
 Ints = NDArray[np.int64]
@@ -41,7 +42,7 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
     run = Run(uri)
     table, neighbors = run.assignments, run.neighbors
     gids, clusters = table["gid"].to_numpy(), table["cluster"].to_numpy().astype(np.int64)
-    names = {c["cluster"]: c["name"] for c in run.clusters}
+    names = run.cluster_names
     num_clusters = len(names)
     cluster_of = np.zeros(int(gids.max()) + 1, np.int64)
     cluster_of[gids] = clusters
@@ -133,9 +134,9 @@ def _of_runs(runs: Sequence[Run]) -> tuple[Ints, Ints]:
 
 def _heads(run: Run) -> tuple[Ints, Ints]:
     """Gids of the train images, and the clusters of every head of a run [H, N]."""
-    for stage, name in (("sela", "labels.parquet"), ("scan", "heads_clusters.parquet")):
-        if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
-            return _columns(artifact, name)
+    stage, name = METHODS[run.recipe.method].heads or ("", "")
+    if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
+        return _columns(artifact, name)
     raise ArtifactError(
         "the run has no clusters of several heads",
         expected="a scan on embeddings, or method sela",
@@ -151,7 +152,7 @@ def _columns(artifact: Artifact, name: str) -> tuple[Ints, Ints]:
 
 
 def _write(table: pa.Table, address: str) -> None:
-    folder, _, name = address.rpartition("/")
+    place, name = split_uri(address)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    Place(folder or ".").write(name, memoryview(sink.getvalue()))
+    place.write(name, memoryview(sink.getvalue()))

@@ -20,8 +20,10 @@ from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.sections import require
 from rayscan.storage import Place
+from rayscan.version import __version__
 
 RECORD = "run.json"
+CLUSTERS = "clusters.json"
 PUBLISHED = {
     "assignments.parquet": ("assign", "assignments.parquet"),
     "clusters.json": ("assign", "clusters.json"),
@@ -83,9 +85,35 @@ class Run:
 
     @property
     def clusters(self) -> list[dict[str, Any]]:
-        """Clusters with the names a user may have given them in clusters.json."""
-        named: list[dict[str, Any]] = json.loads(self.place.read("clusters.json"))
-        return named
+        """The clusters, with the names that a user may have given them in clusters.json.
+
+        Raises:
+            ArtifactError: the file is missing or is no longer a list of clusters.
+        """
+        try:
+            clusters: list[dict[str, Any]] = json.loads(self.place.read(CLUSTERS))
+            is_right = all({"cluster", "name"} <= cluster.keys() for cluster in clusters)
+        except FileNotFoundError as error:
+            raise self._bad_clusters("no file") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._bad_clusters(error) from error
+        if not is_right:
+            raise self._bad_clusters("an entry without them")
+        return clusters
+
+    def _bad_clusters(self, got: object) -> ArtifactError:
+        return ArtifactError(
+            "the clusters cannot be read",
+            expected="a JSON list with a cluster and a name in each entry",
+            got=got,
+            where=self.place.uri_of(CLUSTERS),
+            fix="correct it, or remove it and run the same command again",
+        )
+
+    @property
+    def cluster_names(self) -> dict[int, str]:
+        """Number of each cluster -> its name, see `clusters`."""
+        return {int(cluster["cluster"]): str(cluster["name"]) for cluster in self.clusters}
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -111,8 +139,6 @@ def record(
 
     A copy is only made when the result behind it is new, so that edited cluster names stay.
     """
-    from rayscan import __version__
-
     try:
         published = dict(json.loads(place.read(RECORD))["published"])
     except FileNotFoundError:

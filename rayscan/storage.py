@@ -109,6 +109,13 @@ def join(uri: str, *names: str) -> str:
     return "/".join([head.rstrip("/"), *[n.strip("/") for n in names]]) + mark + query
 
 
+def split_uri(uri: str) -> tuple[Place, str]:
+    """Return the directory that a file lies in, and the file's name."""
+    head, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    folder, slash, name = head.rpartition("/")
+    return Place((folder or slash or ".") + mark + query), name
+
+
 class Place:
     """A directory, local or remote. Cheap to make, travels between processes as its URI."""
 

@@ -18,6 +18,8 @@ import numpy as np
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.assignments import Assignments
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import DataError
 from rayscan.fleet.connect import Fleet
 from rayscan.metrics.contingency import Contingency
@@ -25,10 +27,8 @@ from rayscan.metrics.transfer import allowed_classes, transfer_scores
 from rayscan.predict import predict
 from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import Classes, read_classes
-from rayscan.stages.progress import Progress
-from rayscan.storage import Place
+from rayscan.storage import Place, split_uri
 
 SHOWN = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
 
@@ -124,9 +124,9 @@ def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
 
 def _read_map(uri: str) -> dict[str, list[str]]:
     """Names of the other set -> names of the first."""
-    folder, _, name = uri.rpartition("/")
+    place, name = split_uri(uri)
     try:
-        text = Place(folder or ".").read(name).decode()
+        text = place.read(name).decode()
     except FileNotFoundError as error:
         raise DataError("there is no such class map", got=uri, where="--class-map") from error
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -3,8 +3,8 @@
     python -m benchmarks.mining.driver_memory --json FILE [--rows 300000 1200000]
 
 Clustered vectors, 128 wide, a tenth of them the eval split, K = 20, approximate search, 100 clusters, two
-restarts of k-means beside. Each size is mined and evaluated by a driver in a process of its own, which has made
-none of the rows; its peak resident memory is read after each stage.
+restarts of k-means beside. Each size is mined and evaluated by a driver in a process of its own, which has
+made none of the rows; its peak resident memory is read after each stage.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from benchmarks.mining.through_ray import K, embedded
 from rayscan.artifacts import Artifact, Draft, Step, load
 from rayscan.assignments import FILE, SCHEMA
 from rayscan.config import EvaluateConfig, FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.stages import evaluate, mine
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.tables import as_lists, write_tables
 

@@ -29,10 +29,10 @@ from benchmarks.mining.sets import clustered
 from benchmarks.mining.through_ray import K, embedded, local_ray, workers
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.stages import mine
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 SIZES = (320_292, 640_584, 1_281_167)

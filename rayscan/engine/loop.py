@@ -111,7 +111,7 @@ class Training:
         is_cuda = torch.device(settings.device).type == "cuda"
         torch.backends.cudnn.benchmark = is_cuda  # shapes of a training hardly change
         if is_cuda and not comms.is_distributed():
-            objective.compile()  # on CPUs it was measured to cost 36 s and to gain nothing
+            objective.compile_nets()  # on CPUs it was measured to cost 36 s and to gain nothing
         if (found := self._newest()) is not None:
             self._take_up(found)
         elif comms.rank() == 0:
@@ -131,6 +131,7 @@ class Training:
         self.feed.start(self.step // per_epoch, self.step % per_epoch, self.settings.epochs)
         try:
             while self.step < total and not self.has_stopped:
+                pulse.beat(self.step)
                 epoch, step = divmod(self.step, per_epoch)
                 with self.clock.part("data"):
                     batch = self.feed.batch(epoch, step)
@@ -138,7 +139,6 @@ class Training:
                     terms = self._train_step(batch)
                 self.clock.saw(batch["count"])
                 self.step += 1
-                pulse.beat()
                 if not self._log(terms, per_epoch, total):
                     self._go_back(per_epoch)
                     continue
@@ -237,12 +237,10 @@ class Training:
 
     def _save_now(self) -> None:
         tensors = {
-            **{f"net.{k}": v for k, v in self.objective.module.state_dict().items()},
-            **{f"objective.{k}": v for k, v in self.objective.tensors().items()},
+            **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
             **{f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()},
         }
         notes = {
-            "objective": self.objective.notes(),
             "rows": self.history.rows,
             "timings": self.history.timings,
             "has_stopped": self.has_stopped,
@@ -268,8 +266,7 @@ class Training:
         return found
 
     def _take_up(self, found: Checkpoint) -> None:
-        self.objective.module.load_state_dict(under(found.tensors, "net"))
-        self.objective.restore(under(found.tensors, "objective"), found.notes["objective"])
+        self.objective.load_state_dict(under(found.tensors, "objective"))
         restore_optimizer(self.optimizer, under(found.tensors, "optimizer"))
         self.history.rows = list(found.notes["rows"])
         self.history.timings = list(found.notes.get("timings", []))

@@ -30,6 +30,7 @@ class Pulse:
         """
         self.seconds = seconds
         self._tell = tell
+        self.step: int | None = None
         self._last = time.monotonic()
         self._is_over = threading.Event()
         self._arm()
@@ -64,10 +65,20 @@ class Pulse:
 _current: Pulse | None = None
 
 
-def beat() -> None:
-    """A step was taken; nothing happens where nobody looks."""
+def beat(step: int | None = None) -> None:
+    """A step was taken; nothing happens where nobody looks.
+
+    Args:
+        step: Number of the step that begins now, if it is one of a training.
+    """
     if _current is not None:
+        _current.step = _current.step if step is None else step
         _current.beat()
+
+
+def current_step() -> int | None:
+    """Step this process is at; None before the first one."""
+    return None if _current is None else _current.step
 
 
 @contextmanager

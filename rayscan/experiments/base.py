@@ -6,11 +6,11 @@ One file per experiment beside this one; `rayscan experiment NAME` runs it. Stan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from rayscan.config import PretextConfig, Recipe
-from rayscan.errors import ConfigError
+from rayscan.sections import get, with_values
 
 Value = Any
 """A setting, or a function of the recipe the user gave that makes it."""
@@ -77,67 +77,32 @@ def altered(recipe: Recipe, row: Row) -> Recipe:
     Raises:
         ConfigError: there is no such setting, or a value is out of range.
     """
-    values = {key: v(recipe) if callable(v) else v for key, v in row.settings.items()}
-    made = recipe
-    for key, value in sorted(values.items(), key=lambda item: ORDER.index(item[0].partition(".")[0])):
-        made = _set(made, key.split("."), value, row.name)
-    return made
-
-
-ORDER = (
-    "method",
-    "num_clusters",
-    "embed",
-    "pretext",
-    "mine",
-    "evaluate",
-    "scan",
-    "selflabel",
-    "sela",
-    "pca",
-    "kmeans",
-)
-"""Sections in the order they are set: scan's K is checked against mine's, the
-pretext against embed's space."""
-
-
-def _set(section: Any, path: list[str], value: Any, row: str) -> Any:
-    name, *rest = path
-    if not hasattr(section, name):
-        raise ConfigError("an experiment names an unknown setting", got=".".join(path), where=row)
-    return replace(section, **{name: _set(getattr(section, name), rest, value, row) if rest else value})
+    return with_values(recipe, {k: v(recipe) if callable(v) else v for k, v in row.settings.items()})
 
 
 def same_as(key: str) -> Callable[[Recipe], Value]:
     """The user's own setting of another key."""
-    return lambda recipe: _get(recipe, key)
+    return lambda recipe: get(recipe, key)
 
 
 def fitting(on_images: str, on_embeddings: str) -> Callable[[Recipe], Value]:
     """For SeLa: one setting of scan where it trains on images, another on embeddings."""
-    return lambda recipe: _get(recipe, on_embeddings if recipe.sela.inputs == "embeddings" else on_images)
+    return lambda recipe: get(recipe, on_embeddings if recipe.sela.inputs == "embeddings" else on_images)
 
 
 def at_least(key: str, least: int) -> Callable[[Recipe], Value]:
     """The user's own setting, or more."""
-    return lambda recipe: max(least, _get(recipe, key))
+    return lambda recipe: max(least, get(recipe, key))
 
 
 def at_most(key: str, most: float) -> Callable[[Recipe], Value]:
     """The user's own setting, or less."""
-    return lambda recipe: min(most, _get(recipe, key))
+    return lambda recipe: min(most, get(recipe, key))
 
 
 def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]:
     """The user's own setting, or `least` if that is more, times a factor, rounded."""
-    return lambda recipe: round(factor * max(least, _get(recipe, key)))
-
-
-def _get(recipe: Recipe, key: str) -> Any:
-    value: Any = recipe
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+    return lambda recipe: round(factor * max(least, get(recipe, key)))
 
 
 def missing(row: Row) -> str:

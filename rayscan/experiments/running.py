@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from rayscan import __version__, pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Sources
 from rayscan.errors import DataError
 from rayscan.experiments import EXPERIMENTS
 from rayscan.experiments.base import Experiment, Row, altered, missing
@@ -24,9 +26,7 @@ from rayscan.experiments.results import Found, index_page, write
 from rayscan.experiments.selection import num_left
 from rayscan.experiments.stand_ins import PureMine, SelectedIndex
 from rayscan.stages import evaluate, index, labels, mine, report
-from rayscan.stages.context import Sources
 from rayscan.stages.evaluate import Classes, read_classes
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 FOLDER = "experiments"
@@ -85,7 +85,7 @@ def run_experiment(
 
 
 def _laboratory(recipe: Recipe, sources: Sources, out: Place) -> Laboratory:
-    whole = pipeline.run(recipe, sources, out, river=(index, labels))
+    whole = pipeline.run(recipe, sources, out, stages=(index, labels))
     if "labels" not in whole:
         raise DataError(
             "an experiment without labels has no score",
@@ -106,7 +106,7 @@ def run_row(lab: Laboratory, row: Row, seed: int) -> Done:
         path = _true_labels(lab) if row.first_labels == "true" else _labels_of(lab, row.first_labels, seed)
         recipe = replace(recipe, sela=replace(recipe.sela, first_labels=path))
     river = tuple(_stage(lab, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
-    done = pipeline.run(recipe, lab.sources, lab.out, river=river)
+    done = pipeline.run(recipe, lab.sources, lab.out, stages=river)
     lab.runs[seed, row.name] = done
     return done
 

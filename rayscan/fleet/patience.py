@@ -1,14 +1,19 @@
 """How often a training is started again, and how long it waits for machines: inside Ray Train's controller.
 
-Ray Train counts every death alike, tries again what can only fail again, and waits for a machine for ever.
+Ray Train counts every failure alike, tries again what can only fail again, and waits for a machine for ever.
+Here a worker's death is tried again as long as there is progress, and an exception that its code raises once:
+when it comes again at the same step, it would come for ever.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
+from ray.train.v2._internal.exceptions import RayTrainError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import (
     ErroredState,
@@ -21,8 +26,11 @@ from ray.train.v2._internal.execution.controller.state import (
 )
 from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
 
+from rayscan import comms
 from rayscan.engine.notice import MovedError
 from rayscan.errors import FleetError, RayscanError
+from rayscan.fleet import worker_error
+from rayscan.fleet.worker_error import WorkerError
 
 UP = (RunningState, PreemptingState, ResizingState)
 OVER = (ShuttingDownState, ErroredState)
@@ -31,21 +39,26 @@ OVER = (ShuttingDownState, ErroredState)
 class Patience(ControllerCallback):  # type: ignore[misc]
     """Told every state of the controller; raising ends the training."""
 
-    def __init__(self, max_failures: int, pending_seconds: float, wanted: str, board: Any) -> None:
+    def __init__(
+        self, training: str, max_failures: int, pending_seconds: float, wanted: str, board: Any
+    ) -> None:
         """Start with a full budget.
 
         Args:
+            training: Name of the stage, for messages.
             max_failures: Restarts after deaths in a row without progress; moves to another node are none.
             pending_seconds: Longest time without a group of workers.
             wanted: What the group asks for, for the message.
             board: Where worker 0 pins how far it is.
         """
+        self.training = training
         self.max_failures = max_failures
         self.pending_seconds = pending_seconds
         self.wanted = wanted
         self.board = board
         self.failures = 0
         self.furthest = -1
+        self.raised: set[tuple[str, int | None]] = set()
         self.last_up = time.monotonic()
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
@@ -61,17 +74,26 @@ class Patience(ControllerCallback):  # type: ignore[misc]
             raise self._given_up(waited, current_state)
 
     def _count(self, error: Any) -> None:
-        failures = list(getattr(error, "worker_failures", {}).values())
+        failures: dict[int, Exception] = getattr(error, "worker_failures", {})
         if not failures or any(
-            isinstance(cause_of(f), MovedError) or _is_preempted_actor(f) for f in failures
+            isinstance(cause_of(f), MovedError) or _is_preempted_actor(f) for f in failures.values()
         ):
             return  # a notice was kept, or the node was taken: nobody's fault
-        for failure in failures:
+        for failure in failures.values():
             if isinstance(cause := cause_of(failure), RayscanError):
                 raise cause  # it would come again
         step = self._step()
-        self.failures = 1 if step > self.furthest else self.failures + 1
+        has_progressed = step > self.furthest
+        self.failures = 1 if has_progressed else self.failures + 1
         self.furthest = max(step, self.furthest)
+        if has_progressed:
+            self.raised = {one for one in self.raised if one[1] is not None and one[1] >= step}
+        raised = raised_by(failures)
+        again = [(rank, one) for rank, one in raised.items() if one.identity in self.raised]
+        self.raised |= {one.identity for one in raised.values()}
+        if again or (raised and self.failures > self.max_failures):
+            rank, one = (again or list(raised.items()))[0]
+            raise one.ended(self.training, rank, times=2 if again else 1)
         if self.failures > self.max_failures:
             raise FleetError(
                 "workers keep dying",
@@ -97,6 +119,21 @@ class Patience(ControllerCallback):  # type: ignore[misc]
             fix="add a node, lower --fleet.num-workers, or let the group shrink with --fleet.min-workers; "
             "the same command goes on from the last checkpoint",
         )
+
+
+def raised_by(failures: Mapping[int, Exception]) -> dict[int, WorkerError]:
+    """Exceptions that the code of workers raised, by rank; none if a worker died, which may be their cause.
+
+    Args:
+        failures: What Ray Train knows of each rank that failed.
+    """
+    if any(isinstance(failure, RayError | RayTrainError) for failure in failures.values()):
+        return {}
+    return {
+        rank: failure if isinstance(failure, WorkerError) else worker_error.of(failure, None)
+        for rank, failure in failures.items()
+        if not comms.is_peer_failure(failure)
+    }
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -25,6 +25,7 @@ from rayscan.fleet.board import Board
 from rayscan.fleet.connect import Fleet, unwrapped
 from rayscan.fleet.patience import Patience
 from rayscan.fleet.rendezvous import BoundTorchConfig
+from rayscan.fleet.worker_error import call
 from rayscan.storage import Place, resolve
 
 RESIZE_SECONDS = 30.0
@@ -49,7 +50,7 @@ class Worker:
     report: Callable[[Mapping[str, Any]], None]
 
 
-TrainFunction = Callable[[Any, Worker], dict[str, Any]]
+TrainFunction = Callable[[Any, Worker], Any]
 
 
 class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
@@ -66,7 +67,8 @@ def train(
     *,
     name: str,
     on_facts: Callable[[Mapping[str, Any]], None],
-) -> dict[str, Any]:
+    num_workers: int | None = None,
+) -> Any:
     """Run `fn(settings, worker)` on every worker; restarted as a group when one dies.
 
     Args:
@@ -75,28 +77,29 @@ def train(
         settings: Anything picklable and small.
         name: Of the stage, for Ray's records.
         on_facts: Told what worker 0 reports, about once a second.
+        num_workers: Workers; those of the fleet if not given.
 
     Returns:
         What worker 0 returned.
 
     Raises:
         RayscanError: what a worker raised.
-        FleetError: workers died `fleet.max_failures` times in a row without progress, or no machine came
-            within `fleet.pending_seconds`.
+        FleetError: a worker raised the same exception twice at the same step, workers died
+            `fleet.max_failures` times in a row without progress, or no machine came within
+            `fleet.pending_seconds`.
     """
-    scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
+    # Joined before anything touches Ray, which would start one of its own.
+    scaling = _scaling(fleet.joined(), num_workers)
     if scaling.elasticity_enabled:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{STALE_SECONDS:g}")
     board = Board(on_facts)
-    handed = {"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)}
+    backend, patience = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
     trainer = InterruptibleTrainer(
         _worker,
-        train_loop_config=handed,
-        torch_config=BoundTorchConfig(
-            backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
-        ),
+        train_loop_config={"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)},
+        torch_config=BoundTorchConfig(backend=backend, timeout_s=patience),
         scaling_config=scaling,
-        run_config=_run_config(fleet, name, _patience(fleet, scaling, board)),
+        run_config=_run_config(fleet, name, _patience(fleet, name, scaling, board)),
     )
     try:
         result = trainer.fit()
@@ -107,8 +110,7 @@ def train(
         board.close()
         with contextlib.suppress(ArtifactError):  # the store may be what failed
             fleet.out.delete(".work/ray")
-    returned: dict[str, Any] = result.return_value
-    return returned
+    return result.return_value
 
 
 def _handed(fleet: Fleet, board: Board) -> dict[str, Any]:
@@ -120,8 +122,8 @@ def _handed(fleet: Fleet, board: Board) -> dict[str, Any]:
     }
 
 
-def _scaling(fleet: Fleet) -> ScalingConfig:
-    gpus, most = fleet.gpus_per_worker, fleet.num_workers
+def _scaling(fleet: Fleet, num_workers: int | None) -> ScalingConfig:
+    gpus, most = fleet.gpus_per_worker, num_workers or fleet.num_workers
     least = fleet.config.min_workers
     return ScalingConfig(
         num_workers=most if least is None or least >= most else (least, most),
@@ -144,12 +146,12 @@ def _run_config(fleet: Fleet, name: str, patience: Patience) -> RunConfig:
     )
 
 
-def _patience(fleet: Fleet, scaling: ScalingConfig, board: Board) -> Patience:
+def _patience(fleet: Fleet, name: str, scaling: ScalingConfig, board: Board) -> Patience:
     wanted = f"{scaling.min_workers} x {scaling.resources_per_worker}"
-    return Patience(fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
+    return Patience(name, fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
 
 
-def _worker(config: dict[str, Any]) -> dict[str, Any]:
+def _worker(config: dict[str, Any]) -> Any:
     import torch
 
     torch.set_num_threads(config["threads"])
@@ -169,8 +171,8 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
     with pulse.watched(config["still_seconds"], _teller(worker, config)):
-        returned: dict[str, Any] = config["fn"](config["settings"], worker)
-    return returned if rank == 0 else {}
+        returned = call(config["fn"], config["settings"], worker)
+    return returned if rank == 0 else None
 
 
 def _teller(worker: Worker, config: Mapping[str, Any]) -> pulse.Tell:

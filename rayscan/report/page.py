@@ -20,8 +20,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from rayscan.methods import METHODS
 from rayscan.report import figures
 from rayscan.report.content import Content
+from rayscan.sections import flat
 
 METRICS = {
     "acc": "ACC, one to one",
@@ -33,12 +35,6 @@ METRICS = {
     "ami": "AMI",
     "ari": "ARI",
     "fowlkes_mallows": "Fowlkes-Mallows",
-}
-METHODS = {
-    "scan": "SCAN",
-    "scan_before_selflabel": "SCAN before self-labelling",
-    "sela": "SeLa",
-    "kmeans": "k-means",
 }
 SPLITS = ("eval", "train")
 MAX_CONFUSIONS = 12
@@ -70,7 +66,7 @@ def render(content: Content) -> str:
         splits=list(_splits(content.scores)),
         headline=_headline(content),
         figures=_figures(content),
-        settings=list(_settings(content.recipe)),
+        settings=[(path, json.dumps(value)) for path, value in flat(content.recipe).items()],
     )
 
 
@@ -99,7 +95,9 @@ def source_hash(text: str) -> str:
 
 
 def _method(recipe: Mapping[str, Any]) -> str:
-    return "SCAN with self-labelling" if recipe["selflabel"]["epochs"] else "SCAN"
+    """Return what the page calls the method; only SCAN has a self-labelling stage."""
+    has_selflabel = recipe["method"] == "scan" and recipe["selflabel"]["epochs"]
+    return METHODS[recipe["method"]].title + (" with self-labelling" if has_selflabel else "")
 
 
 def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -131,10 +129,10 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "images": split["images"],
             "labelled": split["labelled"],
-            "methods": [METHODS[m] for m in methods],
+            "methods": [METHODS[m].title for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
-            "title": METHODS[methods[0]],
+            "title": METHODS[methods[0]].title,
             "scores": split["methods"][methods[0]],
             "kmeans": split["methods"].get("kmeans") if len(methods) > 1 else None,
         }
@@ -227,11 +225,3 @@ def _data(content: Content) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _settings(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{key}.")
-        else:
-            yield path + key, json.dumps(value)

@@ -7,15 +7,13 @@ selflabel.threshold=0.8:0.999     between these
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
+from rayscan.sections import no_such_setting, paths
 
 Value: TypeAlias = int | float | str | bool | None
 
@@ -70,7 +68,9 @@ def parse_axis(text: str) -> Axis:
     path = path.strip().lstrip("-").replace("-", "_")
     if not mark or not path or not written.strip():
         raise ConfigError("a part of the space cannot be read", expected=EXAMPLE, got=text, where="--space")
-    hint = _hint(path, text)
+    if path not in (known := paths(Recipe)):
+        raise no_such_setting(path, Recipe, Recipe, where=f"--space {text}")
+    hint = known[path].hint
     if ":" in written:
         return _range(path, hint, written, text)
     choices = tuple(_parsed(part.strip(), hint, path, text) for part in written.split(","))
@@ -109,36 +109,6 @@ def _range(path: str, hint: Any, written: str, text: str) -> Axis:
             where=f"--space {text}",
         )
     return Axis(path, kind, float(low), float(high), log)
-
-
-def paths(section: Any = Recipe, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Every setting: dotted path, type, field."""
-    hints = get_type_hints(section)
-    for field in dataclasses.fields(section):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            yield from paths(hint, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", hint, field
-
-
-def _hint(path: str, text: str) -> Any:
-    known = {name: hint for name, hint, _ in paths()}
-    if path in known:
-        return known[path]
-    near = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
-    raise ConfigError(
-        f"there is no setting {path}",
-        expected="a dotted path of recipe.json, such as scan.entropy_weight",
-        got=path,
-        where=f"--space {text}",
-        fix=f"perhaps you meant {' or '.join(near)}" if near else "see rayscan search RECIPE --help",
-    )
-
-
-def field_of(path: str) -> dataclasses.Field[Any]:
-    """The field behind a known path."""
-    return next(field for name, _, field in paths() if name == path)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import DataError, FleetError
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.tune import Ended, Report, Tuning, outside, require_room, resources, run_trials, sweep
@@ -27,8 +29,6 @@ from rayscan.search.space import Space, Values
 from rayscan.search.study import Study, capacity
 from rayscan.search.trial import RUNGS, Shared, run_trial, train_heads
 from rayscan.stages import embed, index, mine, pretext
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 ONCE = (index, pretext, embed, mine)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, Draft, find
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.search.space import Values
 from rayscan.search.trial import Report, Shared, prepared
 from rayscan.stages import assign, embed, mine, pretext, scan, selflabel
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 
 EARLY = (pretext, embed, mine)
 """Stages that keep the base seed: other seeds of a finalist are other starts of the heads, no more."""

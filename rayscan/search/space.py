@@ -4,47 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
-from rayscan.search.axis import Axis, Value, field_of, parse_axis
-from rayscan.sections import require
+from rayscan.search.axis import Axis, Value, parse_axis
+from rayscan.sections import paths, require, with_values
 
 Values: TypeAlias = Mapping[str, Value]
 """A value for each path of the space."""
 
-HEADS_READ = (
-    "scan.entropy_weight",
-    "scan.num_neighbors",
-    "scan.head_num_neighbors",
-    "scan.num_heads",
-    "scan.head_epochs",
-    "scan.head_batch_size",
-    "scan.head_optimizer.",
-    "scan.heldout_fraction",
-    "scan.loss",
-    "scan.neighbors_per_step",
-    "scan.include_self",
-    "scan.marginal",
-    "scan.marginal_decay",
-    "scan.heads_reduction",
-    "scan.pmi_beta",
-    "scan.teacher_decay",
-    "selflabel.threshold",
-    "selflabel.threshold_kind",
-    "selflabel.threshold_floor",
-    "selflabel.teacher",
-    "selflabel.keep_better",
-    "selflabel.tolerated_fall",
-    "selflabel.class_balance",
-    "selflabel.epochs",
-    "selflabel.batch_size",
-    "selflabel.optimizer.",
-    "selflabel.ema_decay",
-    "selflabel.plateau_epochs",
-)
-"""What heads on cached embeddings look at; a dot at the end means everything below."""
 NEVER = {
     "num_clusters": "scores of other numbers of clusters do not compare; search each by itself",
     "seed": "a seed is not a setting; the finalists run over several",
@@ -131,9 +100,8 @@ def _require_effect(axis: Axis, recipe: Recipe, *, from_images: bool) -> None:
     where = f"--space {axis.says()}"
     if axis.path in NEVER:
         raise ConfigError(f"{axis.path} cannot be searched", expected=NEVER[axis.path], where=where)
-    if not field_of(axis.path).metadata.get("semantic", True) or axis.path.startswith(
-        ("assign.", "evaluate.", "report.", "fleet.")
-    ):
+    setting = paths(Recipe)[axis.path]
+    if not setting.is_semantic or axis.path.startswith(("assign.", "evaluate.", "report.", "fleet.")):
         raise ConfigError(
             f"{axis.path} changes no cluster",
             expected="a setting that decides the result",
@@ -145,42 +113,11 @@ def _require_effect(axis: Axis, recipe: Recipe, *, from_images: bool) -> None:
             where=where,
             fix="pass --selflabel.epochs N, or leave this axis out",
         )
-    is_read = any(axis.path == p or (p.endswith(".") and axis.path.startswith(p)) for p in HEADS_READ)
-    if not from_images and not is_read:
+    if not from_images and not setting.is_read_by_heads:
         raise ConfigError(
             f"{axis.path} does nothing to heads on cached embeddings",
-            expected=", ".join(p + "*" * p.endswith(".") for p in HEADS_READ),
+            expected=", ".join(path for path, leaf in paths(Recipe).items() if leaf.is_read_by_heads),
             got=axis.path,
             where=where,
             fix="add --from-images, which trains whole trials",
         )
-
-
-def with_values(recipe: Recipe, values: Values) -> Recipe:
-    """The recipe with some of its settings replaced, all at once.
-
-    Raises:
-        ConfigError: a value is out of range, or values do not go together.
-    """
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        node = tree
-        *sections, name = path.split(".")
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[name] = value
-    changed: Recipe = _replaced(recipe, tree)
-    return changed
-
-
-def _replaced(section: Any, tree: Mapping[str, Any]) -> Any:
-    new = {k: _replaced(getattr(section, k), v) if isinstance(v, dict) else v for k, v in tree.items()}
-    return replace(section, **new)
-
-
-def value_of(recipe: Recipe, path: str) -> Any:
-    """The setting at a dotted path."""
-    node: Any = recipe
-    for name in path.split("."):
-        node = getattr(node, name)
-    return node

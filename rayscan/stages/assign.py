@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -16,16 +15,17 @@ from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.assignments import FILE, SEEDS, assignment_tables
 from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
+from rayscan.methods import METHODS
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.models import load_cluster_net, load_heads
-from rayscan.stages.training import Gids
 from rayscan.stages.unkeyed import Unkeyed
 from rayscan.tables import write_tables
+from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
@@ -33,8 +33,6 @@ from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
-MODEL_STAGES = {"scan": "selflabel", "sela": "sela", "kmeans": "kmeans"}
-"""`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
 """Probabilities a k-means holds at a time."""
@@ -63,21 +61,21 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
-    inputs = ("index", "pretext", "embed", MODEL_STAGES[recipe.method])
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Assign all parts on the fleet, then mark prototypes and write the tables."""
     draft = context.draft(step)
-    gids: Gids = done["embed"].read_array("gids.npy")
+    gids: Ints = done["embed"].read_array("gids.npy")
     parts = [
         Part(
             recipe,
             done["index"],
             done["pretext"],
             done["embed"],
-            done[MODEL_STAGES[recipe.method]],
+            done[METHODS[recipe.method].model],
             draft,
             number,
             first,
@@ -99,23 +97,21 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         tops = _tops(draft, part)
         summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
     prototypes = find_prototypes(summary, done["embed"])
-    clusters = summary.cluster_list(gids, prototypes)
-
-    def tops_of(first: int, stop: int) -> np.ndarray[Any, Any]:
-        needed = parts[first // ROWS_PER_PART : -(-stop // ROWS_PER_PART)]
-        begin = needed[0].first
-        return np.concatenate([_tops(draft, part) for part in needed])[first - begin : stop - begin]
-
-    def tables() -> Iterator[pa.Table]:
-        return assignment_tables(done["index"], gids, tops_of, prototypes.values())
 
     files = {
-        FILE: write_tables(draft, FILE, TABLE_SCHEMA, tables),
-        "clusters.json": draft.write_json("clusters.json", clusters),
+        FILE: write_tables(
+            draft,
+            FILE,
+            TABLE_SCHEMA,
+            lambda: assignment_tables(
+                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values()
+            ),
+        ),
+        "clusters.json": draft.write_json("clusters.json", summary.cluster_list(gids, prototypes)),
     }
     if recipe.method == "kmeans":
         files[SEEDS] = draft.write_array(SEEDS, _seed_clusters(draft, parts))
-    used = sum(c["size"] > 0 for c in clusters)
+    used = int((summary.sizes > 0).sum())
     artifact = draft.commit(files, facts={"rows": len(gids), "num_clusters": num_clusters, "used": used})
     context.progress.finish(f"{len(gids):,} images in {used} of {num_clusters} clusters")
     return artifact
@@ -126,6 +122,13 @@ def _tops(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
     finished = draft.finished_part(part.name)
     assert finished is not None
     return np.frombuffer(finished[0][part.name].read(draft.place), dtype=top_dtype())
+
+
+def _tops_between(draft: Draft, parts: Sequence[Part], first: int, stop: int) -> np.ndarray[Any, Any]:
+    """The predictions of rows [first, stop)."""
+    needed = parts[first // ROWS_PER_PART : -(-stop // ROWS_PER_PART)]
+    begin = needed[0].first
+    return np.concatenate([_tops(draft, part) for part in needed])[first - begin : stop - begin]
 
 
 def top_dtype() -> np.dtype[Any]:
@@ -202,7 +205,7 @@ def _probabilities(part: Part, device: str) -> Tensor:
 @lru_cache(maxsize=1)
 def _loaded(
     _index: str, _model: str, device: str, carried: Unkeyed[Part]
-) -> tuple[nn.Module, ViewLoader, Gids]:
+) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
     part = carried.value
     table = ImageTable.from_artifact(part.index)

@@ -27,6 +27,7 @@ import numpy as np
 from rayscan.artifacts import Artifact, Step
 from rayscan.assignments import Assignments
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.errors import DataError
 from rayscan.fleet.kmeans import fit_kmeans
 from rayscan.metrics import label_free
@@ -37,7 +38,6 @@ from rayscan.metrics.method_scores import MethodCounts
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.probes import probe
 from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroids
@@ -243,18 +243,20 @@ def read_classes(labels: Artifact, num_images: int) -> Classes:
 
 
 def label_free_facts(done: Mapping[str, Artifact], num_clusters: int) -> dict[str, float]:
-    """Facts about the train split that need no label, see `metrics.label_free`.
+    """Facts that need no label about the train split, or about all images where there is none.
 
-    Where no neighbors were mined, nothing is said of their agreement.
+    See `metrics.label_free`; where no neighbors were mined, nothing is said of their agreement.
     """
-    cluster_of = np.full(int(EmbeddingRows(done["embed"]).gids.max()) + 1, -1, np.int32)
-    sizes = np.zeros(num_clusters, np.int64)
+    sizes, train_sizes = np.zeros(num_clusters, np.int64), np.zeros(num_clusters, np.int64)
     for piece in Assignments.pieces(done["assign"]):
-        cluster_of[piece.gids] = piece.clusters
-        sizes += np.bincount(piece.clusters[piece.split == "train"], minlength=num_clusters)
-    facts = label_free.size_facts(sizes)
+        sizes += np.bincount(piece.clusters, minlength=num_clusters)
+        train_sizes += np.bincount(piece.clusters[piece.split == "train"], minlength=num_clusters)
+    facts = label_free.size_facts(train_sizes if train_sizes.any() else sizes)
     if "mine" not in done:
         return facts
+    cluster_of = np.full(int(EmbeddingRows(done["embed"]).gids.max()) + 1, -1, np.int32)
+    for piece in Assignments.pieces(done["assign"]):
+        cluster_of[piece.gids] = piece.clusters
     pairs = ContingencySum(num_clusters, num_clusters)
     for neighbors in NeighborTable.pieces(done["mine"]):
         pairs.add(*label_free.pair_clusters(cluster_of, neighbors.gids, neighbors.ids))

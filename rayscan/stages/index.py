@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import ImagesConfig, Recipe
+from rayscan.context import Context, Sources
 from rayscan.data import addresses
 from rayscan.data.inspection import inspect
 from rayscan.data.listing import Listing, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
 from rayscan.data.tar_index import ROWS, index_shard
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.looking import look_for
 
 NAME = "index"

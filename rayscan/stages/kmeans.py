@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.fleet.kmeans import kmeans_pool
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.pca import FILES as PCA_FILES
 from rayscan.vectors.cluster_shard import Extent
 from rayscan.vectors.lloyd import KMeans, State, best_of, fit, seeds

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data import addresses
 from rayscan.data.labels import Labels, first_note_has_label, from_file, from_members, read_members
 from rayscan.data.table import IMAGES, SHARDS
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
 
 NAME = "labels"
 SCHEMA = 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rayscan.console.progress import Progress
 from rayscan.data.listing import Listing, list_sources
-from rayscan.stages.progress import Progress
 
 
 def look_for(data: str, progress: Progress | None = None) -> Listing:

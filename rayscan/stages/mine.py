@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
 from rayscan.fleet.placement import shards_and_threads
 from rayscan.fleet.shards import LISTS_READ, Mining, mine_blocks
 from rayscan.sections import require, semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
 from rayscan.tables import as_lists, write_tables
 from rayscan.types import Ints

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from rayscan.artifacts import Artifact, Draft
 from rayscan.config import PretextConfig, Recipe
+from rayscan.context import Context
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
+from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.door import read_checkpoint
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
-from rayscan.nets.resnet import TIMM, build_backbone
 from rayscan.run import RECORD, Run
-from rayscan.stages.context import Context
-from rayscan.stages.models import WEIGHTS, load_into
 from rayscan.storage import Place
+from rayscan.training.models import WEIGHTS, load_into
 
 KEY = "pretext.checkpoint"
 SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")

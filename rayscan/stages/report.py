@@ -1,4 +1,8 @@
-"""Stage report: everything a run has -> one self-contained page, `index.html`."""
+"""Stage report: everything a run has -> one self-contained page, `index.html`.
+
+A prediction has less: its images, their assignments, and under `MODEL` the result of another run that
+assigned them. Its page shows clusters, pictures and confidence, and nothing of a training.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,20 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, in_rounds
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import label_free_facts
 from rayscan.vectors.neighbor_table import CHOSEN
 
 NAME = "report"
 SCHEMA = 1
+MODEL = "model"
+"""In `done`: the trained model of another run, where images were predicted."""
 CONFIDENCE_BINS = 20
 NUM_ANCHORS = 8
 NEIGHBORS_PER_ANCHOR = 8
@@ -98,16 +104,18 @@ def _content(
     scores = done["evaluate"].read_json("scores.json") if "evaluate" in done else None
     confidence = assigned.column("confidence").to_numpy()
     splits = assigned.column("split").to_numpy()
+    trained = [stage for stage in done if stage != MODEL]
     quarantine = done["index"].read_table("quarantine.parquet", columns=["key", "source", "reason"])
     return Content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
         label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
+        notes=_notes(done),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
-        curves=[curve for stage in done for curve in _curves(stage, done[stage])],
-        heads=[heads for stage in done for heads in _heads(stage, done[stage])],
+        curves=[curve for stage in trained for curve in _curves(stage, done[stage])],
+        heads=[heads for stage in trained for heads in _heads(stage, done[stage])],
         quarantined=[
             Quarantined(row["source"] or row["key"], row["reason"])
             for row in quarantine.slice(0, MAX_QUARANTINED).to_pylist()
@@ -115,6 +123,12 @@ def _content(
         num_quarantined=len(quarantine),
         facts=[*_versions(done["assign"]), *_times(context)],
     )
+
+
+def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
+    if MODEL not in done:
+        return ()
+    return (f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.",)
 
 
 def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:

@@ -19,14 +19,14 @@ import ray
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, DataError, FleetError
 from rayscan.fleet import memory
 from rayscan.fleet import shards as fleet_shards
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.stages import mine
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows

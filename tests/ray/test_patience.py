@@ -15,6 +15,7 @@ from rayscan.engine.notice import MovedError
 from rayscan.errors import DataError, FleetError
 from rayscan.fleet import patience
 from rayscan.fleet.patience import Patience, cause_of
+from rayscan.fleet.worker_error import WorkerError
 
 DIED = RuntimeError("Connection closed by peer")
 
@@ -38,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def watched(clock: list[float]) -> Watched:
     board = SimpleNamespace(pin_state=SimpleNamespace(remote=lambda _: None))
-    return Watched(2, 60.0, "2 x CPU", board)
+    return Watched("scan", 2, 60.0, "2 x CPU", board)
 
 
 def fail(watched: Watched, *failures: Exception) -> None:
@@ -85,6 +86,60 @@ def test_a_notice_is_no_death(watched: Watched, what: str) -> None:
 def test_what_would_come_again_ends_at_once(watched: Watched) -> None:
     with pytest.raises(DataError, match="not finite"):
         fail(watched, DIED, DataError("the loss is not finite"))
+
+
+def raised(kind: str, step: int | None, *, is_out_of_memory: bool = False) -> WorkerError:
+    return WorkerError(kind, "no number", "Traceback of it", step, is_out_of_memory)
+
+
+@pytest.mark.parametrize("step", [None, 0, 12])
+def test_an_exception_at_the_same_step_ends_the_second_time(watched: Watched, step: int | None) -> None:
+    fail(watched, raised("TypeError", step))
+    fail(watched, DIED)
+    with pytest.raises(FleetError, match="training scan: TypeError: no number") as caught:
+        fail(watched, raised("TypeError", step))
+    assert "Traceback of it" in str(caught.value)
+
+
+def test_exceptions_at_other_steps_or_of_other_kinds_are_tried_again(watched: Watched) -> None:
+    for step in range(50):
+        fail(watched, raised("TypeError", step))
+        fail(watched, raised("KeyError", step))
+        watched.step += 1
+
+
+@pytest.mark.parametrize("step", [None, 8])
+def test_what_came_before_progress_is_forgotten(watched: Watched, step: int | None) -> None:
+    for _ in range(5):
+        fail(watched, raised("OSError", step))
+        watched.step += 1
+
+
+def test_an_exception_beside_a_death_may_come_of_it(watched: Watched) -> None:
+    gone = WorkerHealthCheckFailedError("gone", ActorDiedError())
+    fail(watched, raised("TypeError", 12), gone)
+    fail(watched, gone, raised("TypeError", 12))
+    with pytest.raises(FleetError, match="keep dying"):
+        fail(watched, raised("TypeError", 12), gone)
+
+
+def test_an_exception_that_came_through_unwrapped_counts_too(watched: Watched) -> None:
+    fail(watched, ValueError("bad"))
+    with pytest.raises(FleetError, match="ValueError: bad"):
+        fail(watched, ValueError("bad"))
+
+
+def test_the_last_failure_of_the_budget_says_its_own_name(watched: Watched) -> None:
+    fail(watched, DIED)
+    fail(watched, DIED)
+    with pytest.raises(FleetError, match="training scan: KeyError"):
+        fail(watched, raised("KeyError", 3))
+
+
+def test_out_of_memory_names_the_batch(watched: Watched) -> None:
+    fail(watched, raised("OutOfMemoryError", 0, is_out_of_memory=True))
+    with pytest.raises(FleetError, match=r"--scan\.batch-size.*--pretext\.accumulate-steps"):
+        fail(watched, raised("OutOfMemoryError", 0, is_out_of_memory=True))
 
 
 def test_a_wait_ends_and_a_group_that_came_starts_it_anew(watched: Watched, clock: list[float]) -> None:

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, Recipe
+from rayscan.context import Sources
 from rayscan.data.digits import write_digits
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ConfigError
 from rayscan.recipes import by_name
 from rayscan.stages import embed, index, pretext
-from rayscan.stages.context import Sources
 from rayscan.storage import Place
 
 
@@ -34,7 +34,7 @@ def recipe(**changes: object) -> Recipe:
 
 def run(place: Place, asked: Recipe) -> dict[str, Artifact]:
     digits = write_digits(place.child("data"))
-    return pipeline.run(asked, Sources(digits.train), place, river=(index, pretext, embed))
+    return pipeline.run(asked, Sources(digits.train), place, stages=(index, pretext, embed))
 
 
 def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place, tmp_path: Path) -> None:

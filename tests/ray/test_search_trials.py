@@ -19,9 +19,10 @@ from rayscan.search import finalists, ledger
 from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
 from rayscan.stages import scan, selflabel
-from rayscan.stages.models import load_heads
-from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place
+from rayscan.training.fit import alone
+from rayscan.training.job import TrainJob
+from rayscan.training.models import load_heads
 from rayscan.vectors.neighbor_table import neighbor_ids
 from tests.unit.vectors.matrices import brute_force, embedded, unit
 
@@ -111,18 +112,20 @@ def test_a_trial_is_what_the_stages_would_do(tmp_path: Path) -> None:
     weights = pack(build_projected_net(recipe.pretext).state_dict())
     inputs = {**told.inputs, "pretext": draft.commit({B: draft.write(B, weights)})}
     scanned = Draft(place, Step("scan", 1, {}))
-    scan.train_heads(TrainJob(recipe, inputs, scanned, place.child("work", "scan")))
+    job = TrainJob(recipe, inputs, scanned, place.child("work", "scan"), "embeddings")
+    scan.train_worker(job, alone())
     files, facts = scanned.finished_part(scan.HEADS)  # type: ignore[misc]
     inputs["scan"] = scanned.commit(files, facts=facts)
     taught = Draft(place, Step("selflabel", 1, {}))
-    made = selflabel.train_head(TrainJob(recipe, inputs, taught, place.child("work", "selflabel")))
-    head = load_heads(taught.commit(entries_from_json(made["files"])))
+    job = TrainJob(recipe, inputs, taught, place.child("work", "selflabel"), "embeddings")
+    made = selflabel.train_worker(job, alone())
+    head = load_heads(taught.commit(made.files))
     logits = head(torch.from_numpy(grouped())).detach()
     clusters = logits[0].argmax(1)
     assert load(told.out.child(trial.name)).read_array(CLUSTERS).tolist() == clusters.tolist()
     graph = HeldoutGraph.build(np.arange(200), *neighbor_ids(told.inputs["mine"], 5))
     assert trial.facts["scan_val_loss"] == pytest.approx(float(graph.losses(logits)[0]), rel=1e-6)
-    assert trial.facts["confident"] == made["facts"]["confident"][-1]
+    assert trial.facts["confident"] == made.facts["confident"][-1]
     assert trial.facts["heldout_loss"] == facts["heads"]["best_loss"]
 
 

@@ -14,8 +14,8 @@ from rayscan.config import Recipe, SelaConfig
 from rayscan.engine import pulse
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import sela
-from rayscan.stages.training import TrainJob
 from rayscan.storage import Place
+from rayscan.training.job import TrainJob
 
 
 def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,18 +24,18 @@ from rayscan.config import (
 )
 from rayscan.errors import ConfigError
 from rayscan.recipes import RECIPES
-from rayscan.sections import Section, later, semantic
+from rayscan.sections import Section, semantic
 
 ADAPTER = TypeAdapter(Recipe)
 
 REFUSALS: list[tuple[Callable[..., Any], dict[str, Any], str, str]] = [
     (ImagesConfig, {"size_px": 7}, "images.size_px", ">= 8"),
     (ImagesConfig, {"size_px": 64, "canvas_px": 63}, "images.canvas_px", ">= images.size_px = 64"),
-    (ImagesConfig, {"max_bad_fraction": 1.5}, "images.max_bad_fraction", "0..1"),
+    (ImagesConfig, {"max_bad_fraction": 1.5}, "images.max_bad_fraction", "0 <= max_bad_fraction <= 1"),
     (OptimizerConfig, {"learning_rate": 0.0}, "optimizer.learning_rate", "> 0"),
     (OptimizerConfig, {"weight_decay": -1e-9}, "optimizer.weight_decay", ">= 0"),
     (OptimizerConfig, {"warmup_epochs": -1.0}, "optimizer.warmup_epochs", ">= 0"),
-    (OptimizerConfig, {"final_fraction": 1.01}, "optimizer.final_fraction", "0..1"),
+    (OptimizerConfig, {"final_fraction": 1.01}, "optimizer.final_fraction", "0 <= final_fraction <= 1"),
     (PretextConfig, {"epochs": 0}, "pretext.epochs", ">= 1"),
     (PretextConfig, {"batch_size": 1}, "pretext.batch_size", ">= 2"),
     (PretextConfig, {"temperature": 0.0}, "pretext.temperature", "> 0"),
@@ -43,24 +43,26 @@ REFUSALS: list[tuple[Callable[..., Any], dict[str, Any], str, str]] = [
     (PretextConfig, {"queue_size": 1}, "pretext.queue_size", ">= 2"),
     (PretextConfig, {"noise_samples": 0}, "pretext.noise_samples", ">= 1"),
     (PretextConfig, {"encoder_momentum": 1.0}, "pretext.encoder_momentum", "< 1"),
-    (PretextConfig, {"bank_momentum": -0.1}, "pretext.bank_momentum", "0 <= momentum"),
+    (PretextConfig, {"bank_momentum": -0.1}, "pretext.bank_momentum", "0 <= bank_momentum < 1"),
     (PretextConfig, {"batch_size": 8, "accumulate_steps": 5}, "pretext.accumulate_steps", "1..4"),
     (EmbedConfig, {"num_views": 0}, "embed.num_views", ">= 1"),
     (EmbedConfig, {"rows_per_part": 0}, "embed.rows_per_part", ">= 1"),
     (EvaluateConfig, {"knn_neighbors": (5, 0)}, "evaluate.knn_neighbors", ">= 1"),
+    (EvaluateConfig, {"knn_neighbors": ()}, "evaluate.knn_neighbors", "one or more"),
     (EvaluateConfig, {"probe_images": -1}, "evaluate.probe_images", ">= 0"),
     (MineConfig, {"num_neighbors": 4}, "mine.num_neighbors", ">= 5"),
     (MineConfig, {"num_shards": 0}, "mine.num_shards", ">= 1"),
     (ScanConfig, {"num_neighbors": -1}, "scan.num_neighbors", ">= 0"),
-    (ScanConfig, {"pmi_beta": 0.0}, "scan.pmi_beta", "0 < beta <= 1"),
+    (ScanConfig, {"pmi_beta": 0.0}, "scan.pmi_beta", "0 < pmi_beta <= 1"),
     (ScanConfig, {"marginal_decay": 1.0}, "scan.marginal_decay", "< 1"),
-    (SelfLabelConfig, {"threshold_floor": 0.0}, "selflabel.threshold_floor", "0 < floor"),
+    (SelfLabelConfig, {"threshold_floor": 0.0}, "selflabel.threshold_floor", "0 < threshold_floor <= 1"),
     (SelfLabelConfig, {"ema_decay": 0.0, "teacher": "average"}, "selflabel.teacher", "student where"),
     (ScanConfig, {"entropy_weight": -0.1}, "scan.entropy_weight", ">= 0"),
     (ScanConfig, {"num_heads": 0}, "scan.num_heads", ">= 1"),
-    (ScanConfig, {"head_epochs": 0}, "scan.epochs", ">= 1"),
-    (ScanConfig, {"heldout_fraction": 0.0}, "scan.heldout_fraction", "between 0 and 0.5"),
-    (SelfLabelConfig, {"threshold": 1.0}, "selflabel.threshold", "between 0 and 1"),
+    (ScanConfig, {"epochs": 0}, "scan.epochs", ">= 1"),
+    (ScanConfig, {"head_epochs": 0}, "scan.head_epochs", ">= 1"),
+    (ScanConfig, {"heldout_fraction": 0.0}, "scan.heldout_fraction", "0 < heldout_fraction < 0.5"),
+    (SelfLabelConfig, {"threshold": 1.0}, "selflabel.threshold", "0 < threshold < 1"),
     (SelfLabelConfig, {"epochs": -1}, "selflabel.epochs", ">= 0"),
     (SelfLabelConfig, {"ema_decay": 1.0}, "selflabel.ema_decay", "< 1"),
     (SelfLabelConfig, {"plateau_epochs": 0}, "selflabel.plateau_epochs", ">= 1"),
@@ -155,7 +157,7 @@ def test_fingerprint_leaves_out_exactly_what_changes_no_result() -> None:
         f"{path}{field.name}"
         for path, section in sections_of(recipe)
         for field in dataclasses.fields(section)
-        if not dataclasses.is_dataclass(getattr(section, field.name)) and "later" not in field.metadata
+        if not dataclasses.is_dataclass(getattr(section, field.name))
     }
     kept = paths_of({k: v for k, v in semantic(recipe).items() if k != "fleet"})
     assert everything - kept == OPERATIONAL
@@ -166,21 +168,6 @@ def test_fingerprint_follows_a_semantic_setting_only() -> None:
     """The same tree for another block size, another one for another K."""
     assert semantic(MineConfig(query_block=1)) == semantic(MineConfig(query_block=2))
     assert semantic(MineConfig(num_neighbors=6)) != semantic(MineConfig(num_neighbors=7))
-
-
-def test_a_later_setting_at_its_default_leaves_fingerprints_as_they_were() -> None:
-    """What was stored before the setting existed was made as its default makes it."""
-
-    @dataclasses.dataclass(frozen=True)
-    class Before(Section):
-        old: int = 1
-
-    @dataclasses.dataclass(frozen=True)
-    class After(Before):
-        new: int = later(2)
-
-    assert semantic(After()) == semantic(Before()) == {"old": 1}
-    assert semantic(After(new=3)) == {"old": 1, "new": 3}
 
 
 def test_fingerprint_tree_is_json() -> None:

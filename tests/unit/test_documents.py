@@ -80,7 +80,7 @@ def test_uploads_leave_out(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["rayscan/cli.py", "rayscan/report/template.html", "pyproject.toml", "rayscan/py.typed"]
+    "path", ["rayscan/cli/__init__.py", "rayscan/report/template.html", "pyproject.toml", "rayscan/py.typed"]
 )
 def test_uploads_carry(path: str) -> None:
     """And all of the code."""

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.chaos.store import CREDENTIALS, Line, service
 from rayscan import lock, storage
+from rayscan.context import Sources
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.stages.context import Sources
 from rayscan.storage import Place
 
 SECRET = "canary-8d1f2c"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.tar_index import ShardScan, index_shard
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 LIMIT = 10_000_000

@@ -96,11 +96,18 @@ def test_one_that_holds_the_lock_of_python_is_heard_too() -> None:
 
 
 def test_every_step_of_a_training_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    beats = [0]
-    monkeypatch.setattr(Pulse, "beat", lambda _: beats.__setitem__(0, beats[0] + 1))
+    steps: list[int | None] = []
+    monkeypatch.setattr(Pulse, "beat", lambda _: steps.append(pulse.current_step()))
     with pulse.watched(60.0, lambda *_: None):
+        assert pulse.current_step() is None
+        train(scan_heads(), tmp_path, "sgd", cut_at=5)
+        assert pulse.current_step() == 5, "where it was cut"
         train(scan_heads(), tmp_path, "sgd")
-    assert beats[0] == EPOCHS * STEPS
+        pulse.beat()
+        assert pulse.current_step() == EPOCHS * STEPS - 1, "a beat without a number leaves it"
+    assert steps[:6] == [0, 1, 2, 3, 4, 5]
+    assert steps[6:-1] == [*range(int(steps[6] or 0), EPOCHS * STEPS)]
+    assert pulse.current_step() is None
 
 
 def test_long_looks_at_all_images_are_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ from rayscan.config import (
     ReportConfig,
     ScanConfig,
 )
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.table import IMAGE_SCHEMA
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes

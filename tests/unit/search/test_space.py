@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from rayscan.config import Recipe
 from rayscan.errors import ConfigError
 from rayscan.recipes import by_name
 from rayscan.search.axis import Axis, parse_axis
 from rayscan.search.plan import Plan
-from rayscan.search.space import make_space, value_of, with_values
+from rayscan.search.space import make_space
+from rayscan.sections import get, paths, with_values
 
 PLAIN = by_name("digits")
 DIGITS = replace(PLAIN, scan=replace(PLAIN.scan, inputs="both", num_neighbors=10, head_num_neighbors=50))
@@ -77,6 +79,27 @@ def test_mistakes_are_refused_by_name(text: str, says: str) -> None:
     assert says in str(caught.value)
 
 
+READ_BY_HEADS = {
+    *(f"scan.{name}" for name in (
+        "num_neighbors", "head_num_neighbors", "neighbors_per_step", "include_self", "heldout_fraction",
+        "num_heads", "head_epochs", "head_batch_size", "loss", "entropy_weight", "marginal", "marginal_decay",
+        "pmi_beta", "pmi_temperature", "teacher_decay",
+    )),
+    *(f"selflabel.{name}" for name in (
+        "threshold", "threshold_kind", "threshold_floor", "class_balance", "teacher", "ema_decay", "epochs",
+        "batch_size", "plateau_epochs", "keep_better", "tolerated_fall",
+    )),
+    *(f"{optimizer}.{name}" for optimizer in ("scan.head_optimizer", "selflabel.optimizer") for name in (
+        "kind", "learning_rate", "weight_decay", "decay_norms", "warmup_epochs", "schedule", "final_fraction",
+    )),
+}  # fmt: skip
+"""What `scan.fit_heads` and `selflabel.fit_head` read of a recipe."""
+
+
+def test_exactly_the_settings_that_heads_read_are_marked() -> None:
+    assert {path for path, leaf in paths(Recipe).items() if leaf.is_read_by_heads} == READ_BY_HEADS
+
+
 def test_whole_trials_may_vary_what_heads_do_not_see() -> None:
     for text in ("pretext.epochs=10,20", "scan.views=plain,digits", "embed.space=backbone,projection"):
         assert make_space(DIGITS, [text], from_images=True).axes == (parse_axis(text),)
@@ -111,8 +134,8 @@ def test_the_largest_k_is_mined_and_is_the_k_that_heads_read() -> None:
 def test_values_are_set_together_and_nothing_else_changes() -> None:
     values = {"scan.num_neighbors": 60, "mine.num_neighbors": 60, "scan.head_optimizer.learning_rate": 0.5}
     changed = with_values(DIGITS, values)  # one after the other, K = 60 of 50 mined would be refused
-    assert {path: value_of(changed, path) for path in values} == values
-    assert with_values(changed, {path: value_of(DIGITS, path) for path in values}) == DIGITS
+    assert {path: get(changed, path) for path in values} == values
+    assert with_values(changed, {path: get(DIGITS, path) for path in values}) == DIGITS
 
 
 def test_a_space_knows_its_own_values() -> None:

@@ -15,14 +15,14 @@ from sklearn.decomposition import PCA
 
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, KMeansConfig, PcaConfig, Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import ConfigError
 from rayscan.fleet import kmeans as fleet_kmeans
 from rayscan.fleet.connect import Offer
 from rayscan.fleet.placement import one_per_node
 from rayscan.stages import kmeans, pca
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 from rayscan.vectors import cluster_shard
 from tests.unit.local_fleet import LocalFleet, LocalPool

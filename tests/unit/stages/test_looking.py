@@ -2,9 +2,9 @@ import io
 
 import pytest
 
+from rayscan.console import progress
 from rayscan.data import trees
 from rayscan.errors import DataError
-from rayscan.stages import progress
 from rayscan.stages.looking import look_for
 
 

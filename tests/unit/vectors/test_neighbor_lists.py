@@ -11,9 +11,9 @@ import pytest
 from rayscan import tables
 from rayscan.artifacts import Draft, Step
 from rayscan.config import MineConfig, Recipe, ScanConfig
+from rayscan.context import Sources
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.stages import mine
-from rayscan.stages.context import Sources
 from rayscan.storage import Place, resolve
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows

@@ -1,0 +1,60 @@
+"""What every stage is handed beside its settings and inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rayscan.artifacts import Draft, Step
+from rayscan.console.progress import Progress
+from rayscan.console.trackers import Trackers
+from rayscan.storage import Place, refuse_secrets
+
+if TYPE_CHECKING:  # Ray loads when work starts, not when addresses are checked
+    from rayscan.fleet.connect import Fleet
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the user's images and labels are."""
+
+    data: str | None
+    """Train split: shards, a folder, or a list."""
+    eval_data: str | None = None
+    """Eval split."""
+    labels: str | None = None
+    """Labels file; read by the labels stage alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse addresses that carry credentials: they are written to `run.json`.
+
+        Raises:
+            ConfigError: naming what was found, not the secret.
+        """
+        for uri in (self.data, self.eval_data, self.labels):
+            for one in (uri or "").split(","):
+                refuse_secrets(one)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Storage, machines and the terminal of one run."""
+
+    out: Place
+    sources: Sources
+    fleet: Fleet
+    progress: Progress
+    trackers: Trackers | None = None
+    """Where curves go besides the metrics table."""
+
+    def draft(self, step: Step) -> Draft:
+        """A new attempt at a step."""
+        return Draft(self.out, step)
+
+    def work(self, step: Step) -> Place:
+        """Scratch of a step: checkpoints. Removed once the step is done."""
+        return self.out.child(".work", step.directory)
+
+    def clear(self, step: Step) -> None:
+        """Remove the scratch of a step."""
+        self.out.delete(f".work/{step.directory}")
