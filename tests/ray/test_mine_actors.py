@@ -28,13 +28,12 @@ from rayscan.fleet.connect import Fleet
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.stages import mine
 from rayscan.storage import Place
-from rayscan.vectors.choose import Rule
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
-from tests.unit.vectors.test_choose import naive
 from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_inverted import bundles
+from tests.unit.vectors.test_mutual import naive
 
 pytestmark = pytest.mark.ray
 
@@ -121,9 +120,9 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     x, gids = planted(), np.arange(617) * 2 + 1
     embed = embedded(Place(str(tmp_path / "in")), x, gids=gids)
     scores, ids = brute_force(x, K)
-    want = naive(x, ids, Rule(15, 1.2, 7))
+    want = naive(ids, 15)
     out = Place(str(tmp_path / "out"))
-    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15, adaptive=1.2)
+    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15)
     monkeypatch.setattr(mine, "mine_blocks", None)
     again = run_stage(out, embed, num_shards=8, mutual=20)
     table = first.read_table("neighbors.parquet")
@@ -132,7 +131,7 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     assert table["chosen"].to_pylist() == want.tolist()
     assert first.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
     mutual = again.read_table("neighbors.parquet")["chosen"].to_pylist()
-    assert mutual == naive(x, ids, Rule(20)).tolist()
+    assert mutual == naive(ids, 20).tolist()
 
 
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):
