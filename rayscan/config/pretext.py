@@ -6,7 +6,6 @@ stand here and not beside the objectives, because those import torch and setting
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +20,6 @@ class PretextConfig(Section):
 
     KEY: ClassVar[str] = "pretext"
     TAG: ClassVar[str] = "method"
-    VARIANTS: ClassVar[Mapping[str, type[Section]]] = {}
 
     method: str
     """Pretext task: simclr, moco (MoCo v2), instdisc (instance discrimination), rotnet (rotations) or byol.
@@ -113,14 +111,3 @@ class BYOLConfig(PretextConfig):
     method: Literal["byol"] = "byol"
     encoder_momentum: float = setting(0.999, ge=0, lt=1)
     """How slowly the target network follows, per step (tau); rises to 1 at the end."""
-
-
-PRETEXTS: dict[str, type[PretextConfig]] = {
-    "simclr": SimCLRConfig,
-    "moco": MoCoConfig,
-    "instdisc": InstDiscConfig,
-    "rotnet": RotNetConfig,
-    "byol": BYOLConfig,
-}
-"""`pretext.method` -> its settings."""
-PretextConfig.VARIANTS = PRETEXTS

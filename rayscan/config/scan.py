@@ -6,7 +6,6 @@ here and not beside the losses, because those import torch and settings must not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +20,6 @@ class ScanConfig(Section):
 
     KEY: ClassVar[str] = "scan"
     TAG: ClassVar[str] = "loss"
-    VARIANTS: ClassVar[Mapping[str, type[Section]]] = {}
 
     loss: str
     """scan is Eq. 2 of SCAN; pmi the weighted pointwise mutual information of TEMI (arXiv 2303.17896). Each
@@ -101,8 +99,3 @@ class PmiLossConfig(ScanConfig):
     def start_temperature(self) -> float:
         """See `nets.heads.ClusterHeads`."""
         return self.pmi_temperature
-
-
-SCAN_LOSSES: dict[str, type[ScanConfig]] = {"scan": ScanLossConfig, "pmi": PmiLossConfig}
-"""`scan.loss` -> its settings."""
-ScanConfig.VARIANTS = SCAN_LOSSES
