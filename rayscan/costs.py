@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayscan.config import Recipe
+from rayscan.methods import METHODS
 from rayscan.run import recorded_stages
+from rayscan.sections import get
 from rayscan.storage import Place
 
 FLOAT = 4
@@ -61,24 +63,20 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         dim: D of the embeddings, if it is known yet.
     """
     net = f"{recipe.pretext.backbone} at {recipe.images.size_px} px"
-    scan, sela, own = recipe.scan, recipe.sela, recipe.selflabel
     pictures = PROCESS_BYTES + _resident(recipe, num_train)
     row = None if dim is None else dim * (2 if recipe.embed.dtype == "float16" else 4)
     embedded = num_all + num_train * (recipe.embed.num_views - 1)
     cached = None if row is None else PROCESS_BYTES + embedded * row
-    shards = recipe.mine.num_shards or recipe.fleet.num_workers or 1
-    heads = 0 if scan.inputs == "images" else scan.head_epochs
-    tuned = 0 if scan.inputs == "embeddings" else scan.epochs
-    k = recipe.mine.num_neighbors
-
-    def training(epochs: int, *, on_images: bool, net: str = net) -> Cost:
-        scale, memory = (net, pictures) if on_images else (f"heads on D {dim}", cached)
-        return Cost(num_train * epochs, scale, None, memory)
-
-    sela_net = f"{sela.backbone or recipe.pretext.backbone} at {recipe.images.size_px} px"
+    if (epochs := METHODS[recipe.method].epochs.get(stage)) is not None:
+        section, inputs = get(recipe, stage), get(recipe, f"{stage}.inputs")
+        backbone = getattr(section, "backbone", None) or recipe.pretext.backbone
+        is_cached = inputs == "embeddings"
+        scale = f"heads on D {dim}" if is_cached else f"{backbone} at {recipe.images.size_px} px"
+        return Cost(num_train * get(recipe, epochs[inputs]), scale, None, cached if is_cached else pictures)
+    shards, k = recipe.mine.num_shards or recipe.fleet.num_workers or 1, recipe.mine.num_neighbors
     costs = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
-        "pretext": training(recipe.pretext.epochs, on_images=True),
+        "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
         "embed": Cost(embedded, net, None if row is None else embedded * row, PROCESS_BYTES),
         "mine": Cost(
             float(num_train) * num_train,
@@ -86,9 +84,6 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             num_train * (k * 12 + 8),
             None if dim is None else PROCESS_BYTES + 2 * num_train * dim * FLOAT // shards,
         ),
-        "scan": training(tuned or heads, on_images=tuned > 0),
-        "selflabel": training(own.epochs, on_images=own.inputs == "images"),
-        "sela": training(sela.epochs, on_images=sela.inputs == "images", net=sela_net),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
         "evaluate": Cost(num_all, f"D {dim}", None, cached),
     }

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from rayscan.artifacts import Artifact
 from rayscan.data.equal_lists import as_rows
 from rayscan.errors import ArtifactError, ConfigError, DataError
+from rayscan.methods import METHODS
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.run import Run
@@ -135,9 +136,9 @@ def _assignments(runs: Sequence[Run]) -> tuple[Ints, Ints]:
 
 def _heads(run: Run) -> tuple[Ints, Ints]:
     """Return gids of the train images [N], and their clusters by every head of a run [H, N]."""
-    for stage, name in (("sela", "labels.parquet"), ("scan", "heads_clusters.parquet")):
-        if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
-            return _columns(artifact, name)
+    stage, name = METHODS[run.recipe.method].heads or ("", "")
+    if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
+        return _columns(artifact, name)
     raise ArtifactError(
         "the run has no clusters of several heads",
         expected="a scan on embeddings, or method sela",

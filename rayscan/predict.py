@@ -7,11 +7,12 @@ from dataclasses import replace
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
+from rayscan.methods import METHODS
 from rayscan.run import Run, record
 from rayscan.stages import assign, embed, index, report
-from rayscan.stages.context import Context, Sources
 from rayscan.storage import Place
 
 
@@ -32,7 +33,7 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
     """
     trained = Run(run_uri)
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
-    model = assign.MODEL_STAGES[recipe.method]
+    model = METHODS[recipe.method].model
     out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
     done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", model)}
     stages: dict[str, object] = {}

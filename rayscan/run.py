@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, load
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.sections import require
+from rayscan.sections import Section, require, variant_sections
 from rayscan.storage import Place
 from rayscan.version import __version__
+
+S = TypeVar("S", bound=Section)
 
 RECORD = "run.json"
 CLUSTERS = "clusters.json"
@@ -178,31 +181,53 @@ def with_former_times(stage: Mapping[str, Any], former: Mapping[str, Any]) -> di
 
 
 def recipe_to_json(recipe: Recipe) -> bytes:
-    """Return a recipe as JSON."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Recipe).dump_json(recipe, indent=2)
+    """The whole recipe; a section with variants holds its tag and the settings of that variant."""
+    return json.dumps(asdict(recipe), indent=2).encode()
 
 
 def recipe_from_json(data: bytes, where: str) -> Recipe:
     """Return the recipe that a JSON file holds.
 
     Raises:
-        ConfigError: a key is unknown or a value does not fit, naming it.
+        ConfigError: a key is unknown, a tag is missing or a value does not fit, naming it.
     """
+    try:
+        tree = json.loads(data)
+    except ValueError as error:
+        raise _unusable("a JSON object", error, where) from error
+    if not isinstance(tree, dict):
+        raise _unusable("a JSON object", type(tree).__name__, where)
+    for name, section in variant_sections(Recipe).items():
+        if name not in tree:
+            continue
+        tag = tree[name].get(section.TAG) if isinstance(tree[name], dict) else None
+        made = section.VARIANTS.get(str(tag))
+        if made is None:
+            raise _unusable(f"one of {', '.join(section.VARIANTS)}", tag, f"{where}: {name}.{section.TAG}")
+        tree[name] = _validated(made, tree[name], f"{where}: {name}.")
+    return _validated(Recipe, tree, f"{where}: ")
+
+
+def _validated(made: type[S], tree: object, where: str) -> S:
+    """A section from its JSON tree; a subtree may be a section already."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(Recipe).validate_json(data)
+        return TypeAdapter(made).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(
-            "the recipe file cannot be used",
-            expected=first["msg"],
-            got=first.get("input"),
-            where=f"{where}: {'.'.join(str(p) for p in first['loc'])}",
-            fix="correct the key, or start from a recipe by name",
-        ) from error
+        key = where + ".".join(str(p) for p in first["loc"])
+        raise _unusable(first["msg"], first.get("input"), key) from error
+
+
+def _unusable(expected: str, got: object, where: str) -> ConfigError:
+    return ConfigError(
+        "the recipe file cannot be used",
+        expected=expected,
+        got=got,
+        where=where,
+        fix="correct the key, or start from a recipe by name",
+    )
 
 
 def require_clusters(recipe: Recipe) -> None:

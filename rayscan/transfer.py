@@ -18,6 +18,7 @@ import numpy as np
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import DataError
 from rayscan.fleet.connect import Fleet
 from rayscan.metrics.contingency import Contingency
@@ -25,7 +26,6 @@ from rayscan.metrics.transfer import allowed_classes, transfer_scores
 from rayscan.predict import predict
 from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import Classes, clusters_by_seed, read_assigned, read_classes
 from rayscan.storage import Place, split_uri
 

@@ -22,9 +22,9 @@ from typing import Any
 from benchmarks.harness import environment
 from rayscan import pipeline
 from rayscan.config import KMeansConfig, PcaConfig, Recipe
+from rayscan.context import Sources
 from rayscan.report.compare import compare
 from rayscan.run import Run
-from rayscan.stages.context import Sources
 from rayscan.storage import Place
 
 TAKEN_OVER = ("index", "pretext", "embed", "labels")

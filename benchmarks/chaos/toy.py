@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,15 @@ from rayscan.engine.tensors import pack
 from rayscan.fleet.train import Worker
 from rayscan.nets.batchnorm import GlobalBatchNorm1d
 from rayscan.objectives.base import Batch, LossTerms, Objective
-from rayscan.storage import PATIENCE, Place
+from rayscan.objectives.counter import Counter
+from rayscan.storage import DEADLINE_VARIABLE, Place
 
 DIM = 8
 
 
 @dataclass(frozen=True)
 class Toy:
-    """What to train, and how slowly."""
+    """Settings of the training, its slowness and its faults."""
 
     out: str
     """Path or URI of the checkpoints."""
@@ -77,10 +78,6 @@ class Toy:
         """Steps of the whole training."""
         return self.epochs * -(-self.num_images // self.batch_size)
 
-    def to_json(self) -> str:
-        """For a driver of its own."""
-        return json.dumps(asdict(self))
-
 
 class CutError(Exception):
     """The power went out."""
@@ -89,14 +86,21 @@ class CutError(Exception):
 class Counted(Objective):
     """Cross-entropy of two synchronised layers against a fixed labelling; counts what it consumes."""
 
+    consumed: Tensor
+
     def __init__(self, toy: Toy, journal: Path) -> None:
         """Same weights everywhere, by seed."""
         torch.manual_seed(toy.seed)
         net = nn.Sequential(nn.Linear(DIM, 16), GlobalBatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
         super().__init__(net.double() if toy.is_double else net)
         self.toy, self.journal = toy, journal
-        self.consumed = torch.zeros((toy.epochs, toy.num_images), dtype=torch.int64)
-        self.step = 0
+        self.register_buffer("consumed", torch.zeros((toy.epochs, toy.num_images), dtype=torch.int64))
+        self.steps = Counter()
+
+    @property
+    def step(self) -> int:
+        """Steps taken, those before a restart too."""
+        return self.steps.value
 
     def loss(self, batch: Batch) -> LossTerms:
         """Sum over this worker's slice, divided by the global count."""
@@ -127,7 +131,7 @@ class Counted(Objective):
 
     def after_step(self) -> None:
         """Note the step, so that faults can be timed and their cost measured."""
-        self.step += 1
+        self.steps.value += 1
         self.note("step", self.step)
 
     def note(self, kind: str, step: int) -> None:
@@ -136,22 +140,9 @@ class Counted(Objective):
         facts = {kind: step, "rank": comms.rank(), "world": comms.world_size(), "weights": digest}
         note(self.journal, facts)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What was consumed so far."""
-        return {"consumed": self.consumed}
-
-    def notes(self) -> dict[str, Any]:
-        """How far it is."""
-        return {"step": self.step}
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.consumed = tensors["consumed"].clone()
-        self.step = int(notes["step"])
-
 
 class DyingPlace(Place):
-    """Kills its process between the state and the meta of one checkpoint, once."""
+    """A place that kills its process between the state and the meta of one checkpoint, once."""
 
     def __init__(self, uri: str, step: int, mark: Path) -> None:
         """`mark` remembers that it has happened."""
@@ -188,15 +179,15 @@ def read_journal(journal: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: float(line["time"]))
 
 
-def be_patient(toy: Toy) -> None:
-    """In this process, from now on; workers have the environment of their node, not of their driver."""
+def set_store_patience(toy: Toy) -> None:
+    """Set how long this process waits for the store; workers have their node's environment."""
     if toy.store_patience_seconds is not None:
-        os.environ[PATIENCE] = str(toy.store_patience_seconds)
+        os.environ[DEADLINE_VARIABLE] = str(toy.store_patience_seconds)
 
 
 def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:
     """One worker's part; worker 0 returns the digests."""
-    be_patient(toy)
+    set_store_patience(toy)
     journal = Path(toy.journal)
     journal.mkdir(parents=True, exist_ok=True)
     gids = np.arange(toy.num_images, dtype=np.int64)

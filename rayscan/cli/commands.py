@@ -71,7 +71,7 @@ def run(
         sys.stdout.write("".join(f"{line}\n" for line in plan_lines(pipeline.plan(recipe, given, place))))
         return
     stages = None if until is None else pipeline.stages_until(recipe, until)
-    done = pipeline.run(recipe, given, place, river=stages, rehash=verify)
+    done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
     page = f"report: {place.uri_of('report/index.html')}"
     sys.stdout.write(f"{page if until is None else f'{until}: {done[until].place.uri}'}\n")
 
@@ -106,7 +106,7 @@ def search(
     require_clusters(recipe)
     varied = make_space(recipe, space, from_images=plan.from_images)
     given, place = sources(data, eval_data), Place(out)
-    from rayscan.search.campaign import search
+    from rayscan.search.driver import search
 
     search(varied, given, place, plan)
     recipe_uri, page = (place.uri_of(f"search/{name}") for name in ("recipe.json", "index.html"))
@@ -157,8 +157,8 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
         labels: CSV or Parquet with `label` and one of id, source, key; without it, labels inside the shards.
     """
     from rayscan import pipeline
+    from rayscan.context import Sources
     from rayscan.run import Run
-    from rayscan.stages.context import Sources
 
     finished = Run(run)
     given = replace(Sources(**finished.record["sources"]), labels=absolute(labels))
@@ -213,8 +213,8 @@ def report(
         max_megabytes: Size cap of the page.
     """
     from rayscan import pipeline
+    from rayscan.context import Sources
     from rayscan.run import Run
-    from rayscan.stages.context import Sources
 
     finished = Run(run)
     page = finished.recipe.report

@@ -124,9 +124,9 @@ def _costs(stage: StagePlan) -> list[str]:
 def status_lines(run: Run) -> Iterator[str]:
     """Yield a line per stage: what it took, or how far it is; reads storage alone."""
     from rayscan import pipeline
+    from rayscan.context import Sources
     from rayscan.lock import holder
     from rayscan.run import recorded_stages
-    from rayscan.stages.context import Sources
 
     held = holder(run.place)
     yield f"{run.place.uri}: recipe {run.record['recipe']}, {f'running ({held})' if held else 'not running'}"

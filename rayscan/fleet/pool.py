@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from rayscan.fleet.connect import unwrapped
+from rayscan.fleet.ray_errors import unwrapped
 from rayscan.fleet.shards import SLIVER
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Draft, FileEntry
-from rayscan.fleet.connect import unwrapped
 from rayscan.fleet.handed import Handed, handing
+from rayscan.fleet.ray_errors import unwrapped
 from rayscan.vectors.inverted import InvertedSearch
 from rayscan.vectors.merge import (
     MARGIN,
@@ -235,7 +235,7 @@ def _search(
 ) -> None:
     import ray
 
-    from rayscan.fleet.pending import first_ready
+    from rayscan.fleet.placement import first_ready
 
     anywhere = {"num_cpus": SLIVER, "scheduling_strategy": "SPREAD"}
     start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=mining.gpus_per_shard, **anywhere)(

@@ -11,11 +11,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from rayscan.errors import ConfigError
+from rayscan.nets.backbone import Backbone
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
 
 Stem = Literal["cifar", "stl", "imagenet"]
-TIMM = "timm/"
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,6 @@ SHAPES = {
     "resnet34": Shape((3, 4, 6, 3)),
     "resnet50": Shape((3, 4, 6, 3), is_bottleneck=True),
 }
-
-
-class Backbone(nn.Module):
-    """A network without its classifier: [B, 3, S, S] -> [B, D]."""
-
-    dim: int
-    """Feature width (D)."""
 
 
 class ResNet(Backbone):
@@ -137,37 +129,3 @@ class Bottleneck(nn.Module):
         y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
         summed: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
         return summed
-
-
-def build_backbone(name: str, stem: Stem, *, is_sync: bool = True) -> Backbone:
-    """The backbone of a recipe.
-
-    Args:
-        name: One of `SHAPES`, or `timm/NAME`.
-        stem: First layers; a timm model brings its own.
-        is_sync: Normalise over the global batch; without it every worker normalises its own slice.
-
-    Raises:
-        ConfigError: the name is unknown.
-    """
-    if name.startswith(TIMM):
-        from rayscan.nets.timm_backbone import build_timm
-
-        return build_timm(name.removeprefix(TIMM), is_sync=is_sync)
-    if name not in SHAPES:
-        raise ConfigError(
-            "unknown backbone",
-            expected=f"{', '.join(SHAPES)} or {TIMM}NAME",
-            got=name,
-            where="pretext.backbone",
-        )
-    net = ResNet(SHAPES[name], stem)
-    return net if is_sync else _localize(net)
-
-
-def _localize(net: ResNet) -> ResNet:
-    """Turn global normalisation back into torch's own, per worker."""
-    for module in net.modules():
-        if isinstance(module, GlobalBatchNorm2d):
-            module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
-    return net

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from rayscan.errors import ConfigError
+from rayscan.nets.backbone import Backbone
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
-from rayscan.nets.resnet import Backbone
 
 WHERE = "pretext.backbone"
 

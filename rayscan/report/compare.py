@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from rayscan.artifacts import Artifact, digest
 from rayscan.config import Recipe
 from rayscan.errors import DataError
-from rayscan.report.content import METHOD_TITLES
-from rayscan.sections import semantic
+from rayscan.methods import METHODS
+from rayscan.sections import flat, semantic
 from rayscan.storage import Place
 
 METRICS = ("acc", "acc_tr", "many_to_one", "top5", "nmi", "ami", "ari")
@@ -86,7 +86,7 @@ def _group_rows(name: str, group: Sequence[ScoredRun]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     scores = [run.scores["splits"] for run in group]
     for split in SPLITS:
-        for method in METHOD_TITLES:
+        for method in METHODS:
             scored = [
                 one
                 for s in scores
@@ -136,28 +136,20 @@ def _require_seeds(group: Sequence[ScoredRun]) -> None:
 
 
 def _names(firsts: Sequence[ScoredRun]) -> list[str]:
-    """Name groups by recipe, the settings in which they differ, and the images if nothing else differs."""
-    flat = [dict(_flat(_settings(run))) for run in firsts]
+    """Recipe, then the settings in which groups differ, then the images if nothing else differs."""
+    settings = [flat(_settings(run)) for run in firsts]
     differing = sorted(
-        {k for tree in flat for k in tree if any(tree.get(k) != other.get(k) for other in flat)}
+        {k for tree in settings for k in tree if any(tree.get(k) != other.get(k) for other in settings)}
     )
     shown = [key for key in differing if key != "name"]
     names = [
         " ".join([run.recipe.name, *(f"{k}={tree.get(k)}" for k in shown)])
-        for run, tree in zip(firsts, flat, strict=True)
+        for run, tree in zip(firsts, settings, strict=True)
     ]
     images = [run.artifact("index").identity[:8] for run in firsts]
     return [
         f"{name} images={own}" if names.count(name) > 1 else name
         for name, own in zip(names, images, strict=True)
-    ]
-
-
-def _flat(tree: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    return [
-        pair
-        for key, value in tree.items()
-        for pair in (_flat(value, f"{path}{key}.") if isinstance(value, Mapping) else [(path + key, value)])
     ]
 
 

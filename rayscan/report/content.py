@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from rayscan.types import Ints
 
-METHOD_TITLES = {"scan": "SCAN", "sela": "SeLa", "kmeans": "k-means"}
-"""`Recipe.method` -> how people call it; in the order in which tables have them."""
-
 
 @dataclass(frozen=True)
 class Picture:

@@ -20,8 +20,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from rayscan.methods import METHODS
 from rayscan.report import figures
-from rayscan.report.content import METHOD_TITLES, Content
+from rayscan.report.content import Content
+from rayscan.sections import flat
 
 METRICS = {
     "acc": "ACC, one to one",
@@ -64,7 +66,7 @@ def render(content: Content) -> str:
         splits=list(_splits(content.scores)),
         headline=_headline(content),
         figures=_figures(content),
-        settings=list(_settings(content.recipe)),
+        settings=[(path, json.dumps(value)) for path, value in flat(content.recipe).items()],
     )
 
 
@@ -95,7 +97,7 @@ def csp_hash(text: str) -> str:
 def _method(recipe: Mapping[str, Any]) -> str:
     """Return what the page calls the method; only SCAN has a self-labelling stage."""
     has_selflabel = recipe["method"] == "scan" and recipe["selflabel"]["epochs"]
-    return METHOD_TITLES[recipe["method"]] + (" with self-labelling" if has_selflabel else "")
+    return METHODS[recipe["method"]].title + (" with self-labelling" if has_selflabel else "")
 
 
 def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -117,7 +119,7 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
         if not scores or name not in scores["splits"]:
             continue
         split = scores["splits"][name]
-        methods = [m for m in METHOD_TITLES if m in split["methods"]]  # the run's own first, k-means last
+        methods = [m for m in METHODS if m in split["methods"]]  # the run's own first, k-means last
         rows = [
             (title, [split["methods"][m].get(metric) for m in methods])
             for metric, title in METRICS.items()
@@ -127,10 +129,10 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "images": split["images"],
             "labelled": split["labelled"],
-            "methods": [METHOD_TITLES[m] for m in methods],
+            "methods": [METHODS[m].title for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
-            "title": METHOD_TITLES[methods[0]],
+            "title": METHODS[methods[0]].title,
             "scores": split["methods"][methods[0]],
             "kmeans": split["methods"].get("kmeans") if len(methods) > 1 else None,
         }
@@ -225,11 +227,3 @@ def _data(content: Content) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _settings(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{key}.")
-        else:
-            yield path + key, json.dumps(value)

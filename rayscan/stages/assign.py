@@ -13,26 +13,24 @@ from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
+from rayscan.methods import METHODS
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.models import load_cluster_net, load_heads
 from rayscan.stages.partial import part_array
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.stages.scoring import SEEDS
-from rayscan.stages.training import Gids
-from rayscan.stages.unkeyed import Unkeyed
+from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.types import Ints
 from rayscan.vectors.cluster_shard import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
 
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
-MODEL_STAGES = {"scan": "selflabel", "sela": "sela", "kmeans": "kmeans"}
-"""`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
 """Probabilities a k-means holds at a time."""
@@ -61,21 +59,21 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
-    inputs = ("index", "pretext", "embed", MODEL_STAGES[recipe.method])
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Assign all parts on the fleet, then mark prototypes and write the tables."""
     draft = context.draft(step)
-    gids: Gids = done["embed"].read_array("gids.npy")
+    gids: Ints = done["embed"].read_array("gids.npy")
     parts = [
         Part(
             recipe,
             done["index"],
             done["pretext"],
             done["embed"],
-            done[MODEL_STAGES[recipe.method]],
+            done[METHODS[recipe.method].model],
             draft,
             number,
             first,
@@ -178,7 +176,7 @@ def _probabilities(part: Part, device: str) -> Tensor:
         with torch.inference_mode():
             probs: Tensor = heads(rows)[0].softmax(-1)
         return probs
-    net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, Unkeyed(part))
+    net, loader, gids = _loaded(part.recipe, part.index, part.pretext, part.model, device)
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size
     logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
@@ -187,11 +185,10 @@ def _probabilities(part: Part, device: str) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    _index: str, _model: str, device: str, carried: Unkeyed[Part]
-) -> tuple[nn.Module, ViewLoader, Gids]:
+    recipe: Recipe, index: Artifact, pretext: Artifact, model: Artifact, device: str
+) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
-    part = carried.value
-    table = ImageTable.from_artifact(part.index)
-    net = load_cluster_net(part.recipe, part.pretext, part.model).eval().to(device)
-    loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
+    table = ImageTable.from_artifact(index)
+    net = load_cluster_net(recipe, pretext, model).eval().to(device)
+    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
     return net, loader, table.gids(None)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.equal_lists import as_rows
 from rayscan.errors import DataError
 from rayscan.metrics import label_free
@@ -37,7 +38,6 @@ from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
 from rayscan.stages.chosen import Lists
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.probes import probe
 from rayscan.stages.scoring import SEEDS, Found, method_scores
 from rayscan.vectors.kmeans import kmeans

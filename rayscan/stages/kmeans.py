@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.fleet.pool import ActorPool
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.partial import part_array
 from rayscan.stages.pca import FILES as PCA_FILES

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rayscan.fleet.connect import Fleet, Offer
+from rayscan.fleet.cluster import Cluster
+from rayscan.fleet.connect import Fleet
 
 
 def shards_and_threads(fleet: Fleet, asked: int | None) -> tuple[int, int]:
@@ -18,16 +19,16 @@ def shards_and_threads(fleet: Fleet, asked: int | None) -> tuple[int, int]:
     config = fleet.config
     if config.num_workers is not None or fleet.gpus_per_worker:
         return asked or fleet.num_workers, fleet.threads_per_worker
-    return one_per_node(fleet.offer, asked, config.threads_per_worker)
+    return one_per_node(fleet.cluster, asked, config.threads_per_worker)
 
 
-def one_per_node(offer: Offer, asked: int | None, threads: int | None) -> tuple[int, int]:
+def one_per_node(cluster: Cluster, asked: int | None, threads: int | None) -> tuple[int, int]:
     """Shards and their threads on machines that work on nothing else.
 
     Args:
-        offer: The machines.
+        cluster: The machines.
         asked: Shards, if the user says.
         threads: Threads of each, if the user says.
     """
-    shards = asked or offer.nodes
-    return shards, threads or max(1, int(offer.cpus // shards))
+    shards = asked or cluster.nodes
+    return shards, threads or max(1, int(cluster.cpus // shards))

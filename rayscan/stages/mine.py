@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.equal_lists import as_lists
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
 from rayscan.fleet.shards import LISTS_READ, Mining, mine_blocks
 from rayscan.sections import require, semantic
 from rayscan.stages.chosen import rule_of, write_chosen
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
 from rayscan.stages.partial import part_array

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from rayscan.artifacts import Artifact, FileEntry, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.pca import Pca, Stretch, shift_of, solve, stretch_moments
 

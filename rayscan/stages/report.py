@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.metrics.label_free import collapse
@@ -28,7 +29,6 @@ from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, round_robin
 from rayscan.sections import semantic
 from rayscan.stages.chosen import CHOSEN
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.evaluate import label_free_facts, read_assigned
 from rayscan.types import Ints
 

@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,13 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     holder.join()
     with RunLock(Place(str(tmp_path))):
         pass
+
+
+def test_a_result_that_was_read_twice_is_one_key_of_a_cache(tmp_path: Path) -> None:
+    """Workers keep what they made of a result over tasks, which bring it again and again."""
+    draft = Draft(Place(str(tmp_path)), step := Step("s", 1, {"a": 1}))
+    made = draft.commit({})
+    again, elsewhere = find(draft.place, step), replace(made, place=made.place.child("other"))
+    assert again == made and hash(again) == hash(made) and again is not made
+    other = replace(made, manifest={**made.manifest, "fingerprint": "0"})
+    assert len({made, again, elsewhere, other}) == 3

@@ -13,10 +13,10 @@ from rayscan.config import (
     EmbedConfig,
     ImagesConfig,
     MineConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelaConfig,
+    SimCLRConfig,
 )
 from rayscan.console.units import size
 from rayscan.costs import PROCESS_BYTES, Cost, StagePlan, cost_of, cost_record, rates
@@ -28,10 +28,10 @@ RECIPE = Recipe(
     name="test",
     num_clusters=10,
     images=ImagesConfig(size_px=32, canvas_px=40),
-    pretext=PretextConfig(epochs=7, backbone="resnet18"),
+    pretext=SimCLRConfig(epochs=7, backbone="resnet18"),
     embed=EmbedConfig(num_views=3, dtype="float16"),
     mine=MineConfig(num_neighbors=50, num_shards=4),
-    scan=ScanConfig(inputs="embeddings", head_epochs=5),
+    scan=ScanLossConfig(inputs="embeddings", head_epochs=5),
 )
 
 
@@ -52,20 +52,22 @@ def test_costs_by_hand() -> None:
     assert cost("mine").memory == PROCESS_BYTES + 2 * 250 * 512 * 4, "a quarter of the rows, twice"
     assert cost("scan").work == 5 * 1_000
     assert cost("scan").memory == PROCESS_BYTES + rows * 512 * 2
-    assert cost("sela").work == 160 * 1_000, "its own epochs, not those of the pretext"
-    assert cost("sela").scale == "resnet18 at 32 px"
-    assert cost("sela").memory == PROCESS_BYTES + 1_000 * 40 * 40 * 3
+    sela = cost_of("sela", replace(RECIPE, method="sela"), 1_000, 1_200, 512)
+    assert sela is not None
+    assert sela.work == 160 * 1_000, "its own epochs, not those of the pretext"
+    assert sela.scale == "resnet18 at 32 px"
+    assert sela.memory == PROCESS_BYTES + 1_000 * 40 * 40 * 3
     assert cost_of("report", RECIPE, 1_000, 1_200, 512) is None
 
 
 def test_heads_of_sela_on_embeddings_cost_what_heads_do() -> None:
     """The paper's network on images is one thing, a head on cached rows another."""
-    heads = replace(RECIPE, sela=SelaConfig(inputs="embeddings", epochs=9))
+    heads = replace(RECIPE, method="sela", sela=SelaConfig(inputs="embeddings", epochs=9))
     found = cost_of("sela", heads, 1_000, 1_200, 512)
     assert found is not None
     assert (found.work, found.scale) == (9 * 1_000, "heads on D 512")
     assert found.memory == PROCESS_BYTES + (1_200 + 2 * 1_000) * 512 * 2
-    fresh = replace(RECIPE, sela=SelaConfig(start="fresh", backbone="resnet50"))
+    fresh = replace(RECIPE, method="sela", sela=SelaConfig(start="fresh", backbone="resnet50"))
     found = cost_of("sela", fresh, 1_000, 1_200, 512)
     assert found is not None
     assert found.scale == "resnet50 at 32 px"

@@ -17,9 +17,9 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from rayscan.errors import ArtifactError
-from rayscan.nets.door import read_checkpoint
+from rayscan.nets.catalog import build_backbone
+from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.layouts import adapt, complete
-from rayscan.nets.resnet import build_backbone
 
 State = dict[str, Tensor]
 

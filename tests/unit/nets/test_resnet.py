@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from rayscan.errors import ConfigError
-from rayscan.nets.resnet import build_backbone
+from rayscan.nets.catalog import build_backbone
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])

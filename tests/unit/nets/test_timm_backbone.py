@@ -16,7 +16,7 @@ from torch import nn
 from rayscan.errors import ConfigError
 from rayscan.nets import timm_backbone
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
-from rayscan.nets.resnet import build_backbone
+from rayscan.nets.catalog import build_backbone
 
 HAS_TIMM = importlib.util.find_spec("timm") is not None
 

@@ -25,12 +25,12 @@ from rayscan.config import (
     MineConfig,
     Recipe,
     ReportConfig,
-    ScanConfig,
+    ScanLossConfig,
 )
 from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.table import IMAGE_SCHEMA
 from rayscan.fleet.connect import Fleet
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.storage import Place
 from rayscan.vectors.kmeans import kmeans
@@ -64,7 +64,7 @@ class DigitsRun:
             name="digits",
             num_clusters=self.num_clusters,
             mine=MineConfig(num_neighbors=20),
-            scan=ScanConfig(num_neighbors=5, num_heads=4),
+            scan=ScanLossConfig(num_neighbors=5, num_heads=4),
             evaluate=EvaluateConfig(kmeans_restarts=2, kmeans_iterations=15),
             report=self.report,
         )

@@ -17,10 +17,11 @@ from sklearn.decomposition import PCA
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, KMeansConfig, PcaConfig, Recipe
 from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import ConfigError
-from rayscan.fleet.connect import Fleet, Offer
+from rayscan.fleet.cluster import Cluster
+from rayscan.fleet.connect import Fleet
 from rayscan.stages import kmeans, pca
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
 from rayscan.stages.layout import one_per_node
 from rayscan.storage import Place
@@ -54,18 +55,18 @@ class HereFleet(Fleet):
 
 
 @pytest.mark.parametrize(
-    ("offer", "asked", "threads", "expected"),
+    ("cluster", "asked", "threads", "expected"),
     [
-        (Offer(16, 512, 0, is_own=False), None, None, (16, 32)),
-        (Offer(16, 512, 0, is_own=False), 64, None, (64, 8)),
-        (Offer(3, 2, 0, is_own=False), None, None, (3, 1)),  # a head without CPUs
-        (Offer(1, 8, 0, is_own=True), None, 3, (1, 3)),
+        (Cluster(16, 512, 0, is_own=False), None, None, (16, 32)),
+        (Cluster(16, 512, 0, is_own=False), 64, None, (64, 8)),
+        (Cluster(3, 2, 0, is_own=False), None, None, (3, 1)),  # a head without CPUs
+        (Cluster(1, 8, 0, is_own=True), None, 3, (1, 3)),
     ],
 )
 def test_shards_and_threads_follow_the_machines(
-    offer: Offer, asked: int | None, threads: int | None, expected: tuple[int, int]
+    cluster: Cluster, asked: int | None, threads: int | None, expected: tuple[int, int]
 ) -> None:
-    assert one_per_node(offer, asked, threads) == expected
+    assert one_per_node(cluster, asked, threads) == expected
 
 
 class HerePool:

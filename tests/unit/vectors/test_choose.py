@@ -146,8 +146,7 @@ def test_lists_stay_and_readers_see_the_choice(tmp_path) -> None:
     assert unruled.chosen is None and unruled.paired(6)[1] is None
 
 
-def test_fingerprints_of_before_stay_and_ranges_are_checked() -> None:
-    assert semantic(MineConfig()) == {"num_neighbors": 50}  # as before there was a choice
+def test_a_choice_enters_the_fingerprint_and_ranges_are_checked() -> None:
     assert {"mutual", "adaptive"} <= set(semantic(MineConfig(mutual=20, adaptive=1.0)))
     chooses = MineConfig(num_neighbors=9, mutual=8, adaptive=1.1, scale_neighbor=9)
     assert semantic(chooses.unchosen) == semantic(MineConfig(num_neighbors=9))

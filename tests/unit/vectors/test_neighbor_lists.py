@@ -9,17 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from rayscan.artifacts import Draft, Step
-from rayscan.config import MineConfig, Recipe, ScanConfig
+from rayscan.config import MineConfig, Recipe, ScanLossConfig
+from rayscan.context import Sources
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.stages import mine
-from rayscan.stages.context import Sources
 from rayscan.storage import Place, resolve
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, embedded, planted
 
 SOURCES = Sources(data=None)
-RECIPE = Recipe(name="test", mine=MineConfig(num_neighbors=20), scan=ScanConfig(num_neighbors=20))
+RECIPE = Recipe(name="test", mine=MineConfig(num_neighbors=20), scan=ScanLossConfig(num_neighbors=20))
 
 
 def spoil(what: str, ids, scores):

@@ -1,0 +1,45 @@
+"""Backbones by the name that `pretext.backbone` gives them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rayscan.errors import ConfigError
+from rayscan.nets.backbone import Backbone
+from rayscan.nets.batchnorm import GlobalBatchNorm2d
+from rayscan.nets.resnet import SHAPES, ResNet, Stem
+from rayscan.nets.timm_backbone import build_timm
+
+TIMM = "timm/"
+
+
+def build_backbone(name: str, stem: Stem, *, is_sync: bool = True) -> Backbone:
+    """The backbone of a recipe.
+
+    Args:
+        name: One of `SHAPES`, or `timm/NAME`.
+        stem: First layers; a timm model brings its own.
+        is_sync: Normalise over the global batch; without it every worker normalises its own slice.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name.startswith(TIMM):
+        return build_timm(name.removeprefix(TIMM), is_sync=is_sync)
+    if name not in SHAPES:
+        raise ConfigError(
+            "unknown backbone",
+            expected=f"{', '.join(SHAPES)} or {TIMM}NAME",
+            got=name,
+            where="pretext.backbone",
+        )
+    net = ResNet(SHAPES[name], stem)
+    return net if is_sync else _localize(net)
+
+
+def _localize(net: ResNet) -> ResNet:
+    """Turn global normalisation back into torch's own, per worker."""
+    for module in net.modules():
+        if isinstance(module, GlobalBatchNorm2d):
+            module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+    return net
