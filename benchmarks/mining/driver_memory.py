@@ -44,7 +44,7 @@ RECIPE = Recipe(
     num_clusters=CLUSTERS,
     mine=MineConfig(num_neighbors=K, search="approximate", num_shards=2),
     scan=ScanConfig(num_neighbors=K),
-    evaluate=EvaluateConfig(kmeans_restarts=2, kmeans_iterations=10),
+    evaluate=EvaluateConfig(kmeans_n_init=2, kmeans_max_iter=10),
 )
 
 
