@@ -19,7 +19,8 @@ from pathlib import Path
 from rayscan.artifacts import Draft, Step
 from rayscan.config import FleetConfig
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.shards import SearchSettings, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows

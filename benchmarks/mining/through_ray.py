@@ -15,7 +15,8 @@ import pyarrow as pa
 from benchmarks.harness import Options, Report, Times, ratio
 from benchmarks.mining.sets import Rows, clustered
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.fleet.shards import SearchSettings, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.duplicates import Copies
 from rayscan.vectors.merge import Block, IndexedRows, blocks

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rayscan.config import MineConfig
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.shards import IvfSettings
+from rayscan.fleet.search_settings import IvfSettings
 from rayscan.types import Ints
 from rayscan.vectors.ivf import nlist_for, sample_size, train_centroids
 from rayscan.vectors.merge import IndexedRows

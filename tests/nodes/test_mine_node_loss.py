@@ -13,7 +13,8 @@ import pytest
 
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet.pool import ActorPool
-from rayscan.fleet.shards import SearchSettings, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.cluster_shard import ClusterShard, Extent
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds

@@ -25,7 +25,8 @@ from rayscan.errors import ArtifactError, DataError, FleetError
 from rayscan.fleet import memory
 from rayscan.fleet import shards as fleet_shards
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.shards import SearchSettings, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.stages import mine
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
@@ -201,7 +202,8 @@ DRIVER = """
 import os, signal, sys
 import ray
 from rayscan.artifacts import Draft
-from rayscan.fleet.shards import SearchSettings, mine_blocks
+from rayscan.fleet.shards import mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows

@@ -15,7 +15,8 @@ import ray
 
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet import shards as fleet_shards
-from rayscan.fleet.shards import SearchSettings, ShardActor, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import ShardActor, mine_blocks
 from rayscan.fleet.stored_array import StoredArray
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks, split_rows

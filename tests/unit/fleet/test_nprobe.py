@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rayscan.fleet import shards
-from rayscan.fleet.shards import ActorShards, IvfSettings, tune_nprobe
+from rayscan.fleet.search_settings import IvfSettings
+from rayscan.fleet.shards import ActorShards, tune_nprobe
 
 NLIST, SAMPLED, K = 300, 50, 20
 

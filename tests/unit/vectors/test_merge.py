@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.storage import Place
 from rayscan.vectors import merge
-from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, split_rows, nearest
+from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, nearest, split_rows
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import (
     Ids,

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.errors import ArtifactError, FleetError
 from rayscan.fleet.memory import shard_bytes
-from rayscan.fleet.shards import IvfSettings, SearchSettings
+from rayscan.fleet.search_settings import IvfSettings, SearchSettings
 from rayscan.storage import Place
 from rayscan.vectors import shard_search, stored_rows
 from rayscan.vectors.gpu_memory import SCRATCH_BYTES, require_gpu_memory
