@@ -17,11 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rayscan.artifacts import Artifact, load
 from rayscan.config import Recipe
 from rayscan.pipeline import stages_of
 from rayscan.run import Run, recipe_to_json
-from rayscan.storage import Place
 
 GRACE_SECONDS = 45.0
 INTERRUPTED = 130
@@ -103,12 +101,6 @@ def times_of(out: Path) -> dict[str, float]:
     """Seconds of each stage over all windows."""
     sums: dict[str, float] = json.loads((out / "times.json").read_text())
     return sums
-
-
-def result_of(out: Path, stage: str) -> Artifact:
-    """The result of a stage of a run, also of one that is not done yet."""
-    directory = json.loads((out / "run.json").read_text())["stages"][stage]["directory"]
-    return load(Place(str(out / directory)))
 
 
 def scores_of(out: Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def steps(report: Report, fleet: Fleet, rounds: int, count: int) -> None:
-    """The same loop with 1, 2 and 4 workers."""
+    """Step times of the loop with 1, 2 and 4 workers."""
     taken: dict[int, list[float]] = {workers: [] for workers in WORKERS}
 
     def run(workers: int) -> None:
@@ -152,7 +152,7 @@ class Once(Checkpoints):
 
 
 def checkpoints(report: Report, out: Place, rounds: int, steps_after: int) -> dict[str, Times]:
-    """The same steps with and without a checkpoint of a ResNet-50 and its momentum, by the loop's clock."""
+    """Step times with and without a checkpoint of a ResNet-50 and its momentum, by the loop's clock."""
     taken: dict[str, list[float]] = {"checkpoint": [], "none": []}
 
     def run(name: str, every: float) -> None:
@@ -180,7 +180,7 @@ def checkpoints(report: Report, out: Place, rounds: int, steps_after: int) -> di
 
 def parts(report: Report, fleet: Fleet, rounds: int, count: int) -> dict[str, Times]:
     """Parts that sleep and write, on the fleet one at a time, and in this process."""
-    alone = Fleet(replace(fleet.config, cpus_per_worker=fleet.offer.cpus, threads_per_worker=1), fleet.out)
+    alone = Fleet(replace(fleet.config, cpus_per_worker=fleet.cluster.cpus, threads_per_worker=1), fleet.out)
     number = iter(range(1000))
 
     def drafts() -> list[tuple[Draft, int]]:

@@ -91,13 +91,25 @@ class FileEntry:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Artifact:
     """A finished result. Small: it travels to workers, which read the files themselves."""
 
     stage: str
     place: Place
     manifest: Mapping[str, Any]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same result in the same place, so that what is made of it can be cached."""
+        return isinstance(other, Artifact) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Hash of what makes two of them equal."""
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self.place.uri, str(self.manifest["fingerprint"])
 
     @property
     def identity(self) -> str:

@@ -1,4 +1,4 @@
-"""What workers say to each other. Every function is the identity at world size 1.
+"""Collectives between the workers of a training. Every function is the identity at world size 1.
 
 Sums and gathers exist with gradient: the loss of the whole batch is the sum of the workers' losses, so the
 gradient of a summed (gathered) tensor is the sum over workers of their gradients of it.
@@ -45,7 +45,7 @@ def join(
     timeout_s: float,
     listening: int | None = None,
 ) -> None:
-    """Become a worker of a group.
+    """Join the process group of a training.
 
     Args:
         backend: gloo or nccl.
@@ -101,7 +101,7 @@ def all_reduce(tensor: Tensor) -> Tensor:
 
 
 def all_gather_rows(row: Tensor) -> Tensor:
-    """The same-shaped `row` of every worker in rank order, without gradient: [...] -> [W, ...]."""
+    """Rows of equal shape of all workers, in rank order, without gradient: [...] -> [W, ...]."""
     if not is_distributed():
         return row.unsqueeze(0)
     rows = [torch.empty_like(row) for _ in range(world_size())]
@@ -139,8 +139,8 @@ def data_parallel(net: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def gradients_stay(net: nn.Module) -> Iterator[None]:
-    """Inside, backward adds to this worker's gradients and sends nothing; the next backward sends the sum."""
+def no_gradient_sync(net: nn.Module) -> Iterator[None]:
+    """Have backward inside the block add to gradients and send nothing; the next one sends the sum."""
     if isinstance(net, DistributedDataParallel):
         with net.no_sync():
             yield

@@ -1,4 +1,4 @@
-"""What every stage is handed beside its settings and inputs."""
+"""What every stage gets beside its settings and inputs: sources, storage, machines, the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # Ray loads when work starts, not when addresses are checked
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the user's images and labels are."""
+    """The addresses of the user's images and labels."""
 
     data: str | None
     """Train split: shards, a folder, or a list."""
@@ -38,7 +38,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Context:
-    """Storage, machines and the terminal of one run."""
+    """The storage, machines and console of one run."""
 
     out: Place
     sources: Sources
@@ -48,13 +48,13 @@ class Context:
     """Where curves go besides the metrics table."""
 
     def draft(self, step: Step) -> Draft:
-        """A new attempt at a step."""
+        """Start an attempt at a step."""
         return Draft(self.out, step)
 
     def work(self, step: Step) -> Place:
-        """Scratch of a step: checkpoints. Removed once the step is done."""
+        """Return the place for the checkpoints of a step; it is removed once the step is done."""
         return self.out.child(".work", step.directory)
 
     def clear(self, step: Step) -> None:
-        """Remove the scratch of a step."""
+        """Remove the checkpoints of a step."""
         self.out.delete(f".work/{step.directory}")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
 from rayscan.errors import ArtifactError, ConfigError, DataError
@@ -19,9 +18,9 @@ from rayscan.run import Run
 from rayscan.sections import require
 from rayscan.storage import split_uri
 from rayscan.tables import as_rows
+from rayscan.types import Ints
 
-Ints = NDArray[np.int64]
-SHOWN = 30
+MAX_JOINS = 30
 MERGES = "merges.json"
 
 
@@ -70,9 +69,9 @@ def _as_json(merging: Merging) -> dict[str, object]:
 
 
 def _table(merging: Merging, names: dict[int, str]) -> str:
-    """The joins near the suggested number, best first as they happen."""
+    """Return the joins near the suggested number of clusters as text, in the order they happen."""
     suggested = merging.suggested
-    around = [j for j in merging.joins if j.clusters_left < suggested + SHOWN][:SHOWN]
+    around = [j for j in merging.joins if j.clusters_left < suggested + MAX_JOINS][:MAX_JOINS]
     lines = [f"{merging.num_clusters} clusters, modularity {merging.start:.4f}; highest with {suggested}"]
     for join in around:
         mark = "  <- highest" if join.clusters_left == suggested else ""
@@ -83,15 +82,18 @@ def _table(merging: Merging, names: dict[int, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def vote(uris: Sequence[str], out: str) -> str:
-    """Write the consensus of several runs, or of the heads of one; says how stable they are.
+def write_consensus(uris: Sequence[str], out: str) -> str:
+    """Write the consensus of several runs, or of the heads of one.
+
+    Returns:
+        Text that says how well the groupings agree.
 
     Raises:
         DataError: the runs are not over the same images, or differ in their number of clusters.
         ConfigError: there is only one grouping.
     """
     runs = [Run(uri) for uri in uris]
-    gids, groupings = _heads(runs[0]) if len(runs) == 1 else _of_runs(runs)
+    gids, groupings = _heads(runs[0]) if len(runs) == 1 else _assignments(runs)
     if len(groupings) < 2:
         raise ConfigError(
             "a consensus needs several groupings",
@@ -118,11 +120,11 @@ def vote(uris: Sequence[str], out: str) -> str:
     )
 
 
-def _of_runs(runs: Sequence[Run]) -> tuple[Ints, Ints]:
-    """Gids, and the clusters of every run [R, N]."""
+def _assignments(runs: Sequence[Run]) -> tuple[Ints, Ints]:
+    """Return gids [N], and their clusters in every run [R, N]."""
     if len({(run.artifact("index").identity, run.recipe.num_clusters) for run in runs}) > 1:
         raise DataError(
-            "the runs cannot vote together",
+            "the runs cannot be combined",
             expected="the same images and the same num_clusters",
             got=", ".join(f"{run.place.uri}: {run.recipe.num_clusters} clusters" for run in runs),
             fix="pass runs that differ in seed or settings alone",
@@ -133,7 +135,7 @@ def _of_runs(runs: Sequence[Run]) -> tuple[Ints, Ints]:
 
 
 def _heads(run: Run) -> tuple[Ints, Ints]:
-    """Gids of the train images, and the clusters of every head of a run [H, N]."""
+    """Return gids of the train images [N], and their clusters by every head of a run [H, N]."""
     stage, name = METHODS[run.recipe.method].heads or ("", "")
     if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
         return _columns(artifact, name)

@@ -22,10 +22,11 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.nets.resnet import SHAPES
-from rayscan.run import record, recorded_stages, remembered, require_clusters
+from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import evaluate, index, labels, mine, outside
+from rayscan.stages import evaluate, index, labels, mine
 from rayscan.storage import Place
+from rayscan.training import pretext_checkpoint
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
@@ -54,7 +55,7 @@ def run(
         The result of every stage.
     """
     require_clusters(recipe)
-    outside.require_file(recipe.pretext)
+    pretext_checkpoint.require_file(recipe.pretext)
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -65,7 +66,7 @@ def run(
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
-            records[stage.NAME] = remembered(said, before.get(stage.NAME, {}))
+            records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             record(out, recipe, vars(sources), records)
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
@@ -133,7 +134,7 @@ def do(
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
-    outside.require_file(recipe.pretext)
+    pretext_checkpoint.require_file(recipe.pretext)
     done: dict[str, Artifact] = {}
     known = rates(out)
     unknown = ""

@@ -69,9 +69,8 @@ class Section:
             _check_bounds(self.KEY, f, getattr(self, f.name))
         if self.TAG:
             name = getattr(self, self.TAG)
-            require(
-                self.VARIANTS.get(name) is type(self), f"{self.KEY}.{self.TAG}", "that of its class", name
-            )
+            expected = f"that of {type(self).__name__}; sections.with_values takes another class"
+            require(self.VARIANTS.get(name) is type(self), f"{self.KEY}.{self.TAG}", expected, name)
         self.check()
 
     def check(self) -> None:
@@ -160,6 +159,12 @@ def paths(section: type[Section]) -> Mapping[str, Leaf]:
 
 
 _LITERAL: Any = Literal
+
+
+def variant_sections(section: type[Section]) -> dict[str, type[Section]]:
+    """The fields of a section that have variants, with their base class."""
+    hints = get_type_hints(section)
+    return {name: hints[name] for name in sorted(_names(section)) if getattr(hints[name], "TAG", "")}
 
 
 def get(section: Section, path: str) -> Any:

@@ -117,7 +117,7 @@ def row_groups(artifact: Artifact, name: str, columns: Sequence[str] | None = No
             return read(pq.ParquetFile(source))
 
     def ask(read: Callable[[pq.ParquetFile], Any]) -> Any:
-        return artifact.place.patiently(lambda: opened(read), name)
+        return artifact.place.retried(lambda: opened(read), name)
 
     wanted = None if columns is None else list(columns)
     for number in range(ask(lambda file: file.num_row_groups)):
@@ -136,7 +136,7 @@ def require_as_written(artifact: Artifact, name: str) -> None:
     """
     entry, uri = artifact.entry(name), artifact.uri_of(name)
     try:
-        size, sha256 = artifact.place.patiently(lambda: _hashed(uri), name)
+        size, sha256 = artifact.place.retried(lambda: _hashed(uri), name)
     except FileNotFoundError as error:
         raise entry.changed(artifact.place, "no file") from error
     if (size, sha256) != (entry.size, entry.sha256):

@@ -30,7 +30,7 @@ from rayscan.stages import labels as labels_stage
 from rayscan.stages.evaluate import Classes, read_classes
 from rayscan.storage import Place, split_uri
 
-SHOWN = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
+COLUMNS = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
 
 
 def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None = None) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
         DataError: the labels or the map cannot be used.
     """
     run = Run(run_uri)
-    home, home_names = _home(run)
+    home, home_names = _training_tables(run)
     out = predict(run_uri, sources.data or "", out_uri)
     classes = _labels_of(run, sources, out)
     assign = Run(out_uri).artifact("assign")
@@ -75,23 +75,23 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
 
 
 def table_c2(found: Mapping[str, Any]) -> str:
-    """Mean +- deviation in percent, with the columns of Table C.2."""
+    """Return mean +- deviation in percent as text, with the columns of Table C.2."""
     cells = [
         f"{100 * found['mean'][key]:.2f}" + (f" +- {100 * found['std'][key]:.2f}" if found["std"] else "")
-        for key in SHOWN
+        for key in COLUMNS
     ]
-    widths = [max(len(a), len(b)) for a, b in zip(SHOWN.values(), cells, strict=True)]
-    rows = (SHOWN.values(), cells)
+    widths = [max(len(a), len(b)) for a, b in zip(COLUMNS.values(), cells, strict=True)]
+    rows = (COLUMNS.values(), cells)
     return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
 
 
 def _summary(seeds: list[dict[str, float]]) -> dict[str, Any]:
-    values = {key: [seed[key] for seed in seeds] for key in SHOWN}
+    values = {key: [seed[key] for seed in seeds] for key in COLUMNS}
     std = {key: statistics.stdev(v) for key, v in values.items()} if len(seeds) > 1 else None
     return {"mean": {key: statistics.fmean(v) for key, v in values.items()}, "std": std}
 
 
-def _home(run: Run) -> tuple[list[Contingency], list[str]]:
+def _training_tables(run: Run) -> tuple[list[Contingency], list[str]]:
     """By seed, clusters against classes on the labelled train images of the run; and the classes' names."""
     assign, assigned = run.artifact("assign"), Assignments.read(run.artifact("assign"))
     classes = read_classes(run.artifact("labels"), num_images=int(assigned.gids.max()) + 1)
@@ -107,7 +107,7 @@ def _home(run: Run) -> tuple[list[Contingency], list[str]]:
 
 
 def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
-    """Labels of the other images."""
+    """Read the labels of the other images."""
     done: dict[str, Artifact] = {"index": Run(out.uri).artifact("index")}
     if not labels_stage.available(done["index"], sources):
         raise DataError(
@@ -123,7 +123,7 @@ def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
 
 
 def _read_map(uri: str) -> dict[str, list[str]]:
-    """Names of the other set -> names of the first."""
+    """Read which classes of the run a class of the other set maps to, by name."""
     place, name = split_uri(uri)
     try:
         text = place.read(name).decode()

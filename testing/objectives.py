@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rayscan.config import ScanConfig
+from rayscan.config import ScanLossConfig
 from rayscan.data.pairs import NeighborPairs
 from rayscan.nets.heads import heads_of
 from rayscan.objectives.average import RunningMarginal
@@ -20,7 +20,7 @@ def scan_of(net: nn.Module, loss: PairLoss, judge: Judge | None = None) -> Scan:
     """Scan around a net; two images are each other's neighbor, and no head is better than another."""
     pairs = NeighborPairs(np.arange(2), np.array([[1], [0]]), 1, seed=0)
     num_heads = len(heads_of(net).weight)
-    return Scan(net, ScanConfig(), loss, pairs, judge or (lambda _: torch.zeros(num_heads)))
+    return Scan(net, ScanLossConfig(), loss, pairs, judge or (lambda _: torch.zeros(num_heads)))
 
 
 def pmi_of(net: nn.Module, beta: float = 0.6, decay: float = 0.9, teacher_decay: float = 0.9) -> PmiLoss:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-MARKED_FOLDERS = ("gloo", "ray", "nodes", "browser", "gpu")
+MARKED_FOLDERS = ("gloo", "ray", "nodes", "browser")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -24,11 +24,6 @@ def reason_to_skip(folder: str) -> str | None:
     """Why tests of a folder cannot run on this machine, if so."""
     if folder == "browser" and not any(shutil.which(name) for name in BROWSERS):
         return f"no browser: none of {', '.join(BROWSERS)} is installed"
-    if folder == "gpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            return "no CUDA device"
     return None
 
 

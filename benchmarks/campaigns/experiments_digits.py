@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.campaigns.laboratory import Clock, arguments, publish
+from benchmarks.campaigns.runs import Clock, arguments, publish
 from rayscan.config import Recipe
 from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name

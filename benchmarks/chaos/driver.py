@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.toy import Toy, be_patient, train_toy
+from benchmarks.chaos.toy import Toy, set_store_patience, train_toy
 from rayscan.config import FleetConfig
 from rayscan.errors import RayscanError
 from rayscan.fleet.connect import Fleet
@@ -22,7 +22,7 @@ def main(spec: dict[str, Any]) -> int:
     """Train; 0 if it came to its end, 1 if it ended with one of the four errors."""
     toy = Toy(**spec["toy"])
     result = Path(spec["result"])
-    be_patient(toy)
+    set_store_patience(toy)
     with Fleet(FleetConfig(**spec["fleet"]), Place(toy.out)) as fleet:
         try:
             outcome = train(fleet, train_toy, toy, name="toy", on_facts=lambda _: None)

@@ -241,8 +241,8 @@ def store(setting: Setting, chance: random.Random, name: str) -> Row:
 def store_gone(setting: Setting, chance: random.Random, name: str) -> Row:
     """The store is away for longer than anybody waits: a clean end; then the same command again."""
     # slow, and cut early: else it may be done while the removal of old checkpoints waits for the store
-    impatient = {"patience_seconds": 0.0, "store_patience_seconds": 2.0, "step_seconds": 0.2}
-    trial = setting.trial(name, out=setting.line.uri(name), **impatient).start()
+    short_deadlines = {"patience_seconds": 0.0, "store_patience_seconds": 2.0, "step_seconds": 0.2}
+    trial = setting.trial(name, out=setting.line.uri(name), **short_deadlines).start()
     trial.until(when(setting, chance) // 2)
     trial.strike()
     setting.line.is_cut = True

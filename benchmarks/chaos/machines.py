@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rayscan.fleet.private import LOOPBACK, demand_token
+from rayscan.fleet.security import LOOPBACK, enable_token_auth
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ def machines(nodes: int) -> Iterator[Machines]:
     """Start a head and nodes; end exactly what was started."""
     from ray.cluster_utils import Cluster
 
-    demand_token()
+    enable_token_auth()
     root = tempfile.mkdtemp(prefix="chaos-")
     (Path(root) / "ray").mkdir()
     before = os.environ.get("RAY_TMPDIR")

@@ -26,7 +26,7 @@ WHOLE = json.dumps(
 
 
 def records(out: Path) -> list[Path]:
-    """Those that lie under the checkpoints of a training."""
+    """Records that lie under the checkpoints of a training."""
     return sorted(out.rglob(CHECKPOINT_MANAGER_SNAPSHOT_FILENAME))
 
 

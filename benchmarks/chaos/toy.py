@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ from rayscan.fleet.train import Worker
 from rayscan.nets.batchnorm import GlobalBatchNorm1d
 from rayscan.objectives.base import Batch, LossTerms, Objective
 from rayscan.objectives.counter import Counter
-from rayscan.storage import PATIENCE, Place
+from rayscan.storage import DEADLINE_VARIABLE, Place
 
 DIM = 8
 
 
 @dataclass(frozen=True)
 class Toy:
-    """What to train, and how slowly."""
+    """Settings of the training, its slowness and its faults."""
 
     out: str
     """Path or URI of the checkpoints."""
@@ -77,10 +77,6 @@ class Toy:
     def steps(self) -> int:
         """Steps of the whole training."""
         return self.epochs * -(-self.num_images // self.batch_size)
-
-    def to_json(self) -> str:
-        """For a driver of its own."""
-        return json.dumps(asdict(self))
 
 
 class CutError(Exception):
@@ -146,7 +142,7 @@ class Counted(Objective):
 
 
 class DyingPlace(Place):
-    """Kills its process between the state and the meta of one checkpoint, once."""
+    """A place that kills its process between the state and the meta of one checkpoint, once."""
 
     def __init__(self, uri: str, step: int, mark: Path) -> None:
         """`mark` remembers that it has happened."""
@@ -183,15 +179,15 @@ def read_journal(journal: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: float(line["time"]))
 
 
-def be_patient(toy: Toy) -> None:
-    """In this process, from now on; workers have the environment of their node, not of their driver."""
+def set_store_patience(toy: Toy) -> None:
+    """Set how long this process waits for the store; workers have their node's environment."""
     if toy.store_patience_seconds is not None:
-        os.environ[PATIENCE] = str(toy.store_patience_seconds)
+        os.environ[DEADLINE_VARIABLE] = str(toy.store_patience_seconds)
 
 
 def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:
     """One worker's part; worker 0 returns the digests."""
-    be_patient(toy)
+    set_store_patience(toy)
     journal = Path(toy.journal)
     journal.mkdir(parents=True, exist_ok=True)
     gids = np.arange(toy.num_images, dtype=np.int64)

@@ -19,6 +19,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from rayscan.config import Recipe
+from rayscan.config.variants import with_variants
 from rayscan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def parse(
         prog: How it was called, for the help.
         recipe: Passed on with the settings that the options change.
     """
-    tyro.cli(function if recipe is None else partial(function, recipe=recipe), args=list(rest), prog=prog)
+    if recipe is not None:
+        function = partial(function, recipe=with_variants(recipe, rest))
+    tyro.cli(function, args=list(rest), prog=prog)
 
 
 def recipe_named(name: str | None) -> Recipe:

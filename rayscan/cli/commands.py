@@ -106,7 +106,7 @@ def search(
     require_clusters(recipe)
     varied = make_space(recipe, space, from_images=plan.from_images)
     given, place = sources(data, eval_data), Place(out)
-    from rayscan.search.campaign import search
+    from rayscan.search.driver import search
 
     search(varied, given, place, plan)
     recipe_uri, page = (place.uri_of(f"search/{name}") for name in ("recipe.json", "index.html"))

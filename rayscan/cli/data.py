@@ -17,11 +17,10 @@ from rayscan.errors import ArtifactError, DataError, FleetError
 
 if TYPE_CHECKING:
     from rayscan.artifacts import Artifact
+    from rayscan.data.listing import Map
 
 FEW_BYTES = 300_000_000
 """Up to so much is read in this process, without starting Ray."""
-
-Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 def shard(
@@ -55,12 +54,12 @@ def shard(
     from rayscan.data.classes import imagenet_subset
     from rayscan.data.packing import write_shards
     from rayscan.data.shard_writer import JPEG_QUALITY, RESIZE_PX
-    from rayscan.stages.looking import look_for
+    from rayscan.stages.index import listed
 
     px = resize_px or (RESIZE_PX if resize else None)
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
-    listing = look_for(folder)
+    listing = listed(folder)
     with ExitStack() as stack:
         summary = write_shards(
             listing,
@@ -136,17 +135,17 @@ def doctor(
 def _examine_data(data: str, against: str | None, address: str | None) -> None:
     """Print what is there, and fail if images are lost, changed or doubled."""
     from rayscan.config import ImagesConfig
-    from rayscan.stages import doctor
-    from rayscan.stages.looking import look_for
+    from rayscan.data import doctor, verification
+    from rayscan.stages.index import listed
 
-    listing = look_for(data)
+    listing = listed(data)
     with ExitStack() as stack:
         apply = _mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(
-            listing, apply(doctor.look, doctor.tasks(listing, ImagesConfig().max_pixels))
+            listing, apply(doctor.examine, doctor.tasks(listing, ImagesConfig().max_pixels))
         )
         if against is not None:
-            findings = doctor.compare(_index_of(against), apply)
+            findings = verification.compare(_index_of(against), apply)
             lines += [f"changed: {finding}" for finding in findings[: doctor.MAX_LINES]]
             lines.append(f"{len(findings):,} differences from the index of {against}")
             is_whole = is_whole and not findings
@@ -171,11 +170,11 @@ def _examine_machines(address: str | None, out: str | None) -> None:
     storage = None if out is None else Place(out)
     if joined := address or os.environ.get("RAY_ADDRESS"):
         with Fleet(FleetConfig(address=joined), storage or Place("."), _print) as fleet:
-            reports = doctor.examine(fleet, storage)
-            driver = replace(doctor.look(None, time.time()), name="this process")
+            reports = doctor.inspect_nodes(fleet, storage)
+            driver = replace(doctor.inspect_node(None, time.time()), name="this process")
             found = doctor.findings(reports, driver=driver)
     else:
-        reports = [doctor.look(storage, time.time())]
+        reports = [doctor.inspect_node(storage, time.time())]
         found = doctor.findings(reports, knows_ray=False)
     for line in [line for report in reports for line in report.lines(knows_ray=bool(joined))]:
         _print(line)

@@ -84,13 +84,13 @@ def consensus(runs: RunUris, *, out: str) -> None:
         runs: The --out of each run; of the same images.
         out: Parquet file: gid, cluster, agreement.
     """
-    from rayscan.grouping import vote
+    from rayscan.grouping import write_consensus
 
-    sys.stdout.write(vote(runs, out))
+    sys.stdout.write(write_consensus(runs, out))
 
 
 def plan_lines(planned: Iterable[StagePlan]) -> Iterator[str]:
-    """A line per stage, and what is left in all."""
+    """Yield a line per stage, and one with the time that is left in all."""
     total, unknown, is_counted = 0.0, [], True
     for stage in planned:
         is_counted = is_counted and (stage.is_reused or stage.stage != "index")
@@ -122,7 +122,7 @@ def _costs(stage: StagePlan) -> list[str]:
 
 
 def status_lines(run: Run) -> Iterator[str]:
-    """What ran, what it took, what is left; reads storage alone."""
+    """Yield a line per stage: what it took, or how far it is; reads storage alone."""
     from rayscan import pipeline
     from rayscan.context import Sources
     from rayscan.lock import holder
@@ -148,7 +148,7 @@ def status_lines(run: Run) -> Iterator[str]:
 
 
 def took(record: Mapping[str, Any]) -> str:
-    """Time and rate of a stage, from the run's record."""
+    """Return time and rate of a stage as text, from the run's record."""
     seconds = record.get("did", None if record.get("reused") else record.get("seconds"))
     if seconds is None:
         return "?"
@@ -163,12 +163,12 @@ def _bytes(place: Place, directory: str) -> str:
 
 
 def unfinished(place: Place, directory: str) -> str:
-    """How far a stage is that has begun: its finished parts, its newest checkpoints."""
+    """Return how far a stage is as text: its finished parts, its newest checkpoints; empty if not begun."""
     parts = [n for n in place.child(directory, "parts").names() if n.endswith(".json")]
-    said = [f"{len(parts)} parts finished"] if parts else []
+    found = [f"{len(parts)} parts finished"] if parts else []
     work = place.child(".work", directory)
     for name, steps in {"": work.names(), "heads": work.child("heads").names()}.items():
-        found = [int(match[1]) for step in steps if (match := re.match(r"step-(\d+)-", step))]
-        if found:
-            said.append(f"checkpoint{' of the ' + name if name else ''} at step {max(found):,}")
-    return ", ".join(said)
+        steps_at = [int(match[1]) for step in steps if (match := re.match(r"step-(\d+)-", step))]
+        if steps_at:
+            found.append(f"checkpoint{' of the ' + name if name else ''} at step {max(steps_at):,}")
+    return ", ".join(found)

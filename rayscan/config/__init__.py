@@ -14,30 +14,47 @@ from rayscan.config.images import ImagesConfig, ViewKind
 from rayscan.config.kmeans import KMeansConfig, PcaConfig
 from rayscan.config.neighbors import EmbedConfig, MineConfig
 from rayscan.config.optimizer import OptimizerConfig
-from rayscan.config.pretext import PretextConfig
+from rayscan.config.pretext import (
+    PRETEXTS,
+    BYOLConfig,
+    InstDiscConfig,
+    MoCoConfig,
+    PretextConfig,
+    RotNetConfig,
+    SimCLRConfig,
+)
 from rayscan.config.results import AssignConfig, EvaluateConfig, ReportConfig
-from rayscan.config.scan import ScanConfig
+from rayscan.config.scan import SCAN_LOSSES, PmiLossConfig, ScanConfig, ScanLossConfig
 from rayscan.config.sela import SelaConfig
 from rayscan.config.selflabel import SelfLabelConfig
 from rayscan.methods import METHODS
 from rayscan.sections import Section, require, setting
 
 __all__ = [
+    "PRETEXTS",
+    "SCAN_LOSSES",
     "AssignConfig",
+    "BYOLConfig",
     "EmbedConfig",
     "EvaluateConfig",
     "FleetConfig",
     "ImagesConfig",
+    "InstDiscConfig",
     "KMeansConfig",
     "MineConfig",
+    "MoCoConfig",
     "OptimizerConfig",
     "PcaConfig",
+    "PmiLossConfig",
     "PretextConfig",
     "Recipe",
     "ReportConfig",
+    "RotNetConfig",
     "ScanConfig",
+    "ScanLossConfig",
     "SelaConfig",
     "SelfLabelConfig",
+    "SimCLRConfig",
     "ViewKind",
 ]
 
@@ -55,10 +72,10 @@ class Recipe(Section):
     seed: int = setting(0, ge=0)
     """Seed of every random choice."""
     images: ImagesConfig = ImagesConfig()
-    pretext: PretextConfig = PretextConfig()
+    pretext: PretextConfig = SimCLRConfig()
     embed: EmbedConfig = EmbedConfig()
     mine: MineConfig = MineConfig()
-    scan: ScanConfig = ScanConfig()
+    scan: ScanConfig = ScanLossConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
     sela: SelaConfig = SelaConfig()
     pca: PcaConfig = PcaConfig()

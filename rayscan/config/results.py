@@ -22,12 +22,12 @@ class AssignConfig(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig(Section):
-    """Scores, when labels exist, and the k-means rival on the same embeddings."""
+    """Scores, when labels exist, and the k-means baseline on the same embeddings."""
 
     KEY: ClassVar[str] = "evaluate"
 
     kmeans_restarts: int = 10
-    """Restarts of the k-means row; the lowest inertia is kept."""
+    """Initialisations of the k-means row (n_init); the lowest inertia is kept."""
     kmeans_iterations: int = 100
     """Lloyd iterations of each restart."""
     purity_neighbors: tuple[int, ...] = (1, 5, 20, 50)

@@ -50,7 +50,7 @@ class Checkpoints:
     """Writer and reader of one training's checkpoints."""
 
     def __init__(self, place: Place, fingerprint: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        """Open.
+        """Open the checkpoints of a training.
 
         Args:
             place: Directory of this training alone.
@@ -178,7 +178,7 @@ class Checkpoints:
 
 
 def _refuse_not_finite(step: int, tensors: Mapping[str, Tensor]) -> None:
-    """A state that holds NaN is no state to go back to.
+    """Refuse a state that holds NaN: it is none to go back to.
 
     Raises:
         ArtifactError: naming what is not finite.

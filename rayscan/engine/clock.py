@@ -20,7 +20,7 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        """Start."""
+        """Start the clock."""
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._since = time.perf_counter()
         self._images = 0
@@ -34,8 +34,8 @@ class Clock:
         finally:
             self._seconds[name] += time.perf_counter() - began
 
-    def saw(self, images: int) -> None:
-        """A step over so many images of the global batch is done."""
+    def count_images(self, images: int) -> None:
+        """Count the images of a global batch whose step is done."""
         self._images += images
 
     def take(self) -> dict[str, float]:

@@ -29,7 +29,7 @@ class OrderedFeed:
         ahead: bool = True,
         expect: Callable[[Gids], None] | None = None,
     ) -> None:
-        """Prepare.
+        """Set the order and what makes tensors of it.
 
         Args:
             order: The global batches.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 
 Gids = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -48,5 +48,5 @@ def forward(
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=is_half):
             out = net(pixels.to(device))
         rows.append(out[: len(part)].float().cpu())
-        pulse.beat()  # a look at all images in mid-training is no standstill
+        watchdog.heartbeat()  # a pass over all images in mid-training is no stall
     return torch.cat(rows) if rows else torch.empty(0)

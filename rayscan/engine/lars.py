@@ -27,7 +27,7 @@ class Lars(Optimizer):
         weight_decay: float = 0.0,
         trust: float = TRUST,
     ) -> None:
-        """Prepare.
+        """Set weights and rates.
 
         Args:
             params: Weights or groups of them.

@@ -15,23 +15,23 @@ import torch
 
 from rayscan import comms
 from rayscan.config import OptimizerConfig
-from rayscan.data.keyed import Integers
-from rayscan.engine import notice, pulse
+from rayscan.engine import preemption, watchdog
 from rayscan.engine.checkpoint import Checkpoint, Checkpoints
 from rayscan.engine.clock import Clock
-from rayscan.engine.finite import Book, FiniteWatch, Incident, images_of
+from rayscan.engine.microbatches import microbatches
+from rayscan.engine.not_finite import FiniteCheck, Incident, IncidentLog, images_of
 from rayscan.engine.optimizer import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
-from rayscan.engine.parts import parts_of
 from rayscan.engine.precision import is_half
 from rayscan.engine.tensors import under
 from rayscan.errors import DataError
 from rayscan.objectives.base import Batch, LossTerms, Objective
+from rayscan.types import Ints
 
 Report = Callable[[Mapping[str, Any]], None]
 
 
 class Feed(Protocol):
-    """Where batches come from."""
+    """A source of batches."""
 
     @property
     def num_steps(self) -> int:
@@ -40,11 +40,11 @@ class Feed(Protocol):
     def batch(self, epoch: int, step: int) -> Batch:
         """This worker's slice of a global batch, a pure function of (epoch, step)."""
 
-    def gids(self, epoch: int, step: int) -> Integers:
+    def gids(self, epoch: int, step: int) -> Ints:
         """Images of a global batch."""
 
     def start(self, epoch: int, step: int, epochs: int) -> None:
-        """Told where the training begins, or begins again, so that batches can be made ahead."""
+        """Begin making batches where the training begins, or begins again."""
 
     def close(self) -> None:
         """The training is over."""
@@ -52,13 +52,13 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How to train."""
+    """Settings of a training."""
 
     epochs: int
     optimizer: OptimizerConfig
     precision: str = "auto"
     accumulate_steps: int = 1
-    """Parts a step is cut into, see `engine.parts`."""
+    """Micro-batches of a step, see `engine.microbatches`."""
     checkpoint_every_seconds: float = 30.0
     log_every_steps: int = 10
     device: str = "cpu"
@@ -71,7 +71,7 @@ class History:
     rows: list[list[Any]] = field(default_factory=list)
     """[epoch, step, name, value]."""
     timings: list[list[Any]] = field(default_factory=list)
-    """The same of measured times, which no two runs share."""
+    """Measured times in the form of `rows`; no two runs share them."""
 
     def add(self, epoch: float, step: int, values: Mapping[str, float]) -> None:
         """Append one row a value."""
@@ -105,8 +105,8 @@ class Training:
         self.history = History()
         self.last_saved = time.monotonic()
         self.clock = Clock()
-        self.finite = FiniteWatch(objective.module, settings.device)
-        self.book = Book(checkpoints.place)
+        self.finite = FiniteCheck(objective.module, settings.device)
+        self.incident_log = IncidentLog(checkpoints.place)
         self.is_half = is_half(settings.precision, settings.device, objective.module)
         is_cuda = torch.device(settings.device).type == "cuda"
         torch.backends.cudnn.benchmark = is_cuda  # shapes of a training hardly change
@@ -124,20 +124,20 @@ class Training:
 
         Raises:
             DataError: it came again at the same step, or without a checkpoint between.
-            MovedError: a machine is about to be taken away; the state of this step is on storage.
+            PreemptedError: a machine is about to be taken away; the state of this step is on storage.
         """
         per_epoch = self.feed.num_steps
         total = per_epoch * self.settings.epochs
         self.feed.start(self.step // per_epoch, self.step % per_epoch, self.settings.epochs)
         try:
             while self.step < total and not self.has_stopped:
-                pulse.beat(self.step)
+                watchdog.heartbeat(self.step)
                 epoch, step = divmod(self.step, per_epoch)
                 with self.clock.part("data"):
                     batch = self.feed.batch(epoch, step)
                 with self.clock.part("compute"):
                     terms = self._train_step(batch)
-                self.clock.saw(batch["count"])
+                self.clock.count_images(batch["count"])
                 self.step += 1
                 if not self._log(terms, per_epoch, total):
                     self._go_back(per_epoch)
@@ -155,12 +155,12 @@ class Training:
         rate = learning_rate(settings.optimizer, self.step, self.feed.num_steps, settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        parts = parts_of(batch, settings.accumulate_steps)
-        with comms.gradients_stay(self.objective.net):
+        parts = microbatches(batch, settings.accumulate_steps)
+        with comms.no_gradient_sync(self.objective.net):
             shares = [self._backward(part) for part in parts[:-1]]
         shares.append(self._backward(parts[-1]))
         terms = shares[0] if len(shares) == 1 else _summed(shares)
-        self.finite.look(self.step, terms.total)
+        self.finite.check(self.step, terms.total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.objective.after_step()
@@ -170,7 +170,7 @@ class Training:
         device_type = torch.device(self.settings.device).type
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.is_half):
             terms = self.objective.loss(batch)
-        (terms.total * self.finite.start(terms.total)).backward()
+        (terms.total * self.finite.initial_gradient(terms.total)).backward()
         return terms
 
     def _log(self, terms: LossTerms, per_epoch: int, total: int) -> bool:
@@ -178,7 +178,7 @@ class Training:
         if self.step % self.settings.log_every_steps and self.step % per_epoch:
             return True
         names = sorted(terms.parts)
-        shares = [*(terms.parts[n].double() for n in names), self.finite.has_seen]
+        shares = [*(terms.parts[n].double() for n in names), self.finite.has_failed]
         *values, bad = comms.all_reduce(torch.stack(shares)).tolist()
         if bad:
             return False
@@ -188,14 +188,14 @@ class Training:
         timings = self.clock.take()
         self.history.add_timings(self.step / per_epoch, self.step, timings)
         trouble: dict[str, Any] = {"alert": self.checkpoints.trouble} if self.checkpoints.trouble else {}
-        if self.book.known:
-            trouble["rolled_back"] = len(self.book.known)
+        if self.incident_log.incidents:
+            trouble["rolled_back"] = len(self.incident_log.incidents)
         self.report({"step": self.step, "total": total, **facts, **timings, **trouble})
         return True
 
     def _go_back(self, per_epoch: int) -> None:
         """To the newest whole checkpoint, which is from before what was not finite; all workers together."""
-        step, workers = self.finite.where()
+        step, workers = self.finite.first_failure()
         epoch, batch = divmod(step, per_epoch)
         if comms.rank() == 0:
             self.checkpoints.wait()
@@ -203,13 +203,13 @@ class Training:
         world, back_to = comms.world_size(), -1 if found is None else found.step
         gids = images_of(self.feed.gids(epoch, batch), workers, world)
         incident = Incident(step, epoch, batch, workers, world, gids, back_to)
-        verdict = comms.broadcast_text(self.book.enter(incident) if comms.rank() == 0 else None)
+        verdict = comms.broadcast_text(self.incident_log.record(incident) if comms.rank() == 0 else None)
         if found is None or verdict is not None:
-            raise self.book.error(incident, verdict or "", per_epoch)
+            raise self.incident_log.error(incident, verdict or "", per_epoch)
         reached = self.step
         self._take_up(found)
         self.optimizer.zero_grad(set_to_none=True)
-        self.finite.forget()
+        self.finite.reset()
         self.history.add_timings(step / per_epoch, step, {"rolled_back": float(reached - self.step)})
         self.feed.close()
         self.feed.start(self.step // per_epoch, self.step % per_epoch, self.settings.epochs)
@@ -222,10 +222,10 @@ class Training:
     def _save_if_due(self, *, is_over: bool) -> None:
         if comms.rank():
             return
-        if not is_over and notice.is_given():
+        if not is_over and preemption.is_announced():
             self._save()
             self.checkpoints.wait()
-            raise notice.MovedError(f"moved at step {self.step}")
+            raise preemption.PreemptedError(f"preempted at step {self.step}")
         waited = time.monotonic() - self.last_saved
         if waited >= self.settings.checkpoint_every_seconds and not self.checkpoints.is_busy:
             self._save()

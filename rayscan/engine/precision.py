@@ -1,4 +1,4 @@
-"""In which precision a net's forward runs. Losses, weights and statistics stay in fp32 in any case."""
+"""The precision of a net's forward pass. Losses, weights and statistics stay in fp32 in any case."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def unpack(data: bytes, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Tensors by name."""
+    """Tensors by name, from safetensors bytes."""
     return {k: v.to(device) for k, v in load(data).items()}
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose name starts with `prefix` and a dot, without it."""
+    """Tensors whose name starts with `prefix` and a dot, under the rest of their names."""
     head = prefix + "."
     return {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}

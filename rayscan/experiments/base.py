@@ -1,15 +1,16 @@
 """What an experiment is: rows, each a change of a recipe, and what is read of the run.
 
-One file per experiment beside this one; `rayscan experiment NAME` runs it. Standard library only.
+The tables stand beside this file, one file per paper; `rayscan experiment NAME` runs one. Standard library
+only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
-from rayscan.config import PretextConfig, Recipe
+from rayscan.config import PRETEXTS, Recipe
 from rayscan.sections import get, with_values
 
 Value = Any
@@ -18,12 +19,12 @@ Selection = Literal["all", "light", "heavy", "third", "two thirds"]
 """Which train images and classes are used, see `selection`."""
 
 Neighbors = Literal["mined", "pure"]
-"""As mined, or without those of another class: reads labels."""
+"""Neighbors as they were mined, or without those of another class, which reads labels."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run, or another look at the run of another line."""
+    """One row of the table: a run, or other scores of the run of another row."""
 
     name: str
     settings: Mapping[str, Value | Callable[[Recipe], Value]] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Experiment:
     metrics: tuple[str, ...] = ("acc", "nmi", "ari")
     """Columns; the first is drawn."""
     x_label: str = ""
-    """Of the figure; without it the rows become bars."""
+    """Label of the figure's x axis; without it the rows become bars."""
     notes: str = ""
     """What differs from the paper."""
 
@@ -71,7 +72,7 @@ class Experiment:
         return any(row.reads_labels for row in self.rows)
 
 
-def altered(recipe: Recipe, row: Row) -> Recipe:
+def recipe_of(recipe: Recipe, row: Row) -> Recipe:
     """The recipe of a row.
 
     Raises:
@@ -105,8 +106,7 @@ def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]
     return lambda recipe: round(factor * max(least, get(recipe, key)))
 
 
-def missing(row: Row) -> str:
+def unavailable(row: Row) -> str:
     """Why a row cannot be run by this version; empty if it can."""
     asked = row.settings.get("pretext.method")
-    known = get_args(get_type_hints(PretextConfig)["method"])
-    return "" if asked is None or asked in known else f"there is no pretext {asked}"
+    return "" if asked is None or asked in PRETEXTS else f"there is no pretext {asked}"

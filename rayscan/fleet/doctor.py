@@ -1,4 +1,4 @@
-"""Are these machines fit for work? What every node has, and what is wrong with it.
+"""What every node of a fleet has, and what is wrong with it.
 
 Whatever differs between nodes fails late and far from its cause: in a worker that unpickles a class of
 another version, in a shard that does not fit, in a result that only some can read.
@@ -24,7 +24,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.storage import Place
 
 SAME_EVERYWHERE = ("python", "rayscan", "ray", "torch", "torchvision", "numpy", "pyarrow")
-LOOK_SECONDS = 120.0
+ANSWER_SECONDS = 120.0
 GIGA = 1e9
 LEAST_DISK = 10 * GIGA
 FULL_DISK = 0.95
@@ -36,7 +36,7 @@ MOST_SKEW = 30.0
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What one node says of itself. Sizes in bytes."""
+    """A node's own account of itself. Sizes in bytes."""
 
     name: str
     versions: Mapping[str, str]
@@ -60,7 +60,7 @@ class NodeReport:
     """Why the node could not be asked."""
 
     def lines(self, *, knows_ray: bool = True) -> list[str]:
-        """What a person wants to see of it."""
+        """Lines of text for a person."""
         if self.trouble:
             return [f"{self.name}: no answer"]
         gpus = ", ".join(f"{n} x {gpu}" for gpu, n in Counter(self.torch_gpus).items()) or "no GPU"
@@ -75,8 +75,8 @@ class NodeReport:
         ]
 
 
-def look(storage: Place | None, asked_at: float) -> NodeReport:
-    """What this machine has; runs as a task on every node.
+def inspect_node(storage: Place | None, asked_at: float) -> NodeReport:
+    """Report what this machine has; runs as a task on every node.
 
     Args:
         storage: Where a small file is written, read and deleted; None leaves it.
@@ -101,24 +101,24 @@ def look(storage: Place | None, asked_at: float) -> NodeReport:
     )
 
 
-def examine(fleet: Fleet, storage: Place | None) -> list[NodeReport]:
+def inspect_nodes(fleet: Fleet, storage: Place | None) -> list[NodeReport]:
     """Ask every node of the fleet; one that cannot answer is reported so.
 
     Args:
         fleet: Joined if need be.
-        storage: See `look`.
+        storage: See `inspect_node`.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     fleet.join()
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    task = ray.remote(num_cpus=0, max_retries=0)(inspect_node)
     asked = [
         task.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote(storage, time.time())
         for node in nodes
     ]
-    deadline = time.monotonic() + LOOK_SECONDS
+    deadline = time.monotonic() + ANSWER_SECONDS
     reports = []
     for node, answer in zip(nodes, asked, strict=True):
         name = f"{node['NodeManagerHostname']} {node['NodeManagerAddress']} ({node['NodeID'][-8:]})"
@@ -137,7 +137,7 @@ def examine(fleet: Fleet, storage: Place | None) -> list[NodeReport]:
 def findings(
     reports: Sequence[NodeReport], *, driver: NodeReport | None = None, knows_ray: bool = True
 ) -> list[str]:
-    """What is wrong, a line each; empty if the machines are fit.
+    """Findings about a fleet, a line each; empty if the machines are fit.
 
     Args:
         reports: Of all nodes.
@@ -149,7 +149,7 @@ def findings(
         if report.trouble:
             found.append(f"{report.name}: cannot run rayscan: {report.trouble}")
             continue
-        found += [f"{report.name}: {text}" for text in _wrong_with(report, knows_ray=knows_ray)]
+        found += [f"{report.name}: {text}" for text in _node_findings(report, knows_ray=knows_ray)]
     asked = [report for report in (*reports, driver) if report is not None and not report.trouble]
     for package in SAME_EVERYWHERE:
         having: dict[str, list[str]] = {}
@@ -161,8 +161,8 @@ def findings(
     return found
 
 
-def _wrong_with(report: NodeReport, *, knows_ray: bool) -> list[str]:
-    """What is wrong with one node."""
+def _node_findings(report: NodeReport, *, knows_ray: bool) -> list[str]:
+    """Findings about one node."""
     seen = len(report.torch_gpus)
     checks = [
         (bool(report.unmet), f"not installed as rayscan requires: {', '.join(report.unmet)}"),

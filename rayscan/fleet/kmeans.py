@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.placement import shards_and_threads
 from rayscan.fleet.pool import ActorPool
+from rayscan.fleet.shard_layout import shards_and_threads
 from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterShard, Extent, shard_bounds
 from rayscan.vectors.kmeans import seed_centroids
 from rayscan.vectors.lloyd import KMeans, State, best_of, fit

@@ -1,37 +1,73 @@
-"""How many actors hold the rows of a search or a k-means, and with how many threads."""
+"""Waiting for work on the fleet, but not for machines that never come."""
 
 from __future__ import annotations
 
-from rayscan.fleet.connect import Fleet, Offer
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-ACTOR_CPUS = 0.01
-"""CPUs that an actor or the task of a block reserves: enough to keep off machines that offer none, so little
-that all find a place on any fleet. Tasks wait for actors nearly all the time."""
+from rayscan.errors import FleetError
 
-
-def shards_and_threads(fleet: Fleet, num_shards: int | None) -> tuple[int, int]:
-    """Shards, and threads of each; nothing here changes a result.
-
-    As many shards as are asked for, else one per worker. Where neither is said and there are no GPUs, one per
-    node with all of its CPUs: nothing else of a run works meanwhile, and large shards are searched faster.
-
-    Args:
-        fleet: The machines.
-        num_shards: Shards, if the user says.
-    """
-    config = fleet.config
-    if config.num_workers is not None or fleet.gpus_per_worker:
-        return num_shards or fleet.num_workers, fleet.threads_per_worker
-    return one_per_node(fleet.offer, num_shards, config.threads_per_worker)
+CHECK_SECONDS = 5.0
 
 
-def one_per_node(offer: Offer, num_shards: int | None, threads: int | None) -> tuple[int, int]:
-    """Shards and their threads on machines that work on nothing else.
+def first_ready(references: Sequence[Any], bundle: Mapping[str, float], pending_seconds: float) -> Any:
+    """The first of some tasks that has ended, however long it takes, as long as a node can run it.
 
     Args:
-        offer: The machines.
-        num_shards: Shards, if the user says.
-        threads: Threads of each, if the user says.
+        references: Tasks under way.
+        bundle: Resources of each: CPU, GPU.
+        pending_seconds: Longest time without a node that has them.
+
+    Raises:
+        FleetError: no such node came.
     """
-    shards = num_shards or offer.nodes
-    return shards, threads or max(1, int(offer.cpus // shards))
+    import ray
+
+    deadline = PlacementDeadline(bundle, pending_seconds)
+    while True:
+        ready, _ = ray.wait(list(references), num_returns=1, timeout=min(CHECK_SECONDS, pending_seconds))
+        if ready:
+            return ready[0]
+        deadline.check()
+
+
+class PlacementDeadline:
+    """The time by which a node must be there that can hold a bundle; put off as long as there is one."""
+
+    def __init__(self, bundle: Mapping[str, float], pending_seconds: float) -> None:
+        """Begin to wait now; see `first_ready`."""
+        self.bundle = bundle
+        self.pending_seconds = pending_seconds
+        self.last_feasible = time.monotonic()
+
+    def check(self) -> bool:
+        """Whether such a node is there.
+
+        Raises:
+            FleetError: none has been there for too long.
+        """
+        import ray
+
+        now = time.monotonic()
+        if any(can_hold(node, self.bundle) for node in ray.nodes()):
+            self.last_feasible = now
+        elif now - self.last_feasible > self.pending_seconds:
+            raise FleetError(
+                "no machine came for the work",
+                expected=f"a node with {dict(self.bundle)} within {self.pending_seconds:g} s "
+                "(--fleet.pending-seconds)",
+                got="none that is alive has that much",
+                where="the joined Ray, or its autoscaler",
+                fix="add a node, or lower --fleet.cpus-per-worker or --fleet.gpus-per-worker; "
+                "the same command goes on from the last finished part",
+            )
+        return self.last_feasible == now
+
+
+def can_hold(node: Mapping[str, Any], bundle: Mapping[str, float]) -> bool:
+    """Whether a node is alive and large enough."""
+    has = node.get("Resources", {})
+    return bool(node["Alive"]) and all(
+        has.get(name, 0.0) >= amount for name, amount in bundle.items() if amount
+    )

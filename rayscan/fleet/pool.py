@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from rayscan.fleet.connect import unwrapped
-from rayscan.fleet.placement import ACTOR_CPUS
+from rayscan.fleet.ray_errors import unwrapped
+from rayscan.fleet.shard_layout import ACTOR_CPUS
 
 T = TypeVar("T")
 

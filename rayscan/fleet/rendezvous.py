@@ -1,4 +1,4 @@
-"""Where the workers of a training meet: torch's process group, bound to the node's own address.
+"""The rendezvous of a training's workers: torch's process group, bound to the node's own address.
 
 Left alone, torch's store listens on every interface and gloo on whatever the host name resolves to. Both
 would open a local run to the network, and on machines with several networks both may choose the wrong one.
@@ -16,10 +16,7 @@ from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
 
 from rayscan import comms
-from rayscan.fleet.private import interface_of, is_private
-
-SHUTDOWN_SECONDS = 2.0
-"""A group that is given up is not waited for longer: a stopped or cut-off worker never answers."""
+from rayscan.fleet.security import interface_of, is_loopback
 
 _listening: list[socket.socket] = []
 
@@ -62,7 +59,7 @@ def _join(rank: int, size: int, host: str, port: int, backend: str, timeout_s: f
     name = interface_of(own)
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-        if is_private(own):
+        if is_loopback(own):
             os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     descriptor = _listening.pop().detach() if rank == 0 else None
     comms.join(backend, (rank, size), (host, port), timeout_s, descriptor)

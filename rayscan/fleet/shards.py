@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Draft, FileEntry
-from rayscan.fleet.connect import unwrapped
-from rayscan.fleet.placement import ACTOR_CPUS
+from rayscan.fleet.ray_errors import unwrapped
 from rayscan.fleet.search_settings import IvfSettings, SearchSettings
+from rayscan.fleet.shard_layout import ACTOR_CPUS
 from rayscan.fleet.stored_array import StoredArray, temporary_arrays
 from rayscan.types import Ints
 from rayscan.vectors.ivf import IvfSearch
@@ -192,7 +192,7 @@ def _search(
 ) -> None:
     import ray
 
-    from rayscan.fleet.pending import first_ready
+    from rayscan.fleet.placement import first_ready
 
     anywhere = {"num_cpus": ACTOR_CPUS, "scheduling_strategy": "SPREAD"}
     start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=settings.gpus_per_shard, **anywhere)(

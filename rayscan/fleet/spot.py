@@ -1,8 +1,8 @@
-"""A cloud's notice that it takes this machine away, passed on to Ray: `python -m rayscan.fleet.spot &`.
+"""The interruption notice of a spot machine, passed on to Ray: `python -m rayscan.fleet.spot &`.
 
 One runs on every spot machine (`cluster.yaml` starts it). It asks the machine's metadata service every two
 seconds, hears of the end two minutes before on AWS, half a minute on Google Cloud, and tells Ray to drain the
-node. Trainings hear that and write a checkpoint (engine.notice). Nothing is sent anywhere else.
+node. Trainings hear that and write a checkpoint (engine.preemption). Nothing is sent anywhere else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import datetime
 METADATA = "RAYSCAN_METADATA_URL"
 """Environment variable: where to ask instead of the address all clouds use."""
 EVERYWHERE = "http://169.254.169.254"
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 GOOGLE_SECONDS = 30.0
 
@@ -53,9 +53,9 @@ def _ask(url: str, headers: dict[str, str], method: str = "GET") -> str:
 
 
 def watch(base: str, act: Callable[[float], None]) -> None:
-    """Look until the notice comes, then `act` with the seconds left."""
+    """Wait for the notice, then call `act` with the seconds left."""
     while (left := seconds_left(base)) is None:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     act(left)
 
 

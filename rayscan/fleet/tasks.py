@@ -1,100 +1,142 @@
-"""A plain function on many items, as tasks: few in flight, more as the fleet grows, each retried."""
+"""A plain function on many items, as tasks: few in flight, more as the cluster grows, each retried."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from rayscan.fleet.connect import unwrapped
-
-if TYPE_CHECKING:
-    from rayscan.fleet.connect import Fleet
+from rayscan.fleet.cluster import Cluster
+from rayscan.fleet.placement import PlacementDeadline
+from rayscan.fleet.ray_errors import unwrapped
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 IN_FLIGHT_PER_CPU = 2
-"""Twice what can run: the half that waits keeps workers fed, and makes an autoscaler double the fleet."""
+"""Twice what can run: the half that waits keeps workers fed, and makes an autoscaler double the cluster."""
 REFRESH_SECONDS = 1.0
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 WAITING_SECONDS = 30.0
 
 
-def run_all(
-    fleet: Fleet,
+@dataclass(frozen=True)
+class Tasks:
+    """Resources and limits of every task of a map."""
+
+    cpus: float
+    gpus: float
+    threads: int
+    """Computing threads."""
+    max_retries: int
+    """How often one is tried again after its worker died."""
+    pending_seconds: float
+    """Longest time without a node that can run one."""
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """Resources of a task, as Ray names them."""
+        return {"CPU": self.cpus, "GPU": self.gpus}
+
+
+def map_tasks(
     fn: Callable[[T], R],
     items: Sequence[T],
-    on_done: Callable[[int, R], None] | None,
-    gpus: float,
+    tasks: Tasks,
+    cluster: Cluster,
+    *,
+    on_done: Callable[[int, R], None],
+    on_node: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> list[R]:
-    """See `Fleet.map`."""
+    """Return `[fn(item) for item in items]`, computed by tasks; see `Fleet.map`.
+
+    Args:
+        fn: A function of a module.
+        items: Small things.
+        tasks: Resources and limits.
+        cluster: The joined Ray.
+        on_done: Told (number, result) as each one ends.
+        on_node: Told the id of the node on which each one ended.
+        say: Takes the line that tells that nothing can run.
+    """
     import ray
 
-    config = fleet.config
     task = ray.remote(_call).options(
-        name=fn.__name__, num_cpus=config.cpus_per_worker, num_gpus=gpus, max_retries=config.max_failures
+        name=fn.__name__, num_cpus=tasks.cpus, num_gpus=tasks.gpus, max_retries=tasks.max_retries
     )
     results: list[R | None] = [None] * len(items)
     running: dict[Any, int] = {}
     waiting = iter(range(len(items)))
-    room = Room(fleet, gpus)
+    limit = InFlightLimit(cluster)
+    pending = PendingTasks(tasks, say)
     try:
         while True:
-            while len(running) < room.limit() and (number := next(waiting, None)) is not None:
-                running[task.remote(fn, items[number], fleet.threads_per_worker)] = number
+            while len(running) < limit.current() and (number := next(waiting, None)) is not None:
+                running[task.remote(fn, items[number], tasks.threads)] = number
             if not running:
                 return results  # type: ignore[return-value]
             ready, _ = ray.wait(list(running), num_returns=1, timeout=REFRESH_SECONDS)
             if not ready:
-                room.look(len(running))
+                pending.check(len(running))
                 continue
             number = running.pop(ready[0])
             node, result = ray.get(ready[0])
-            fleet.require_seen([node])
+            on_node(node)
             results[number] = result
-            if on_done is not None:
-                on_done(number, result)
+            on_done(number, result)
     except ray.exceptions.RayError as error:
         raise unwrapped(error, f"task {fn.__name__}") from error
 
 
-class Room:
-    """How many tasks may be in flight, by the size the fleet has now."""
+class InFlightLimit:
+    """How many tasks may be in flight, by the size the cluster has now."""
 
-    def __init__(self, fleet: Fleet, gpus: float) -> None:
-        """Begin with the offer that was joined."""
-        from rayscan.fleet.pending import Hope
+    def __init__(self, cluster: Cluster) -> None:
+        """Begin with the CPUs that were joined."""
+        self._grows = cluster.grows
+        self._cpus = cluster.cpus
+        self._refreshed = time.monotonic()
 
-        self.fleet = fleet
-        self.cpus = fleet.offer.cpus
-        self.hope = Hope({"CPU": fleet.config.cpus_per_worker, "GPU": gpus}, fleet.config.pending_seconds)
-        self.counted = self.looked = self.said = time.monotonic()
-
-    def limit(self) -> int:
-        """Tasks in flight; asks Ray again at most every second if it may grow."""
+    def current(self) -> int:
+        """Tasks in flight at most; asks Ray again at most every second if the cluster may grow."""
         now = time.monotonic()
-        if self.fleet.offer.grows and now - self.counted > REFRESH_SECONDS:
+        if self._grows and now - self._refreshed > REFRESH_SECONDS:
             import ray
 
-            self.counted, self.cpus = now, ray.cluster_resources().get("CPU", 0.0)
-        return max(2, IN_FLIGHT_PER_CPU * int(self.cpus))
+            self._refreshed, self._cpus = now, ray.cluster_resources().get("CPU", 0.0)
+        return max(2, IN_FLIGHT_PER_CPU * int(self._cpus))
 
-    def look(self, tasks: int) -> None:
-        """Say now and then that nothing is there that could work, and give up in the end.
+
+class PendingTasks:
+    """Tasks none of which has ended for a while: perhaps no node can run them."""
+
+    def __init__(self, tasks: Tasks, say: Callable[[str], None]) -> None:
+        """Begin to wait now."""
+        self._deadline = PlacementDeadline(tasks.bundle, tasks.pending_seconds)
+        self._say = say
+        self._checked = self._said = time.monotonic()
+
+    def check(self, count: int) -> None:
+        """Say now and then that no node can run the tasks, and give up in the end.
+
+        Args:
+            count: How many wait.
 
         Raises:
             FleetError: no machine came.
         """
         now = time.monotonic()
-        if now - self.looked < min(LOOK_SECONDS, self.hope.pending_seconds):
+        if now - self._checked < min(CHECK_SECONDS, self._deadline.pending_seconds):
             return
-        self.looked = now
-        if not self.hope.look() and now - self.said > WAITING_SECONDS:
-            self.said = now
-            wanted = ", ".join(f"{amount:g} {name}s" for name, amount in self.hope.need.items() if amount)
-            self.fleet.say(f"  waiting for machines: {tasks} tasks want {wanted} each")
+        self._checked = now
+        if not self._deadline.check() and now - self._said > WAITING_SECONDS:
+            self._said = now
+            bundle = self._deadline.bundle
+            wanted = ", ".join(f"{amount:g} {name}s" for name, amount in bundle.items() if amount)
+            self._say(f"  waiting for machines: {count} tasks want {wanted} each")
 
 
 def _call(fn: Callable[[T], R], item: T, threads: int) -> tuple[str, R]:

@@ -19,30 +19,31 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2._internal.execution.context import get_train_context
 
-from rayscan.engine import notice, pulse
+from rayscan.engine import preemption, watchdog
 from rayscan.errors import ArtifactError
-from rayscan.fleet.board import Board
-from rayscan.fleet.connect import Fleet, unwrapped
-from rayscan.fleet.patience import Patience
+from rayscan.fleet.connect import Fleet
+from rayscan.fleet.progress import TrainingProgress
+from rayscan.fleet.ray_errors import unwrapped
 from rayscan.fleet.rendezvous import BoundTorchConfig
+from rayscan.fleet.retry_budget import RetryBudget
 from rayscan.fleet.worker_error import call
 from rayscan.storage import Place, resolve
 
 RESIZE_SECONDS = 30.0
-"""How often a group that has shrunk looks for machines to grow again."""
+"""How often a group that has shrunk checks for machines to grow again."""
 
-STALE_SECONDS = 10.0
-"""A group that can be smaller waits no longer for a place: a node that is gone may be counted on still."""
+PLACEMENT_SECONDS = 10.0
+"""A group that can be smaller waits no longer for placement: a node that is gone may be counted on still."""
 
-STILL_SHARE = 0.8
-"""Of `fleet.collective_seconds`: a worker without a step for so long says where it stands, before it is given
-up by those that wait for it."""
+STALL_SHARE = 0.8
+"""Share of `fleet.collective_seconds` after which a worker without a step counts as stalled and writes its
+stacks, before those that wait for it give it up."""
 STACKS = "stacks"
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a training function may know of the fleet."""
+    """The fleet as the function of a training sees it."""
 
     rank: int
     world_size: int
@@ -54,7 +55,7 @@ TrainFunction = Callable[[Any, Worker], Any]
 
 
 class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
-    """Leaves Ctrl-C as it is: Ray's handler ends the process without a word, also long after the training."""
+    """A trainer that leaves Ctrl-C as it is: Ray's handler ends the process without a word, also after it."""
 
     def _register_sigint_handler(self, controller: object) -> None:
         pass
@@ -91,15 +92,17 @@ def train(
     # Joined before anything touches Ray, which would start one of its own.
     scaling = _scaling(fleet.joined(), num_workers)
     if scaling.elasticity_enabled:
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{STALE_SECONDS:g}")
-    board = Board(on_facts)
-    backend, patience = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
+    progress = TrainingProgress(on_facts)
+    loop_config = {"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)}
     trainer = InterruptibleTrainer(
         _worker,
-        train_loop_config={"fn": fn, "settings": settings, "name": name, **_handed(fleet, board)},
-        torch_config=BoundTorchConfig(backend=backend, timeout_s=patience),
+        train_loop_config=loop_config,
+        torch_config=BoundTorchConfig(
+            backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
+        ),
         scaling_config=scaling,
-        run_config=_run_config(fleet, name, _patience(fleet, name, scaling, board)),
+        run_config=_run_config(fleet, name, _retry_budget(fleet, name, scaling, progress)),
     )
     try:
         result = trainer.fit()
@@ -107,18 +110,18 @@ def train(
         failures = getattr(error, "worker_failures", {})
         raise unwrapped(next(iter(failures.values()), error), f"training {name}") from error
     finally:
-        board.close()
+        progress.close()
         with contextlib.suppress(ArtifactError):  # the store may be what failed
             fleet.out.delete(".work/ray")
     return result.return_value
 
 
-def _handed(fleet: Fleet, board: Board) -> dict[str, Any]:
+def _loop_config(fleet: Fleet, progress: TrainingProgress) -> dict[str, Any]:
     return {
-        "board": board.handle,
+        "progress": progress.actor,
         "threads": fleet.threads_per_worker,
         "stacks": fleet.out.child(".work", STACKS),
-        "still_seconds": STILL_SHARE * fleet.config.collective_seconds,
+        "stall_seconds": STALL_SHARE * fleet.config.collective_seconds,
     }
 
 
@@ -134,21 +137,22 @@ def _scaling(fleet: Fleet, num_workers: int | None) -> ScalingConfig:
     )
 
 
-def _run_config(fleet: Fleet, name: str, patience: Patience) -> RunConfig:
+def _run_config(fleet: Fleet, name: str, retry_budget: RetryBudget) -> RunConfig:
     filesystem, path = resolve(fleet.out.child(".work", "ray").uri)
     return RunConfig(
         # a new name each time: Ray never resumes it, so a torn record of its own cannot stop us
         name=f"{name}-{secrets.token_hex(4)}",
         storage_path=path,
         storage_filesystem=filesystem,
-        failure_config=FailureConfig(max_failures=-1),  # patience counts, and knows what to count
-        callbacks=[patience],
+        failure_config=FailureConfig(max_failures=-1),  # our budget counts, and knows what to count
+        callbacks=[retry_budget],
     )
 
 
-def _patience(fleet: Fleet, name: str, scaling: ScalingConfig, board: Board) -> Patience:
+def _retry_budget(fleet: Fleet, name: str, scaling: ScalingConfig, progress: TrainingProgress) -> RetryBudget:
     wanted = f"{scaling.min_workers} x {scaling.resources_per_worker}"
-    return Patience(name, fleet.config.max_failures, fleet.config.pending_seconds, wanted, board.handle)
+    config = fleet.config
+    return RetryBudget(name, config.max_failures, config.pending_seconds, wanted, progress.actor)
 
 
 def _worker(config: dict[str, Any]) -> Any:
@@ -157,39 +161,39 @@ def _worker(config: dict[str, Any]) -> Any:
     torch.set_num_threads(config["threads"])
     torch.backends.cuda.matmul.allow_tf32 = True
     context = ray.train.get_context()
-    board = config["board"]
+    progress = config["progress"]
     rank = context.get_world_rank()
     if rank == 0:
-        board.count_start.remote()
-    # Ray's own question is a barrier of all workers; worker 0 alone may look at what it was told
+        progress.count_start.remote()
+    # Ray's own question is a barrier of all workers; worker 0 alone may read what it was told
     told = get_train_context().preemption_context
-    notice.listen_to(lambda: told.preemption_info is not None)
+    preemption.set_check(lambda: told.preemption_info is not None)
 
     def report(facts: Mapping[str, Any]) -> None:
         if rank == 0:
-            board.pin.remote({**facts, "workers": context.get_world_size()})
+            progress.set_facts.remote({**facts, "workers": context.get_world_size()})
 
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
-    with pulse.watched(config["still_seconds"], _teller(worker, config)):
+    with watchdog.watching(config["stall_seconds"], _stall_writer(worker, config)):
         returned = call(config["fn"], config["settings"], worker)
     return returned if rank == 0 else None
 
 
-def _teller(worker: Worker, config: Mapping[str, Any]) -> pulse.Tell:
-    """Where a worker that stands still is read about: its log, a file of the run, the progress line."""
+def _stall_writer(worker: Worker, config: Mapping[str, Any]) -> watchdog.OnStall:
+    """Return what writes of a stall: to the worker's log, a file of the run and the progress line."""
     place: Place = config["stacks"]
     name = f"{config['name']}-worker-{worker.rank}-{os.getpid()}.txt"
 
-    def tell(waited: float, stacks: str) -> None:
+    def write(waited: float, stacks: str) -> None:
         who = f"worker {worker.rank} of {worker.world_size}, process {os.getpid()} on {os.uname().nodename}"
         text = f"{who}, has not taken a step for {waited:.0f} s\n\n{stacks}"
         sys.stderr.write(text)
         sys.stderr.flush()
-        config["board"].warn.remote(
+        config["progress"].set_alert.remote(
             f"worker {worker.rank} of {worker.world_size} has not taken a step for {waited:.0f} s, "
             f"its stacks: {place.uri_of(name)}"
         )
         with contextlib.suppress(ArtifactError):  # the log has it
             place.write(name, text.encode())
 
-    return tell
+    return write

@@ -1,4 +1,4 @@
-"""A search on the fleet: `ray.tune` around a plain function and a proposer of values.
+"""A search on the fleet: `ray.tune` around a plain function and a search algorithm.
 
 Tune places trials, stops bad ones early (ASHA) and replaces trials whose process died. It keeps no state of
 ours: its records go to scratch and are never resumed. What a trial found, the trial itself writes.
@@ -19,7 +19,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
 from rayscan.errors import FleetError
-from rayscan.fleet.connect import Fleet, unwrapped
+from rayscan.fleet.connect import Fleet
+from rayscan.fleet.ray_errors import unwrapped
 from rayscan.storage import Place, resolve
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ T = TypeVar("T")
 WORST = -1e9
 """What a trial without a value reports, so that ASHA can compare it."""
 SCRATCH = "tune-"
-ROOM_SECONDS = 600.0
+PLACEMENT_SECONDS = 600.0
 SAY_SECONDS = 10.0
 
 Report = Callable[[int, float], None]
@@ -37,30 +38,30 @@ TrialFunction = Callable[[Any, Mapping[str, Any], Report], float | None]
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a trial ended."""
+class TrialResult:
+    """What is known of a trial that has ended."""
 
     values: Mapping[str, Any]
     steps: dict[int, float]
     """What it reported, by rung."""
-    how: Literal["whole", "stopped", "failed"]
-    """To its end; by ASHA; or not at all."""
+    status: Literal["completed", "stopped", "failed"]
+    """Trained to its end; stopped by ASHA; or neither."""
     reason: str = ""
     """Why it failed."""
 
 
-class Proposer(Protocol):
-    """Says what to try."""
+class SearchAlgorithm(Protocol):
+    """Suggests what to try."""
 
-    def ask(self, name: str) -> dict[str, Any]:
+    def suggest(self, trial_id: str) -> dict[str, Any]:
         """Values of a new trial."""
 
-    def end(self, name: str, ended: Ended) -> None:
-        """Told of every end, in the driver."""
+    def complete(self, trial_id: str, result: TrialResult) -> None:
+        """Take note of a trial that has ended, in the driver."""
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TrialSettings:
     """How trials are placed and stopped."""
 
     num_trials: int
@@ -74,15 +75,17 @@ class Tuning:
     """Let a process do one trial after the other."""
 
 
-def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Proposer, tuning: Tuning) -> None:
+def run_trials(
+    fleet: Fleet, fn: TrialFunction, shared: object, algorithm: SearchAlgorithm, settings: TrialSettings
+) -> None:
     """Run trials until there were enough.
 
     Args:
         fleet: Where.
         fn: A function of a module; resumes from storage by itself when its process died.
         shared: Small things all trials need: settings and addresses.
-        proposer: Asked in this process.
-        tuning: How many, where, and whether bad ones are stopped.
+        algorithm: Asked in this process.
+        settings: How many, where, and whether bad ones are stopped.
 
     Raises:
         FleetError: Tune itself failed.
@@ -91,21 +94,21 @@ def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Propos
     fleet.joined()
     scratch = fleet.out.child(".work", f"{SCRATCH}{secrets.token_hex(4)}")
     filesystem, path = resolve(scratch.uri)
-    searcher = _Asking(proposer)
-    last = tuning.rungs[-1] if tuning.rungs else 1
+    searcher = _Searcher(algorithm)
+    last = settings.rungs[-1] if settings.rungs else 1
     trainable = tune.with_parameters(
         _trial, fn=fn, shared=shared, last=last, threads=fleet.threads_per_worker
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, tune.PlacementGroupFactory([dict(tuning.bundle)])),
+        tune.with_resources(trainable, tune.PlacementGroupFactory([dict(settings.bundle)])),
         tune_config=tune.TuneConfig(
             metric="value",
             mode="max",
-            num_samples=tuning.num_trials,
-            max_concurrent_trials=tuning.concurrent,
+            num_samples=settings.num_trials,
+            max_concurrent_trials=settings.concurrent,
             search_alg=searcher,
-            scheduler=_scheduler(tuning.rungs),
-            reuse_actors=tuning.shares_process,
+            scheduler=_scheduler(settings.rungs),
+            reuse_actors=settings.shares_process,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
@@ -124,8 +127,8 @@ def run_trials(fleet: Fleet, fn: TrialFunction, shared: object, proposer: Propos
         fleet.out.delete(f".work/{scratch.uri.rpartition('/')[2]}")
 
 
-def outside(fn: Callable[..., T], *arguments: object) -> T:
-    """`fn(*arguments)` from a trial, in a task that is not in the trial's placement group.
+def call_outside_group(fn: Callable[..., T], *arguments: object) -> T:
+    """Call `fn(*arguments)` from a trial, in a task that is not in the trial's placement group.
 
     Whatever a trial starts is put into its group, where there is no room for trainings and their workers.
     The task asks for nothing, so it waits for nothing; it ends with the trial.
@@ -142,20 +145,20 @@ def outside(fn: Callable[..., T], *arguments: object) -> T:
     return result
 
 
-def sweep(out: Place) -> None:
+def remove_stale_records(out: Place) -> None:
     """Remove what a killed search left of Tune's records; no other search may be running in `out`."""
     for name in out.child(".work").names():
         if name.startswith(SCRATCH):
             out.delete(f".work/{name}")
 
 
-def resources() -> dict[str, float]:
+def cluster_resources() -> dict[str, float]:
     """CPUs and GPUs that the joined Ray has at this moment."""
     has = ray.cluster_resources()
     return {name: float(has.get(name, 0.0)) for name in ("CPU", "GPU")}
 
 
-def require_room(fleet: Fleet, bundles: Sequence[Mapping[str, float]], what: str) -> None:
+def require_placement(fleet: Fleet, bundles: Sequence[Mapping[str, float]], what: str) -> None:
     """Wait until these bundles can be placed together, so that no trial waits for what never comes.
 
     An autoscaler sees the demand and brings a node.
@@ -163,18 +166,18 @@ def require_room(fleet: Fleet, bundles: Sequence[Mapping[str, float]], what: str
     Raises:
         FleetError: they could not be placed in time.
     """
-    fleet.joined()
+    cluster = fleet.joined().cluster
     group = ray.util.placement_group([dict(bundle) for bundle in bundles])
     try:
         waited = 0.0
         while not group.wait(SAY_SECONDS):
             waited += SAY_SECONDS
             fleet.say(f"  waiting for room for {what}: {_listed(bundles)} ({waited:.0f} s)")
-            if waited >= ROOM_SECONDS:
+            if waited >= PLACEMENT_SECONDS:
                 raise FleetError(
                     f"there is no room for {what}",
                     expected=_listed(bundles),
-                    got=f"{fleet.offer.cpus:g} CPUs, {fleet.offer.gpus:g} GPUs on {fleet.offer.nodes} nodes",
+                    got=f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs on {cluster.nodes} nodes",
                     where="--fleet.*",
                     fix="ask for less with --fleet.num-workers, --fleet.cpus-per-worker or --gpus-per-trial",
                 )
@@ -218,51 +221,50 @@ def _trial(config: dict[str, Any], *, fn: TrialFunction, shared: object, last: i
     except Exception as error:  # told, not tried again: Tune restarts trials whose process died
         value, reason = None, f"{type(error).__name__}: {str(error).strip()[-2000:]}"
     worth = WORST if value is None else value
-    tune.report({"rung": last, "value": worth, "is_whole": True, "reason": reason})
+    tune.report({"rung": last, "value": worth, "is_completed": True, "reason": reason})
 
 
-class _Asking(Searcher):  # type: ignore[misc]
-    """Tune's door to a proposer."""
+class _Searcher(Searcher):  # type: ignore[misc]
+    """The search algorithm as Tune sees it."""
 
-    def __init__(self, proposer: Proposer | None) -> None:
+    def __init__(self, algorithm: SearchAlgorithm | None) -> None:
         super().__init__(metric="value", mode="max")
-        self._proposer = proposer
+        self._algorithm = algorithm
         self._values: dict[str, dict[str, Any]] = {}
         self._steps: dict[str, dict[int, float]] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_Asking, (None,))  # Tune records itself, us included; it is never taken up from there
+        return (_Searcher, (None,))  # Tune records itself, us included; it is never taken up from there
 
-    def __deepcopy__(self, _memo: object) -> _Asking:
+    def __deepcopy__(self, _memo: object) -> _Searcher:
         return self
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        assert self._proposer is not None
-        self._values[trial_id] = self._proposer.ask(trial_id)
+        assert self._algorithm is not None
+        self._values[trial_id] = self._algorithm.suggest(trial_id)
         self._steps[trial_id] = {}
         return dict(self._values[trial_id])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if not result.get("is_whole"):
+        if not result.get("is_completed"):
             self._steps[trial_id][int(result["rung"])] = float(result["value"])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        assert self._proposer is not None
+        assert self._algorithm is not None
         if trial_id not in self._values:
             return  # Tune tells again of a trial whose process dies after its last result
         reason = "its process died again and again" if error else ""
-        if result and result.get("is_whole"):
+        if result and result.get("is_completed"):
             reason = str(result["reason"])
         elif result and "rung" in result:
             self.on_trial_result(trial_id, result)
-        is_whole = bool(result and result.get("is_whole"))
-        how: Literal["whole", "stopped", "failed"] = "whole" if is_whole else "stopped"
-        ended = Ended(
-            self._values.pop(trial_id), self._steps.pop(trial_id), "failed" if reason else how, reason
-        )
-        self._proposer.end(trial_id, ended)
+        is_completed = bool(result and result.get("is_completed"))
+        status: Literal["completed", "stopped", "failed"] = "completed" if is_completed else "stopped"
+        status = "failed" if reason else status
+        ended = TrialResult(self._values.pop(trial_id), self._steps.pop(trial_id), status, reason)
+        self._algorithm.complete(trial_id, ended)
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()  # Tune wants a file; the trials' artifacts are the state

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rayscan import comms
-from rayscan.engine import pulse
-from rayscan.engine.notice import MovedError
+from rayscan.engine import watchdog
+from rayscan.engine.preemption import PreemptedError
 from rayscan.errors import FleetError, RayscanError
 
 S = TypeVar("S")
@@ -79,12 +79,12 @@ def call(fn: Callable[[S, W], dict[str, Any]], settings: S, worker: W) -> dict[s
     """
     try:
         return fn(settings, worker)
-    except (RayscanError, MovedError):
+    except (RayscanError, PreemptedError):
         raise
     except Exception as error:
         if comms.is_peer_failure(error):
             raise
-        raise of(error, pulse.current_step()) from error
+        raise of(error, watchdog.current_step()) from error
 
 
 def of(error: Exception, step: int | None) -> WorkerError:

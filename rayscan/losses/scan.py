@@ -22,8 +22,8 @@ def entropy(mean_probs: Tensor) -> Tensor:
     return -torch.xlogy(mean_probs, mean_probs.clamp(min=1e-8)).sum(-1)
 
 
-def spread(mean_probs: Tensor, prior: Tensor | None = None) -> Tensor:
-    """What lambda rewards: the entropy, or where the shares of the clusters are known -KL(mean || prior).
+def entropy_term(mean_probs: Tensor, prior: Tensor | None = None) -> Tensor:
+    """The term that lambda weighs: the entropy, or -KL(mean || prior) where the clusters' shares are known.
 
     SCAN Sec. 2.2 names the second; for the uniform prior the two differ by log C.
 
@@ -42,12 +42,12 @@ def spread(mean_probs: Tensor, prior: Tensor | None = None) -> Tensor:
 def scan_loss(
     consistency_mean: Tensor, mean_probs: Tensor, entropy_weight: float, prior: Tensor | None = None
 ) -> Tensor:
-    """Lambda of Eq. 2 per head: [H] and [H, C] -> [H].
+    """The loss of Eq. 2, per head: [H] and [H, C] -> [H].
 
     Args:
         consistency_mean: -log <p, p_k>, averaged over the global batch.
         mean_probs: Anchor probabilities averaged over the global batch.
         entropy_weight: lambda >= 0.
-        prior: Known share of each cluster [C], see `spread`.
+        prior: Known share of each cluster [C], see `entropy_term`.
     """
-    return consistency_mean - entropy_weight * spread(mean_probs, prior)
+    return consistency_mean - entropy_weight * entropy_term(mean_probs, prior)

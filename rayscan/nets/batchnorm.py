@@ -27,7 +27,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
-    """The same for [B, C]."""
+    """`nn.BatchNorm1d` [B, C] whose training statistics cover the batches of all workers."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training over all workers."""

@@ -1,4 +1,4 @@
-"""Whose checkpoint is it? Key names of published state dicts -> the backbone's own names.
+"""Layouts of published checkpoints: key names of their state dicts -> the backbone's own names.
 
     layout       keys of the first convolution, and by what it is known
     moco         module.encoder_q.conv1.weight       (v1: fc.weight, v2: fc.0.weight and fc.2.weight)
@@ -63,7 +63,7 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     """Find the backbone in a checkpoint.
 
     Args:
-        tree: What `door.read_checkpoint` gave.
+        tree: What `checkpoint_file.read_checkpoint` gave.
         where: Its address, for messages.
 
     Raises:

@@ -7,11 +7,11 @@ one view after the other.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rayscan.config import BYOLConfig
 from rayscan.losses.regression import unit_distance
 from rayscan.nets.average import follow, slow_copy
 from rayscan.nets.heads import NormalizedHead, ProjectedNet
@@ -52,13 +52,13 @@ class BYOL(PretextObjective):
         self.steps = Counter()
 
     @classmethod
-    def projection(cls, settings: Any, dim: int) -> nn.Module:
+    def projection(cls, settings: BYOLConfig, dim: int) -> nn.Module:
         """Two layers with batch normalisation between."""
         hidden, out = hidden_dim(settings, dim), settings.projection_dim
         return NormalizedHead(dim, hidden, out, is_sync=settings.sync_batchnorm)
 
     @classmethod
-    def build(cls, settings: Any, net: ProjectedNet, *, num_images: int, total_steps: int) -> BYOL:
+    def build(cls, settings: BYOLConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> BYOL:
         """BYOL as `pretext` sets it, with a fresh predictor."""
         del num_images
         weight, dim = next(net.parameters()), settings.projection_dim

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rayscan import comms
+from rayscan.config import InstDiscConfig
 from rayscan.data.keyed import choice, uniforms
 from rayscan.losses.nce import instance_nce
 from rayscan.nets.heads import ProjectedNet
@@ -66,12 +66,14 @@ class InstDisc(PretextObjective):
         self._seen: list[Seen] = []
 
     @classmethod
-    def projection(cls, settings: Any, dim: int) -> nn.Module:
+    def projection(cls, settings: InstDiscConfig, dim: int) -> nn.Module:
         """One linear layer."""
         return nn.Linear(dim, settings.projection_dim)
 
     @classmethod
-    def build(cls, settings: Any, net: ProjectedNet, *, num_images: int, total_steps: int) -> InstDisc:
+    def build(
+        cls, settings: InstDiscConfig, net: ProjectedNet, *, num_images: int, total_steps: int
+    ) -> InstDisc:
         """Instance discrimination as `pretext` sets it."""
         del total_steps
         dim, momentum, samples = settings.projection_dim, settings.bank_momentum, settings.noise_samples

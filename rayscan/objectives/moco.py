@@ -11,13 +11,13 @@ and nothing is shuffled. On one worker that is weaker than eight shuffled groups
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rayscan import comms
+from rayscan.config import MoCoConfig
 from rayscan.losses.info_nce import info_nce
 from rayscan.nets.average import follow, slow_copy
 from rayscan.nets.heads import ProjectedNet
@@ -55,7 +55,7 @@ class MoCo(PretextObjective):
         self._sizes: list[Sequence[int] | None] = []
 
     @classmethod
-    def build(cls, settings: Any, net: ProjectedNet, *, num_images: int, total_steps: int) -> MoCo:
+    def build(cls, settings: MoCoConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> MoCo:
         """MoCo v2 as `pretext` sets it."""
         del num_images, total_steps
         momentum, dim = settings.encoder_momentum, settings.projection_dim

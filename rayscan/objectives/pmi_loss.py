@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rayscan import comms
-from rayscan.config import ScanConfig
+from rayscan.config import PmiLossConfig
 from rayscan.losses.pmi import pmi_loss
 from rayscan.losses.scan import entropy
 from rayscan.objectives.average import RunningMarginal
@@ -34,7 +34,7 @@ class PmiLoss(PairLoss):
         self.running = running
 
     @classmethod
-    def build(cls, settings: ScanConfig, like: Tensor, _prior: Tensor | None) -> PmiLoss:
+    def build(cls, settings: PmiLossConfig, like: Tensor, _prior: Tensor | None) -> PmiLoss:
         """The loss as `scan` sets it; see `PairLoss.build`."""
         running = RunningMarginal(settings.marginal_decay, like)
         return cls(settings.pmi_beta, running, teacher_decay=settings.teacher_decay)

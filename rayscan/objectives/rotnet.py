@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rayscan.config import RotNetConfig
 from rayscan.nets.heads import ProjectedNet
 from rayscan.objectives.base import Batch, LossTerms, at_least_float32
 from rayscan.objectives.pretext import PretextObjective
@@ -24,13 +23,13 @@ class RotNet(PretextObjective):
     numbers = (0,)
 
     @classmethod
-    def projection(cls, settings: Any, dim: int) -> nn.Module:
+    def projection(cls, settings: RotNetConfig, dim: int) -> nn.Module:
         """Four logits, one per number of turns."""
         del settings
         return nn.Linear(dim, TURNS)
 
     @classmethod
-    def build(cls, settings: Any, net: ProjectedNet, *, num_images: int, total_steps: int) -> RotNet:
+    def build(cls, settings: RotNetConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> RotNet:
         """RotNet; it has no settings of its own."""
         del settings, num_images, total_steps
         return cls(net)

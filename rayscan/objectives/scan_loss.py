@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from rayscan import comms
-from rayscan.config import ScanConfig
-from rayscan.losses.scan import consistency, entropy, spread
+from rayscan.config import ScanLossConfig
+from rayscan.losses.scan import consistency, entropy, entropy_term
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import LossTerms, at_least_float32
 from rayscan.objectives.pair_loss import Pair, PairLoss
@@ -38,7 +38,7 @@ class ScanLoss(PairLoss):
         self.running = running
 
     @classmethod
-    def build(cls, settings: ScanConfig, like: Tensor, prior: Tensor | None) -> ScanLoss:
+    def build(cls, settings: ScanLossConfig, like: Tensor, prior: Tensor | None) -> ScanLoss:
         """The loss as `scan` sets it; see `PairLoss.build`."""
         running = RunningMarginal(settings.marginal_decay, like) if settings.marginal == "running" else None
         return cls(settings.entropy_weight, prior=prior, running=running)
@@ -50,7 +50,7 @@ class ScanLoss(PairLoss):
         mean_probs = comms.all_reduce_with_grad(anchors.softmax(-1).sum(1)) / count
         if self.running is not None:
             mean_probs = self.running.update(mean_probs)
-        rewarded = spread(mean_probs, self.prior) / comms.world_size()
+        rewarded = entropy_term(mean_probs, self.prior) / comms.world_size()
         each = agreement - self.entropy_weight * rewarded
         parts = {
             "loss": each.detach().mean(),

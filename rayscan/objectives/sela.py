@@ -43,7 +43,8 @@ def relabel_epochs(num_relabelings: int, epochs: int) -> list[int]:
 
 def random_labels(num_heads: int, num_images: int, num_clusters: int, seed: int) -> Tensor:
     """Balanced random labels of every head: int32 [H, N]."""
-    drawn = [permutation(seed, -2 - head, num_images) % num_clusters for head in range(num_heads)]
+    orders = (permutation(seed, "random labels", head, num_images) for head in range(num_heads))
+    drawn = [order % num_clusters for order in orders]
     return torch.stack([torch.from_numpy(labels).to(torch.int32) for labels in drawn])
 
 

@@ -55,7 +55,7 @@ class HeldoutGraph:
 
         Args:
             logits: [H, U, C].
-            prior: Known share of each cluster [C], see `losses.scan.spread`.
+            prior: Known share of each cluster [C], see `losses.scan.entropy_term`.
         """
         num_heads, num_nodes, num_clusters = logits.shape
         size = max(1, BLOCK_BYTES // (8 * num_heads * num_clusters))

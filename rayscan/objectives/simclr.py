@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rayscan import comms
+from rayscan.config import SimCLRConfig
 from rayscan.losses.nt_xent import nt_xent
 from rayscan.nets.heads import ProjectedNet
 from rayscan.objectives.base import Batch, LossTerms, at_least_float32
@@ -35,7 +35,7 @@ class SimCLR(PretextObjective):
         self.temperature = temperature
 
     @classmethod
-    def build(cls, settings: Any, net: ProjectedNet, *, num_images: int, total_steps: int) -> SimCLR:
+    def build(cls, settings: SimCLRConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> SimCLR:
         """SimCLR as `pretext` sets it."""
         del num_images, total_steps
         return cls(net, settings.temperature)

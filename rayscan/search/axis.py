@@ -33,8 +33,8 @@ class Axis:
     is_log: bool = False
     choices: tuple[Value, ...] = ()
 
-    def ends(self) -> tuple[Value, ...]:
-        """The values that stand for all others in checks: both bounds, or every choice."""
+    def extremes(self) -> tuple[Value, ...]:
+        """The values whose validity implies that of all others: both bounds, or every choice."""
         if self.kind == "choice":
             return self.choices
         return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
@@ -45,21 +45,21 @@ class Axis:
             return self.choices
         return tuple(range(int(self.low), int(self.high) + 1)) if self.kind == "int" else None
 
-    def holds(self, value: Value) -> bool:
+    def contains(self, value: Value) -> bool:
         """Whether a value lies on the axis."""
         if self.kind == "choice":
             return any(value == c and type(value) is type(c) for c in self.choices)
         return isinstance(value, int | float) and self.low <= value <= self.high
 
-    def says(self) -> str:
-        """As it is written on the command line."""
+    def __str__(self) -> str:
+        """The axis as it is written on the command line."""
         if self.kind == "choice":
             return f"{self.path}={','.join('none' if c is None else str(c) for c in self.choices)}"
         return f"{self.path}={self.low:g}:{self.high:g}{':log' * self.is_log}"
 
 
 def parse_axis(text: str) -> Axis:
-    """One `path=values`.
+    """The axis that a text of the form `path=values` describes.
 
     Raises:
         ConfigError: it is not of this form, the path is unknown, or a value is not of the setting's type.
@@ -118,7 +118,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _parsed(word: str, hint: Any, path: str, text: str) -> Value:
-    """A word as a value of the setting's type."""
+    """The value that a word means, of the setting's type."""
     for kind in _alternatives(hint):
         try:
             return _as(word, kind)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rayscan.config import Recipe
+from rayscan.config import Recipe, ScanLossConfig
 from rayscan.errors import ConfigError
 from rayscan.search.axis import Axis, Value, parse_axis
 from rayscan.sections import paths, require, with_values
@@ -25,22 +25,24 @@ K_PATHS = ("scan.num_neighbors", "scan.head_num_neighbors")
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that stay, and the axes."""
+    """A search space: a base recipe, and the axes along which it varies."""
 
     base: Recipe
     axes: tuple[Axis, ...]
 
     def recipe(self, values: Values) -> Recipe:
-        """The base with these values.
+        """The base recipe with these values.
 
         Raises:
             ConfigError: they do not go together.
         """
         return with_values(self.base, values)
 
-    def holds(self, values: Values) -> bool:
+    def contains(self, values: Values) -> bool:
         """Whether these are values of this space."""
-        return set(values) == {a.path for a in self.axes} and all(a.holds(values[a.path]) for a in self.axes)
+        return set(values) == {a.path for a in self.axes} and all(
+            a.contains(values[a.path]) for a in self.axes
+        )
 
 
 def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Space:
@@ -62,7 +64,7 @@ def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Sp
         _require_effect(axis, recipe, from_images=from_images)
     base = _base(recipe, axes, from_images=from_images)
     for axis in axes:
-        for value in axis.ends():
+        for value in axis.extremes():
             try:
                 with_values(base, {axis.path: value})
             except ConfigError as error:
@@ -70,22 +72,24 @@ def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Sp
                     f"the space holds a value that {axis.path} cannot take",
                     expected=error.text.replace("\n", ";"),
                     got=value,
-                    where=f"--space {axis.says()}",
+                    where=f"--space {axis}",
                     fix="narrow the range",
                 ) from error
     return Space(base, axes)
 
 
 def default_texts(recipe: Recipe) -> list[str]:
-    """Entropy weight, K and threshold; K is the one heads read, the threshold only where it acts."""
+    """Entropy weight where the loss has it, K that heads read, and the threshold where it acts."""
     k_path = K_PATHS[recipe.scan.head_num_neighbors is not None]
-    texts = ["scan.entropy_weight=1:20:log", f"{k_path}=5,10,20,50"]
-    return texts + ["selflabel.threshold=0.8:0.999"] * (recipe.selflabel.epochs > 0)
+    weight = ["scan.entropy_weight=1:20:log"] if isinstance(recipe.scan, ScanLossConfig) else []
+    return [*weight, f"{k_path}=5,10,20,50"] + ["selflabel.threshold=0.8:0.999"] * (
+        recipe.selflabel.epochs > 0
+    )
 
 
 def _base(recipe: Recipe, axes: Sequence[Axis], *, from_images: bool) -> Recipe:
     """The recipe with as many neighbors mined as the largest K needs, so that smaller ones are slices."""
-    largest = [int(v) for a in axes if a.path in K_PATHS for v in a.ends() if isinstance(v, int)]
+    largest = [int(v) for a in axes if a.path in K_PATHS for v in a.extremes() if isinstance(v, int)]
     wanted = max([recipe.mine.num_neighbors, *largest])
     if wanted != recipe.mine.num_neighbors and not any(a.path == "mine.num_neighbors" for a in axes):
         recipe = replace(recipe, mine=replace(recipe.mine, num_neighbors=wanted))
@@ -97,7 +101,7 @@ def _base(recipe: Recipe, axes: Sequence[Axis], *, from_images: bool) -> Recipe:
 
 def _require_effect(axis: Axis, recipe: Recipe, *, from_images: bool) -> None:
     """Refuse an axis that changes nothing, or what cannot be compared."""
-    where = f"--space {axis.says()}"
+    where = f"--space {axis}"
     if axis.path in NEVER:
         raise ConfigError(f"{axis.path} cannot be searched", expected=NEVER[axis.path], where=where)
     setting = paths(Recipe)[axis.path]

@@ -31,7 +31,6 @@ from rayscan.objectives.selection import HeldoutGraph
 from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
-from rayscan.stages.unkeyed import Unkeyed
 from rayscan.storage import Place
 from rayscan.training.fit import alone, fit
 from rayscan.training.heldout import HeldoutJudge
@@ -50,15 +49,13 @@ RUNGS = (1, 2, 4)
 PROBED = 20_000
 PROBED_PER_CLUSTER = 50
 """The linear probe sees so many train images, more if there are many clusters."""
-PROBE_EPOCH = -2
-"""Of the permutation that chooses and deals them: no epoch of any training."""
 
 Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What all trials of a search have in common: settings and addresses."""
+class SearchSetup:
+    """Settings and addresses that all trials of a search have in common."""
 
     space: Space
     inputs: Mapping[str, Artifact]
@@ -96,7 +93,7 @@ class Shared:
         return digest([SCHEMA, tree, axes, recipe.num_clusters, self.from_images, inputs])
 
     def trained(self, recipe: Recipe) -> Recipe:
-        """What a trial trains of a recipe: heads on embeddings, unless whole trials were asked for."""
+        """The recipe as a trial trains it: heads on embeddings, unless whole trials were asked for."""
         if self.from_images:
             return recipe
         return replace(
@@ -118,11 +115,13 @@ class Shared:
         return Step(STAGE, SCHEMA, {"search": self.key, "values": dict(values), "seed": seed})
 
 
-def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: TrainTrial) -> dict[str, Any]:
+def run_trial(
+    setup: SearchSetup, values: Values, seed: int, report: Report, train: TrainTrial
+) -> dict[str, Any]:
     """One trial, or what it found if it has been done.
 
     Args:
-        shared: Settings and addresses.
+        setup: Settings and addresses.
         values: By path.
         seed: Of this trial.
         report: Told (rung, neighbor information) on the way.
@@ -131,12 +130,12 @@ def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: 
     Returns:
         Its facts: status finished or rejected, reason, score and its parts, losses, seconds.
     """
-    step = shared.step(values, seed)
-    found = find(shared.out.child(step.directory), step)
+    step = setup.step(values, seed)
+    found = find(setup.out.child(step.directory), step)
     if found is not None:
         return dict(found.facts)
-    draft = Draft(shared.out, step)
-    draft.finish_part(STARTED, {}, {"search": shared.key, "values": dict(values), "seed": seed})
+    draft = Draft(setup.out, step)
+    draft.finish_part(STARTED, {}, {"search": setup.key, "values": dict(values), "seed": seed})
     began, rungs = time.monotonic(), dict[str, float]()
 
     def noted(rung: int, value: float) -> None:
@@ -146,11 +145,11 @@ def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: 
     files: dict[str, FileEntry] = {}
     facts: dict[str, Any] = {"status": "finished", "reason": ""}
     try:
-        clusters, more = train(shared, values, seed, draft, noted)
+        clusters, more = train(setup, values, seed, draft, noted)
     except (DataError, ConfigError) as error:  # a loss that is not finite, values that do not go together
         facts |= {"status": "rejected", "reason": error.text.partition("\n")[0]}
     else:
-        judge = prepared(shared)[1]
+        judge = prepared(setup)[1]
         facts |= {**judge.score(clusters), **more}
         files[CLUSTERS] = draft.write_array(CLUSTERS, clusters.astype(np.int32))
         if reason := degenerate(clusters, judge.num_clusters):
@@ -160,19 +159,19 @@ def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: 
     return dict(draft.commit(files, facts=facts).facts)
 
 
-TrainTrial = Callable[[Shared, Values, int, Draft, Report], tuple[NDArray[np.int64], dict[str, Any]]]
-"""(shared, values, seed, draft, report) -> clusters of the train images [N], facts."""
+TrainTrial = Callable[[SearchSetup, Values, int, Draft, Report], tuple[NDArray[np.int64], dict[str, Any]]]
+"""(setup, values, seed, draft, report) -> clusters of the train images [N], facts."""
 
 
 def train_heads(
-    shared: Shared, values: Values, seed: int, draft: Draft, report: Report
+    setup: SearchSetup, values: Values, seed: int, draft: Draft, report: Report
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Scan heads, then self-labelling of the best one, on the cached embeddings."""
-    features, judge = prepared(shared)
+    features, judge = prepared(setup)
     features = copy.copy(features)
     features.seed = seed
-    work = shared.run.child(".work", "search", draft.step.directory)
-    job = TrainJob(shared.recipe(values, seed), shared.inputs, draft, work, "embeddings")
+    work = setup.run.child(".work", "search", draft.step.directory)
+    job = TrainJob(setup.recipe(values, seed), setup.inputs, draft, work, "embeddings")
     objective, schedule = scan.build(job, features, features.device)
     left = list(RUNGS[:-1])
 
@@ -193,7 +192,7 @@ def train_heads(
         facts |= {"selflabel_epochs": len(taught.history), "confident": taught.history[-1]}
         facts["selflabel_kept"] = float(is_kept)
     facts["scan_val_loss"] = _graph_loss(head, features, judge)
-    shared.run.delete(f".work/search/{draft.step.directory}")
+    setup.run.delete(f".work/search/{draft.step.directory}")
     return features.clusters(head)[0], facts
 
 
@@ -211,20 +210,18 @@ def _last(history: History, name: str) -> float:
     return float(next(row[3] for row in reversed(history.rows) if row[2] == name))
 
 
-def prepared(shared: Shared) -> tuple[FeatureSource, Judge]:
+def prepared(setup: SearchSetup) -> tuple[FeatureSource, Judge]:
     """Features and judge of this process, made once for all its trials."""
-    embed, mine = shared.inputs["embed"], shared.inputs["mine"]
-    return _prepared(embed.place.uri, mine.place.uri, Unkeyed(shared))
+    num_clusters = setup.space.base.num_clusters
+    assert num_clusters is not None
+    return _prepared(setup.inputs["embed"], setup.inputs["mine"], num_clusters)
 
 
 @lru_cache(maxsize=1)
-def _prepared(_embed: str, _mine: str, carried: Unkeyed[Shared]) -> tuple[FeatureSource, Judge]:
-    shared = carried.value
-    num_clusters = shared.space.base.num_clusters
-    assert num_clusters is not None
-    features = FeatureSource(shared.inputs["embed"], seed=0, device=alone().device)
-    anchors, ids = neighbor_ids(shared.inputs["mine"], 5)
+def _prepared(embed: Artifact, mine: Artifact, num_clusters: int) -> tuple[FeatureSource, Judge]:
+    features = FeatureSource(embed, seed=0, device=alone().device)
+    anchors, ids = neighbor_ids(mine, 5)
     count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
-    probed = np.sort(permutation(0, PROBE_EPOCH, len(anchors))[:count])
-    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, PROBE_EPOCH, count))
+    probed = np.sort(permutation(0, "probed images", 0, len(anchors))[:count])
+    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, "probed images", 0, count))
     return features, Judge(anchors, ids, probed, probe, num_clusters)

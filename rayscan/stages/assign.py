@@ -22,7 +22,6 @@ from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.unkeyed import Unkeyed
 from rayscan.tables import write_tables
 from rayscan.training.models import load_cluster_net, load_heads
 from rayscan.types import Ints
@@ -195,7 +194,7 @@ def _probabilities(part: Part, device: str) -> Tensor:
         with torch.inference_mode():
             probs: Tensor = heads(rows)[0].softmax(-1)
         return probs
-    net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, Unkeyed(part))
+    net, loader, gids = _loaded(part.recipe, part.index, part.pretext, part.model, device)
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size
     logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
@@ -204,11 +203,10 @@ def _probabilities(part: Part, device: str) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    _index: str, _model: str, device: str, carried: Unkeyed[Part]
+    recipe: Recipe, index: Artifact, pretext: Artifact, model: Artifact, device: str
 ) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
-    part = carried.value
-    table = ImageTable.from_artifact(part.index)
-    net = load_cluster_net(part.recipe, part.pretext, part.model).eval().to(device)
-    loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
+    table = ImageTable.from_artifact(index)
+    net = load_cluster_net(recipe, pretext, model).eval().to(device)
+    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
     return net, loader, table.gids(None)

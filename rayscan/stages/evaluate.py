@@ -263,7 +263,7 @@ def probe(recipe: Recipe, embed: Artifact, class_of: Ints, num_classes: int) -> 
 
 def _sample(rows: Ints, most: int, seed: int) -> Ints:
     """At most so many of the rows, drawn by the seed, rising."""
-    return np.sort(rows[permutation(seed, -2, len(rows))[:most]])  # epoch -2: no epoch of any training
+    return np.sort(rows[permutation(seed, "probed images", 0, len(rows))[:most]])
 
 
 def _share(right: torch.Tensor) -> float:

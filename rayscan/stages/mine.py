@@ -25,8 +25,8 @@ from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.ivf import train_ivf
 from rayscan.fleet.memory import require_memory
-from rayscan.fleet.placement import shards_and_threads
 from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shard_layout import shards_and_threads
 from rayscan.fleet.shards import NPROBE, mine_blocks
 from rayscan.sections import require, semantic
 from rayscan.tables import as_lists, write_tables

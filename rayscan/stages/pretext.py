@@ -1,6 +1,6 @@
 """Stage pretext: unlabelled train images -> a backbone whose features say what is alike (SCAN Sec. 2.1).
 
-With `pretext.checkpoint` nothing is trained: somebody else's weights are read (`stages.outside`).
+With `pretext.checkpoint` nothing is trained: somebody else's weights are read (`training`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rayscan.fleet.train import Worker
 from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.sections import semantic
-from rayscan.stages import outside
+from rayscan.training import pretext_checkpoint
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import WEIGHTS, with_seed
@@ -31,7 +31,7 @@ SCHEMA = 4
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     if recipe.pretext.checkpoint is not None:
-        return Step(NAME, SCHEMA, outside.config(recipe.pretext))
+        return Step(NAME, SCHEMA, pretext_checkpoint.config(recipe.pretext))
     config = {"pretext": semantic(recipe.pretext), "images": semantic(recipe.images), "seed": recipe.seed}
     return Step(NAME, SCHEMA, config, {"index": done["index"].identity})
 
@@ -40,7 +40,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """Train on the fleet, resuming in mid-epoch; or take over a checkpoint."""
     draft = context.draft(step)
     if recipe.pretext.checkpoint is not None:
-        return outside.take_over(recipe, draft, context)
+        return pretext_checkpoint.import_checkpoint(recipe, draft, context)
     job = TrainJob(recipe, {"index": done["index"]}, draft, context.work(step))
     trained = train_on_fleet(context, job, train_worker)
     artifact = draft.commit(trained.files, facts=trained.facts)

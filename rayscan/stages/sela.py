@@ -17,7 +17,7 @@ from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.order import Order
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from rayscan.engine.tensors import pack
 from rayscan.fleet.train import Worker
 from rayscan.objectives.sela import Sela, random_labels
@@ -101,7 +101,7 @@ def build(job: TrainJob, source: TrainSource, device: str) -> tuple[Sela, Schedu
     prior = prior_tensor(read_prior(recipe, settings.prior))
     is_cached = job.reads == "embeddings"
     every = 1 if is_cached else max(1, math.ceil(settings.epochs / JUDGEMENTS_ON_IMAGES))
-    objective = Sela(net, settings, labels, source.features, judge, every, prior, on_pass=pulse.beat)
+    objective = Sela(net, settings, labels, source.features, judge, every, prior, on_pass=watchdog.heartbeat)
     order = Order(gids, settings.batch_size, recipe.seed)
     return objective, Schedule(order, settings.epochs, settings.optimizer, "sela.batch_size")
 

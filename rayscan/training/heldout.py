@@ -14,13 +14,10 @@ from rayscan.training.sources import TrainSource
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import neighbor_ids
 
-HELD_OUT = -1
-"""Epoch of the draw that holds images out: no epoch of any training."""
-
 
 def split_train(recipe: Recipe, gids: Ints) -> tuple[Ints, Ints]:
     """Train gids that enter the loss of scan, and those that judge it."""
-    order = permutation(recipe.seed, HELD_OUT, len(gids))
+    order = permutation(recipe.seed, "held-out images", 0, len(gids))
     return split_heldout(gids, recipe.scan.heldout_fraction, order)
 
 

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from rayscan import storage
 from rayscan.config import Recipe
-from rayscan.data import addresses
 from rayscan.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def read_prior(recipe: Recipe, path: str | None) -> list[float] | None:
     if path is None:
         return None
     try:
-        text = addresses.read(addresses.absolute(path)).decode()
+        text = storage.read(path).decode()
         values = json.loads(text) if text.lstrip().startswith("[") else text.split()
         numbers = [float(value) for value in values]
     except (OSError, ValueError, TypeError) as error:

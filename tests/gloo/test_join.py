@@ -11,7 +11,7 @@ import torch
 import torch.multiprocessing as mp
 
 from rayscan import comms
-from rayscan.fleet.private import interface_of
+from rayscan.fleet.security import interface_of
 from tests.ray.sockets import listening
 
 WORDS = (None, "", "step-000000120-ab12", "with\nlines and \u00e4\u6f22", "x" * 5000)

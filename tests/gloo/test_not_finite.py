@@ -13,7 +13,7 @@ from benchmarks.chaos.toy import Toy, read_journal, train_toy
 from benchmarks.chaos.trial import is_same
 from rayscan.data.order import Order, rank_slice
 from rayscan.engine.checkpoint import Checkpoints
-from rayscan.engine.finite import BOOK
+from rayscan.engine.not_finite import LOG
 from rayscan.errors import DataError
 from rayscan.fleet.train import Worker
 from rayscan.storage import Place
@@ -45,12 +45,12 @@ def test_both_workers_go_back_or_end_together(tmp_path: Path) -> None:
     assert healed["consumed_once"] and whole["consumed_once"]
     assert is_same(healed, whole)
     assert is_same(healed_too, whole)
-    (known,) = json.loads(Place(once.out).read(BOOK))
+    (known,) = json.loads(Place(once.out).read(LOG))
     gids = np.arange(TOY.num_images, dtype=np.int64)
     batch = Order(gids, TOY.batch_size, TOY.seed).batch(1, 3)
     assert (known["step"], known["workers"], known["world"]) == (AT, [1], 2)
     assert known["gids"] == rank_slice(batch, 1, 2).tolist()
-    (known,) = json.loads(Place(other.out).read(BOOK))
+    (known,) = json.loads(Place(other.out).read(LOG))
     assert known["gids"] == batch.tolist()
     steps = [line["step"] for line in read_journal(once.journal) if line.get("step")]
     assert steps.count(AT + 1) == 4, "two workers, twice"

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from rayscan import comms
+from rayscan.engine.microbatches import microbatches
 from rayscan.engine.optimizer import optimizer_tensors, restore_optimizer
-from rayscan.engine.parts import parts_of
 from rayscan.engine.tensors import pack, unpack
 from rayscan.nets.heads import NormalizedHead, ProjectedNet, ProjectionHead
 from rayscan.objectives.base import Batch
@@ -102,8 +102,8 @@ def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | Non
     losses, gradients, saved = [], {}, {}
     for step in range(0 if half is None else STEPS // 2, STEPS):
         is_cut = name == "rotnet_parts" and comms.is_distributed()
-        *first, last = parts_of(batch_of(objective, step, edges, rank), 2 if is_cut else 1)
-        with comms.gradients_stay(objective.net):
+        *first, last = microbatches(batch_of(objective, step, edges, rank), 2 if is_cut else 1)
+        with comms.no_gradient_sync(objective.net):
             shares = [backward(objective, part) for part in first]
         shares.append(backward(objective, last))
         if step == 0:

@@ -1,4 +1,4 @@
-"""One worker stands still: it says where, and the one that waits for it says in which collective."""
+"""One worker stalls: it says where, and the one that waits for it says in which collective."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import torch
 
 from rayscan import comms
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from tests.gloo.world import run_in_world
 
 
@@ -17,7 +17,7 @@ def stands_here() -> None:
 
 def work(rank: int) -> list[str]:
     told: list[str] = []
-    with pulse.watched(1.0, lambda _, stacks: told.append(stacks)):
+    with watchdog.watching(1.0, lambda _, stacks: told.append(stacks)):
         if rank:
             stands_here()
         comms.all_reduce(torch.ones(1))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rayscan.fleet.private import guard_token
+from rayscan.fleet.security import secure_token
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -133,7 +133,7 @@ class Hosts:
             "RAY_health_check_failure_threshold": "5",
         }
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        guard_token()
+        secure_token()
         del os.environ["RAY_AUTH_TOKEN_PATH"]
 
     @property

@@ -22,15 +22,15 @@ LEAVE_SECONDS = 90.0
 ASKED = """
 import sys
 from rayscan.config import FleetConfig
+from rayscan.fleet.autoscaler import is_feasible
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.demand import would_bring
 from rayscan.storage import Place
 
 with Fleet(FleetConfig(address="auto"), Place(sys.argv[1]), print) as fleet:
-    assert fleet.offer.grows
+    assert fleet.cluster.grows
     assert fleet.gpus_per_worker == 1.0, "the autoscaler has GPUs, though no node has one yet"
-    assert would_bring({"TPU": 1.0}) is False
-    assert would_bring({"CPU": 1.0, "GPU": 1.0}) is True
+    assert is_feasible({"TPU": 1.0}) is False
+    assert is_feasible({"CPU": 1.0, "GPU": 1.0}) is True
 """
 
 

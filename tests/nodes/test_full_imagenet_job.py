@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import rayscan
-from rayscan.fleet.private import demand_token
+from rayscan.fleet.security import enable_token_auth
 from tests.nodes.head import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    demand_token()
+    enable_token_auth()
     cluster = Cluster(
         initialize_head=True,
         head_node_args={

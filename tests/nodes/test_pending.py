@@ -13,7 +13,7 @@ from benchmarks.chaos.machines import Machines, environment_here, machines
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.private import on_loopback
+from rayscan.fleet.security import on_loopback
 from rayscan.storage import Place
 
 

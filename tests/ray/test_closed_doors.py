@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.toy import Toy
-from rayscan.fleet import private
+from rayscan.fleet import security
 from tests.ray.sockets import Listening, listening
 
 ROOT = Path(__file__).parents[2]
@@ -114,11 +114,11 @@ def test_a_token_that_others_may_read_is_taken_back(tmp_path: Path, monkeypatch:
     path.parent.mkdir()
     path.write_text("0" * 64)
     path.chmod(0o644)
-    private.guard_token()
+    security.secure_token()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == "0" * 64
     path.unlink()
-    private.guard_token()
+    security.secure_token()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(path.read_text()) == 64
     assert [p.name for p in path.parent.iterdir()] == ["auth_token"]
@@ -128,9 +128,9 @@ def test_a_user_without_a_home_has_a_token(tmp_path: Path, monkeypatch: pytest.M
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/proc/nobody")
-    monkeypatch.setattr(private, "LONGEST_ROOT", 1000)
-    monkeypatch.setattr(private.tempfile, "gettempdir", lambda: str(tmp_path))
-    private.guard_token()
+    monkeypatch.setattr(security, "LONGEST_ROOT", 1000)
+    monkeypatch.setattr(security.tempfile, "gettempdir", lambda: str(tmp_path))
+    security.secure_token()
     path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -139,26 +139,26 @@ def test_a_user_without_a_home_has_a_token(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_root_that_others_opened_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private, "LONGEST_ROOT", 1000)
-    monkeypatch.setattr(private.tempfile, "gettempdir", lambda: str(tmp_path))
-    first = private.private_root()
+    monkeypatch.setattr(security, "LONGEST_ROOT", 1000)
+    monkeypatch.setattr(security.tempfile, "gettempdir", lambda: str(tmp_path))
+    first = security.private_root()
     assert (first, stat.S_IMODE(first.stat().st_mode)) == (tmp_path / f"rayscan-{os.getuid()}", 0o700)
-    assert private.private_root() == first
+    assert security.private_root() == first
     first.chmod(0o777)
-    second = private.private_root()
+    second = security.private_root()
     assert second != first
     assert stat.S_IMODE(second.stat().st_mode) == 0o700
-    assert private.private_root() == second, "a new directory for every run would be left behind"
+    assert security.private_root() == second, "a new directory for every run would be left behind"
     first.rmdir()
     first.symlink_to(tmp_path)
-    assert private.private_root() == second
+    assert security.private_root() == second
     second.chmod(0o755)
-    third = private.private_root()
+    third = security.private_root()
     assert third not in (first, second, tmp_path)
-    for number in range(1, private.NAMES):
+    for number in range(1, security.NAMES):
         path = tmp_path / f"rayscan-{os.getuid()}-{number}"
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
-    last, after = private.private_root(), private.private_root()
+    last, after = security.private_root(), security.private_root()
     assert stat.S_IMODE(last.stat().st_mode) == 0o700
     assert last != after, "all names are taken: one that nobody can know"

@@ -18,7 +18,7 @@ import pytest
 import ray
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.config import FleetConfig, MineConfig, Recipe, ScanLossConfig
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, DataError, FleetError
@@ -51,7 +51,7 @@ def local_ray() -> Iterator[None]:
 
 def run_stage(out: Place, embed: Artifact, **settings: Any) -> Artifact:
     config = MineConfig(num_neighbors=K, **settings)
-    recipe = Recipe(name="test", mine=config, scan=ScanConfig(num_neighbors=K))
+    recipe = Recipe(name="test", mine=config, scan=ScanLossConfig(num_neighbors=K))
     done = {"embed": embed}
     sources = Sources(data=None)
     context = Context(out, sources, Fleet(FleetConfig(num_workers=2), out), Progress(StringIO()))

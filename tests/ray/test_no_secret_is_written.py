@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayscan.fleet.private import private_root
+from rayscan.fleet.security import private_root
 from tests.ray.conftest import CANARIES
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
-from rayscan.fleet import connect
-from rayscan.fleet.connect import Fleet, alive_nodes
+from rayscan.fleet import storage_check
+from rayscan.fleet.cluster import alive_nodes
+from rayscan.fleet.storage_check import StorageCheck
 from rayscan.storage import Place
 
 pytestmark = pytest.mark.ray
@@ -27,20 +27,20 @@ def local_ray() -> Iterator[None]:
 
 
 def test_a_node_that_is_gone_does_not_count(tmp_path: Path) -> None:
-    Fleet(FleetConfig(), Place(str(tmp_path))).require_seen([*alive_nodes(), GONE])
+    StorageCheck(Place(str(tmp_path))).require([*alive_nodes(), GONE])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_node_that_sees_nothing_is_refused_beside_one_that_is_gone(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(connect, "_sees", lambda *_: False)
+    monkeypatch.setattr(storage_check, "_sees", lambda *_: False)
     with pytest.raises(FleetError, match="invisible on 1 of 2 nodes"):
-        Fleet(FleetConfig(), Place(str(tmp_path))).require_seen([*alive_nodes(), GONE])
+        StorageCheck(Place(str(tmp_path))).require([*alive_nodes(), GONE])
 
 
 def test_what_a_node_raises_is_raised(tmp_path: Path, monkeypatch) -> None:
     def breaks(*_: object) -> bool:
         raise PermissionError("closed")
 
-    monkeypatch.setattr(connect, "_sees", breaks)
+    monkeypatch.setattr(storage_check, "_sees", breaks)
     with pytest.raises(PermissionError, match="closed"):
-        Fleet(FleetConfig(), Place(str(tmp_path))).require_seen([*alive_nodes(), GONE])
+        StorageCheck(Place(str(tmp_path))).require([*alive_nodes(), GONE])

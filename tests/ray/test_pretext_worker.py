@@ -16,6 +16,7 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name
+from rayscan.sections import with_values
 from rayscan.stages import index, pretext
 from rayscan.storage import Place
 from rayscan.training.job import TrainJob
@@ -47,8 +48,9 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, Artifact
 
 def quick(method: str, **changes: Any) -> Recipe:
     base = by_name("digits")
-    settings = {"method": method, "epochs": 2, "batch_size": 100, "queue_size": 256, "noise_samples": 32}
-    return replace(base, pretext=replace(base.pretext, **{**settings, **changes}))
+    own = {"moco": {"queue_size": 256}, "instdisc": {"noise_samples": 32}}.get(method, {})
+    settings = {"method": method, "epochs": 2, "batch_size": 100, **own, **changes}
+    return with_values(base, {f"pretext.{name}": value for name, value in settings.items()})
 
 
 def trained(indexed: tuple[Context, Artifact], recipe: Recipe) -> Artifact:

@@ -15,7 +15,8 @@ from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import FleetError
-from rayscan.fleet.connect import Fleet, unwrapped
+from rayscan.fleet.connect import Fleet
+from rayscan.fleet.ray_errors import unwrapped
 from rayscan.recipes import by_name
 from rayscan.search.images import do_once
 from rayscan.storage import Place

@@ -87,7 +87,7 @@ def test_nobody_answers() -> None:
 
 
 def test_the_watch_acts_once(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spot, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(spot, "POLL_SECONDS", 0.01)
     threading.Timer(0.3, lambda: metadata.answers.update({PREEMPTED: (200, "TRUE")})).start()
     acts: list[float] = []
     spot.watch(metadata.base, acts.append)

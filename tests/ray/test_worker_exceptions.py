@@ -1,4 +1,4 @@
-"""What the code of a worker raises under the real Ray Train: tried again once, then it ends the training."""
+"""What the code of a worker raises under the real Ray Train: tried again once, then the training ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rayscan.config import FleetConfig
-from rayscan.engine import pulse
+from rayscan.engine import watchdog
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.train import Worker, train
@@ -61,7 +61,7 @@ def work(plan: Plan, worker: Worker) -> dict[str, Any]:
     if at < 0 and worker.rank:
         the_users_own_code(plan.what)
     for step in range(STEPS):
-        pulse.beat(step)
+        watchdog.heartbeat(step)
         if step == at and worker.rank:
             the_users_own_code(plan.what)
         torch.distributed.barrier()

@@ -56,7 +56,7 @@ FORBIDDEN_CALLS = {
     "eval",
     "exec",
 }
-DOOR = "rayscan/nets/door.py"
+TORCH_READER = "rayscan/nets/checkpoint_file.py"
 """The one place that reads what torch wrote; with weights_only, as a test below checks."""
 FORBIDDEN_METHODS = {
     "extractall",
@@ -206,15 +206,15 @@ def test_the_guard_lets_good_code_pass() -> None:
 def test_no_code_from_data(path: Path) -> None:
     """DESIGN section 10: no pickle, no torch.load, no tar extraction, no shell, safe YAML."""
     found = violations(path.read_text(encoding="utf-8"))
-    if path == ROOT / DOOR:
+    if path == ROOT / TORCH_READER:
         assert [v.partition(": ")[2] for v in found] == ["calls torch.load"]
         return
     assert found == []
 
 
-def test_the_door_reads_weights_only() -> None:
+def test_torch_files_are_read_with_weights_only() -> None:
     """Its one torch.load runs no code from the file."""
-    calls = [n for n in ast.walk(tree_of(ROOT / DOOR)) if isinstance(n, ast.Call)]
+    calls = [n for n in ast.walk(tree_of(ROOT / TORCH_READER)) if isinstance(n, ast.Call)]
     (call,) = [n for n in calls if ast.unparse(n.func) == "torch.load"]
     assert [k.value.value for k in call.keywords if k.arg == "weights_only"] == [True]
 

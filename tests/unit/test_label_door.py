@@ -65,7 +65,7 @@ def test_labels_are_opened_after_everything_was_assigned(method: Method) -> None
 def test_no_part_of_a_search_knows_a_stage_that_opens_labels() -> None:
     """Its trials are judged without them: neither the stages nor their artifact nor an option for a file."""
     searching = [m for m in MODULES if m.startswith("search/")]
-    assert "search/campaign.py" in searching
+    assert "search/driver.py" in searching
     for module in [*searching, "metrics/trial_score.py", "metrics/generalization.py", "fleet/tune.py"]:
         known = {f"rayscan.stages.{stage}" for stage in ("labels", "evaluate", "report")}
         assert not imports(module) & known, module

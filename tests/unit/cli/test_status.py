@@ -13,25 +13,25 @@ from rayscan.config import (
     EmbedConfig,
     ImagesConfig,
     MineConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelaConfig,
+    SimCLRConfig,
 )
 from rayscan.console.units import size
 from rayscan.costs import PROCESS_BYTES, Cost, StagePlan, cost_of, cost_record, rates
 from rayscan.lock import RunLock, holder
-from rayscan.run import remembered
+from rayscan.run import with_former_times
 from rayscan.storage import Place
 
 RECIPE = Recipe(
     name="test",
     num_clusters=10,
     images=ImagesConfig(size_px=32, canvas_px=40),
-    pretext=PretextConfig(epochs=7, backbone="resnet18"),
+    pretext=SimCLRConfig(epochs=7, backbone="resnet18"),
     embed=EmbedConfig(num_views=3, dtype="float16"),
     mine=MineConfig(num_neighbors=50, num_shards=4),
-    scan=ScanConfig(inputs="embeddings", head_epochs=5),
+    scan=ScanLossConfig(inputs="embeddings", head_epochs=5),
 )
 
 
@@ -90,10 +90,10 @@ def test_rates_come_from_this_run_or_else_from_the_runs_beside_it(tmp_path: Path
 
 def test_a_resumed_stage_keeps_what_its_record_said() -> None:
     first = {"directory": "embed-1", "seconds": 60.0, "reused": False, **cost_record(cost("embed"), 60.0)}
-    again = remembered({"directory": "embed-1", "seconds": 0.01, "reused": True}, first)
+    again = with_former_times({"directory": "embed-1", "seconds": 0.01, "reused": True}, first)
     assert (again["did"], again["seconds"], again["reused"]) == (60.0, 60.0, True)
     assert took(again) == "in 1 min 00 s, 53.33/s"
-    other = remembered({"directory": "embed-2", "seconds": 0.01, "reused": True}, first)
+    other = with_former_times({"directory": "embed-2", "seconds": 0.01, "reused": True}, first)
     assert took(other) == "?", "done by nobody we know"
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
-from rayscan.data.tar_index import ShardScan, index_shard
+from rayscan.data.sources.base import Scan
+from rayscan.data.sources.tar import scan_tar
 from rayscan.errors import DataError
 from rayscan.storage import Place
 
@@ -48,9 +49,9 @@ def tar(tmp_path: Path) -> Callable[[bytes], str]:
     return write
 
 
-def scan(path: str) -> ShardScan:
+def scan(path: str) -> Scan:
     """What indexing sees of a shard."""
-    return index_shard(path, max_pixels=LIMIT)
+    return scan_tar(path, max_pixels=LIMIT)
 
 
 def refusal(path: str) -> str:

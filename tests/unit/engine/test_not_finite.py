@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from rayscan.config import OptimizerConfig
 from rayscan.data.order import rank_slice
 from rayscan.engine.checkpoint import META, STATE, Checkpoints
-from rayscan.engine.finite import BOOK, images_of, largest, total
 from rayscan.engine.loop import LoopSettings, Training
+from rayscan.engine.not_finite import LOG, images_of, max_entry, sum_entries
 from rayscan.engine.optimizer import optimizer_tensors
 from rayscan.engine.tensors import pack, unpack
 from rayscan.errors import DataError
@@ -98,7 +98,7 @@ def test_one_glitch_changes_nothing(
     assert feed.left == {at: 0}, "nothing was spoilt"
     assert digest(healed) == digest(whole)
     assert place.finite and all(place.finite), "a checkpoint holds NaN"
-    (known,) = json.loads(place.read(BOOK))
+    (known,) = json.loads(place.read(LOG))
     assert (known["step"], known["epoch"], known["batch"]) == (at, at // STEPS, at % STEPS)
     assert known["gids"] == GIDS.tolist()
     assert 0 <= known["back_to"] <= at
@@ -151,7 +151,7 @@ def test_what_comes_again_ends_with_its_reason_and_keeps_the_last_good_checkpoin
     found = Checkpoints(place, "f").newest()
     assert found is not None
     assert found.step <= 6
-    assert len(json.loads(place.read(BOOK))) == 3
+    assert len(json.loads(place.read(LOG))) == 3
     mended = training(scan_heads(), Features(), place, log_every=3)
     mended.run()
     assert digest(mended) == digest(whole)
@@ -170,7 +170,7 @@ def test_glitches_apart_are_each_survived(tmp_path: Path) -> None:
     run = training(scan_heads(), Glitches({2: 1, 5: 1, 9: 1}), Place(str(tmp_path / "glitches")))
     end = run.run()
     assert digest(run) == digest(whole)
-    assert len(run.book.known) == 3
+    assert len(run.incident_log.incidents) == 3
     assert len([row for row in end.timings if row[2] == "rolled_back"]) == 3
 
 
@@ -201,7 +201,7 @@ def test_large_gradients_are_finite(tmp_path: Path) -> None:
     assert run.step == EPOCHS * STEPS
 
 
-@pytest.mark.parametrize("witness", [largest, total])
+@pytest.mark.parametrize("witness", [max_entry, sum_entries])
 def test_one_number_bears_witness_to_all(witness: Callable[[list[Tensor]], Tensor]) -> None:
     def of(*values: float) -> float:
         return float(witness([torch.ones(3, 3), torch.tensor(values), torch.ones(1)]))
@@ -245,6 +245,6 @@ def test_no_step_is_taken_on_a_loss_that_is_not_finite_though_its_gradient_is(tm
     run = training(Toy(flipped), Features(), place, log_every=4)
     run.objective.after_step = run.checkpoints.wait  # type: ignore[method-assign]
     run.run()  # so that there is a checkpoint after every step
-    assert run.book.known[0]["step"] == 5
-    assert run.book.known[0]["back_to"] == 5
+    assert run.incident_log.incidents[0]["step"] == 5
+    assert run.incident_log.incidents[0]["back_to"] == 5
     assert digest(run) == digest(whole)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rayscan.config import OptimizerConfig, PretextConfig
+from rayscan.config import PRETEXTS, OptimizerConfig
 from rayscan.engine import precision
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.lars import Lars
 from rayscan.engine.loop import LoopSettings, Training
-from rayscan.engine.parts import parts_of
+from rayscan.engine.microbatches import microbatches
 from rayscan.nets.heads import ProjectedNet
 from rayscan.objectives.base import Batch
 from rayscan.objectives.moco import MoCo
@@ -31,13 +31,8 @@ B, N, M, STEPS = 6, 8, 3, 3
 
 
 def small(method: str) -> PretextObjective:
-    settings = PretextConfig(
-        method=method,  # type: ignore[arg-type]
-        backbone="resnet10_w16",
-        projection_dim=8,
-        queue_size=16,
-        noise_samples=M,
-    )
+    own = {"moco": {"queue_size": 16}, "instdisc": {"noise_samples": M}}.get(method, {})
+    settings = PRETEXTS[method](backbone="resnet10_w16", projection_dim=8, **own)
     torch.manual_seed(0)
     net = build_projected_net(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return build_objective(settings, net, num_images=N, total_steps=10)
@@ -170,7 +165,7 @@ def test_parts_give_the_same_weights_and_state(
 
 def test_parts_cover_every_worker_slice() -> None:
     batch = {**batch_of(0, 2), "sizes": [6, 5]}
-    parts = parts_of(batch, 4)
+    parts = microbatches(batch, 4)
     assert [p["views"].shape[1] for p in parts] == [2, 2, 1, 1]
     assert [p["sizes"] for p in parts] == [[2, 2], [2, 1], [1, 1], [1, 1]]
     assert torch.equal(torch.cat([p["views"] for p in parts], dim=1), batch["views"])

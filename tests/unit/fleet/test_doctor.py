@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rayscan.fleet.doctor import NodeReport, findings, look
+from rayscan.fleet.doctor import NodeReport, findings, inspect_node
 from rayscan.storage import Place
 
 VERSIONS = {"python": "3.12.3", "rayscan": "0.1.0", "ray": "2.60.0", "torch": "2.15.0"}
@@ -51,7 +51,7 @@ def test_versions_of_the_driver_count_too() -> None:
 
 
 def test_this_machine_is_seen(tmp_path: Path) -> None:
-    report = look(Place(str(tmp_path)), time.time())
+    report = inspect_node(Place(str(tmp_path)), time.time())
     assert report.memory > report.memory_free > 0
     assert report.disk > report.disk_free > 0
     assert {"python", "ray", "torch", "numpy"} <= set(report.versions)
@@ -64,4 +64,4 @@ def test_this_machine_is_seen(tmp_path: Path) -> None:
 def test_storage_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert str(file) in look(Place(str(file / "below")), time.time()).storage
+    assert str(file) in inspect_node(Place(str(file / "below")), time.time()).storage

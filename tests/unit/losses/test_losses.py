@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from rayscan.losses.confidence import class_thresholds, class_weights, confident, weighted_cross_entropy
 from rayscan.losses.nt_xent import nt_xent
 from rayscan.losses.pmi import pmi_loss
-from rayscan.losses.scan import consistency, entropy, scan_loss, spread
+from rayscan.losses.scan import consistency, entropy, entropy_term, scan_loss
 
 
 def naive_nt_xent(views: np.ndarray, temperature: float) -> float:
@@ -154,9 +154,9 @@ def test_spread_with_a_prior_is_minus_the_kl_divergence() -> None:
     prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     mean = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]], dtype=torch.float64)
     kl = sum(m * math.log(m / r) for m, r in zip([0.2, 0.2, 0.6], [0.5, 0.3, 0.2], strict=True))
-    assert spread(mean, prior).tolist() == pytest.approx([0.0, -kl], abs=1e-12)
+    assert entropy_term(mean, prior).tolist() == pytest.approx([0.0, -kl], abs=1e-12)
     uniform = torch.full((3,), 1 / 3, dtype=torch.float64)
-    assert spread(mean, uniform).tolist() == pytest.approx((entropy(mean) - math.log(3)).tolist())
+    assert entropy_term(mean, uniform).tolist() == pytest.approx((entropy(mean) - math.log(3)).tolist())
 
 
 def naive_pmi_loss(s: np.ndarray, t: np.ndarray, marginal: np.ndarray, beta: float) -> float:

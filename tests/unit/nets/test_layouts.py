@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rayscan.errors import ArtifactError
 from rayscan.nets.catalog import build_backbone
-from rayscan.nets.door import read_checkpoint
+from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.layouts import adapt, complete
 
 State = dict[str, Tensor]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rayscan.config import ScanConfig, SelfLabelConfig
+from rayscan.config import PmiLossConfig, ScanLossConfig, SelfLabelConfig
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.average import MovingAverage, RunningMarginal
 from rayscan.objectives.pair_losses import pair_loss
@@ -94,10 +94,10 @@ def test_heads_are_summed() -> None:
 
 def test_settings_name_the_loss() -> None:
     heads = ClusterHeads(2, 5, 3)
-    pmi = pair_loss(ScanConfig(loss="pmi", teacher_decay=0.8), heads)
+    pmi = pair_loss(PmiLossConfig(teacher_decay=0.8), heads)
     assert isinstance(pmi, PmiLoss)
     assert pmi.teacher_decay == 0.8
-    scan = pair_loss(ScanConfig(entropy_weight=3.0, marginal="running"), heads)
+    scan = pair_loss(ScanLossConfig(entropy_weight=3.0, marginal="running"), heads)
     assert isinstance(scan, ScanLoss)
     assert (scan.entropy_weight, scan.running is not None, scan.teacher_decay) == (3.0, True, None)
 

@@ -26,7 +26,7 @@ from rayscan.config import (
     MineConfig,
     Recipe,
     ReportConfig,
-    ScanConfig,
+    ScanLossConfig,
 )
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
@@ -65,7 +65,7 @@ class DigitsRun:
             name="digits",
             num_clusters=self.num_clusters,
             mine=MineConfig(num_neighbors=20),
-            scan=ScanConfig(num_neighbors=5, num_heads=4),
+            scan=ScanLossConfig(num_neighbors=5, num_heads=4),
             evaluate=EvaluateConfig(kmeans_restarts=2, kmeans_iterations=15),
             report=self.report,
         )

@@ -19,8 +19,8 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import ConfigError
 from rayscan.fleet import kmeans as fleet_kmeans
-from rayscan.fleet.connect import Offer
-from rayscan.fleet.placement import one_per_node
+from rayscan.fleet.cluster import Cluster
+from rayscan.fleet.shard_layout import one_per_node
 from rayscan.stages import kmeans, pca
 from rayscan.stages.kmeans import Centroids
 from rayscan.storage import Place
@@ -40,18 +40,18 @@ BASE = Recipe(
 
 
 @pytest.mark.parametrize(
-    ("offer", "asked", "threads", "expected"),
+    ("cluster", "asked", "threads", "expected"),
     [
-        (Offer(16, 512, 0, is_own=False), None, None, (16, 32)),
-        (Offer(16, 512, 0, is_own=False), 64, None, (64, 8)),
-        (Offer(3, 2, 0, is_own=False), None, None, (3, 1)),  # a head without CPUs
-        (Offer(1, 8, 0, is_own=True), None, 3, (1, 3)),
+        (Cluster(16, 512, 0, is_own=False), None, None, (16, 32)),
+        (Cluster(16, 512, 0, is_own=False), 64, None, (64, 8)),
+        (Cluster(3, 2, 0, is_own=False), None, None, (3, 1)),  # a head without CPUs
+        (Cluster(1, 8, 0, is_own=True), None, 3, (1, 3)),
     ],
 )
 def test_shards_and_threads_follow_the_machines(
-    offer: Offer, asked: int | None, threads: int | None, expected: tuple[int, int]
+    cluster: Cluster, asked: int | None, threads: int | None, expected: tuple[int, int]
 ) -> None:
-    assert one_per_node(offer, asked, threads) == expected
+    assert one_per_node(cluster, asked, threads) == expected
 
 
 @pytest.fixture

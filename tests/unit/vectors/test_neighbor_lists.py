@@ -10,7 +10,7 @@ import pytest
 
 from rayscan import tables
 from rayscan.artifacts import Draft, Step
-from rayscan.config import MineConfig, Recipe, ScanConfig
+from rayscan.config import MineConfig, Recipe, ScanLossConfig
 from rayscan.context import Sources
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.stages import mine
@@ -20,7 +20,7 @@ from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, embedded, planted
 
 SOURCES = Sources(data=None)
-RECIPE = Recipe(name="test", mine=MineConfig(num_neighbors=20), scan=ScanConfig(num_neighbors=20))
+RECIPE = Recipe(name="test", mine=MineConfig(num_neighbors=20), scan=ScanLossConfig(num_neighbors=20))
 
 
 def spoil(what: str, ids, scores):

@@ -1,0 +1,69 @@
+"""Checkpoint files that others wrote: safetensors, or torch files read without running their code.
+
+Everything else in rayscan reads safetensors only. `weights_only` lets tensors, numbers, strings and
+containers in, and nothing that could run; options of the training (`argparse.Namespace`), which published
+checkpoints carry, are a bag of values and pass too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+
+from rayscan.errors import ArtifactError
+
+SAVE_AGAIN = (
+    "save the weights alone, where the file was made: "
+    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+)
+
+
+def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
+    """Tensors by name, perhaps below names such as `state_dict`.
+
+    Args:
+        data: The whole file.
+        where: Its address, for messages.
+
+    Raises:
+        ArtifactError: it is neither kind of file, or holds objects that are not plain values.
+    """
+    if _is_safetensors(data):
+        return load_safetensors(data)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            tree = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever a broken zip or pickle makes it raise
+        raise ArtifactError(
+            "the checkpoint cannot be read without running code from it",
+            expected="safetensors, or a torch file of tensors, numbers, strings and containers",
+            got=(str(error).splitlines() or [type(error).__name__])[0][:200],
+            where=where,
+            fix=SAVE_AGAIN,
+        ) from error
+    if not isinstance(tree, Mapping):
+        raise ArtifactError(
+            "the checkpoint is no table of named tensors",
+            expected="a dict",
+            got=type(tree).__name__,
+            where=where,
+            fix=SAVE_AGAIN,
+        )
+    return tree
+
+
+def _is_safetensors(data: bytes) -> bool:
+    """Whether the file begins as safetensors do: the length of a JSON header, and the header."""
+    length = int.from_bytes(data[:8], "little")
+    if not 2 <= length <= len(data) - 8:
+        return False
+    try:
+        return isinstance(json.loads(data[8 : 8 + length]), dict)
+    except ValueError:
+        return False
