@@ -67,11 +67,7 @@ class FileEntry:
     sha256: str
 
     def read(self, place: Place) -> bytes:
-        """All bytes of the file, checked.
-
-        Raises:
-            ArtifactError: it is missing or differs from what was written.
-        """
+        """All bytes of the file; an ArtifactError if it is missing or differs from what was written."""
         try:
             data = place.read(self.path)
         except FileNotFoundError as error:
@@ -162,12 +158,8 @@ class Artifact:
     def entry(self, name: str) -> FileEntry:
         """What the manifest says of a file; an ArtifactError if nothing."""
         if name not in self.files:
-            raise ArtifactError(
-                f"{self.stage}: no such file in this result",
-                expected=", ".join(self.files),
-                got=name,
-                where=self.place.uri,
-            )
+            known, what = ", ".join(self.files), f"{self.stage}: no such file in this result"
+            raise ArtifactError(what, expected=known, got=name, where=self.place.uri)
         return self.files[name]
 
 

@@ -1,6 +1,6 @@
 """Peak memory of the driver while it mines and evaluates more and more rows: it must not grow with them.
 
-    python -m benchmarks.mining.driver_memory --json FILE [--rows 300000 1200000]
+    python -m benchmarks.mining.driver_memory --json FILE [--rows 300000 1200000] [--min-recall 0.99]
 
 Clustered vectors, 128 wide, a tenth of them the eval split, K = 20, approximate search, 100 clusters, two
 restarts of k-means beside. Each size is mined and evaluated by a driver in a process of its own, which has
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,16 @@ def _assignments(num_rows: int) -> Iterator[pa.Table]:
         yield pa.table(columns, schema=SCHEMA)
 
 
-def drive(root: Place, directories: dict[str, str]) -> dict[str, Any]:
+def drive(root: Place, directories: dict[str, str], min_recall: float) -> dict[str, Any]:
     """Mine and evaluate in this process; returns peak bytes and seconds after each stage."""
+    recipe = replace(RECIPE, mine=replace(RECIPE.mine, min_recall=min_recall))
     done: dict[str, Artifact] = {name: load(Place(uri)) for name, uri in directories.items()}
     sources, facts = Sources(data=None), {"bytes_at_start": peak_bytes()}
     with Fleet(FleetConfig(num_workers=2), root) as fleet:
         context = Context(root, sources, fleet, Progress())
         for stage in (mine, evaluate):
             began = time.perf_counter()
-            done[stage.NAME] = stage.run(RECIPE, done, stage.plan(RECIPE, done, sources), context)
+            done[stage.NAME] = stage.run(recipe, done, stage.plan(recipe, done, sources), context)
             facts[f"seconds_{stage.NAME}"] = round(time.perf_counter() - began, 1)
             facts[f"bytes_after_{stage.NAME}"] = peak_bytes()
     return {**facts, "recall": done["mine"].facts["recall"]}
@@ -109,10 +111,11 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, metavar="N")
+    parser.add_argument("--min-recall", type=float, default=0.99, metavar="R", help="0 searches fastest")
     parser.add_argument("--drive", nargs=2, metavar=("FOLDER", "DIRECTORIES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.drive:
-        print(json.dumps(drive(Place(given.drive[0]), json.loads(given.drive[1]))))
+        print(json.dumps(drive(Place(given.drive[0]), json.loads(given.drive[1]), given.min_recall)))
         return
     report = Report(Options(quick=False, json=given.json, rounds=MIN_ROUNDS), "driver_memory")
     found = []
@@ -121,6 +124,7 @@ def main() -> None:
             directories = make_run(Place(folder), num_rows)
             command = [sys.executable, "-m", "benchmarks.mining.driver_memory"]
             command += ["--drive", folder, json.dumps(directories)]
+            command += ["--min-recall", str(given.min_recall)]
             told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found.append({"rows": num_rows, **json.loads(told.splitlines()[-1])})
             print(found[-1], flush=True)

@@ -72,10 +72,10 @@ def gemm_in_tiles(queries: Rows, rows: Rows) -> Callable[[], None]:
 class LocalShards:
     """`merge.Shards` in this process."""
 
-    probes = None
+    nprobe = None
     margin = MARGIN
 
-    def everything(self) -> LocalShards:
+    def exhaustive(self) -> LocalShards:
         """Itself: it reads everything."""
         return self
 

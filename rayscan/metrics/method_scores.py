@@ -5,6 +5,7 @@ Comes from best clusters and labels, goes to `stages.evaluate`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,41 @@ class MethodCounts:
             learnt = [None] * len(self.seeds) if train is None else train.seeds
             scores["seeds"] = [_scores(s.table, t) for s, t in zip(self.seeds, learnt, strict=True)]
         return scores
+
+
+class SplitCounts:
+    """What there is to know of a split, counted as the images come."""
+
+    def __init__(self, methods: Mapping[str, int], num_clusters: int, num_classes: int) -> None:
+        """Count nothing yet.
+
+        Args:
+            methods: Name -> number of fits that are counted beside the best clusters.
+            num_clusters: C.
+            num_classes: L.
+        """
+        self.methods = {
+            name: MethodCounts(num_clusters, num_classes, num_seeds) for name, num_seeds in methods.items()
+        }
+        self.sizes = np.zeros(num_clusters, np.int64)
+        """Images of each cluster, labelled or not [C]."""
+        self.labelled = 0
+
+    def add(self, best: Mapping[str, Ints], by_seed: Mapping[str, Ints], labels: Ints, method: str) -> None:
+        """Count some images of the split.
+
+        Args:
+            best: Method -> best clusters [n, T].
+            by_seed: Method -> clusters by each fit [seeds, n], of methods with several.
+            labels: Classes, -1 where unlabelled [n].
+            method: The run's own.
+        """
+        has_label = labels >= 0
+        self.labelled += int(has_label.sum())
+        self.sizes += np.bincount(best[method][:, 0], minlength=len(self.sizes))
+        for name, counts in self.methods.items():
+            seeds = by_seed[name][:, has_label] if name in by_seed else None
+            counts.add(best[name][has_label], labels[has_label], seeds)
 
 
 def _scores(table: Contingency, train: ContingencySum | None) -> dict[str, Any]:

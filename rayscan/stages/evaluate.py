@@ -23,22 +23,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.assignments import Assignments
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
+from rayscan.data.keyed import permutation
 from rayscan.errors import DataError
 from rayscan.fleet.kmeans import fit_kmeans
 from rayscan.metrics import label_free
 from rayscan.metrics.assignment import hungarian, majority
 from rayscan.metrics.calibration import calibration
 from rayscan.metrics.contingency import ContingencySum
-from rayscan.metrics.method_scores import MethodCounts
+from rayscan.metrics.method_scores import SplitCounts
+from rayscan.metrics.probes import linear_probe, weighted_knn
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
-from rayscan.stages.probes import probe
 from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroids
 from rayscan.vectors.neighbor_table import NeighborTable
@@ -51,6 +53,8 @@ KMEANS = "kmeans"
 """The method that every other one is held against."""
 SPLITS = ("eval", "train")
 ROWS_AT_ONCE = 16_384
+EVAL_SHARE = 5
+"""At most a fifth as many eval rows as train rows are classified by the probes."""
 
 
 @dataclass(frozen=True)
@@ -61,41 +65,6 @@ class Classes:
     """Class by gid, -1 where unlabelled, int64 [N]."""
     names: list[str]
     """Name of each class [L]."""
-
-
-class SplitCounts:
-    """What there is to know of a split, counted as the images come."""
-
-    def __init__(self, methods: Mapping[str, int], num_clusters: int, num_classes: int) -> None:
-        """Count nothing yet.
-
-        Args:
-            methods: Name -> number of fits that are counted beside the best clusters.
-            num_clusters: C.
-            num_classes: L.
-        """
-        self.methods = {
-            name: MethodCounts(num_clusters, num_classes, num_seeds) for name, num_seeds in methods.items()
-        }
-        self.sizes = np.zeros(num_clusters, np.int64)
-        """Images of each cluster, labelled or not [C]."""
-        self.labelled = 0
-
-    def add(self, best: Mapping[str, Ints], by_seed: Mapping[str, Ints], labels: Ints, method: str) -> None:
-        """Count some images of the split.
-
-        Args:
-            best: Method -> best clusters [n, T].
-            by_seed: Method -> clusters by each fit [seeds, n], of methods with several.
-            labels: Classes, -1 where unlabelled [n].
-            method: The run's own.
-        """
-        has_label = labels >= 0
-        self.labelled += int(has_label.sum())
-        self.sizes += np.bincount(best[method][:, 0], minlength=len(self.sizes))
-        for name, counts in self.methods.items():
-            seeds = by_seed[name][:, has_label] if name in by_seed else None
-            counts.add(best[name][has_label], labels[has_label], seeds)
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -261,3 +230,41 @@ def label_free_facts(done: Mapping[str, Artifact], num_clusters: int) -> dict[st
     for neighbors in NeighborTable.pieces(done["mine"]):
         pairs.add(*label_free.pair_clusters(cluster_of, neighbors.gids, neighbors.ids))
     return {**facts, "nmi_nn": label_free.pair_nmi(pairs.table)}
+
+
+def probe(recipe: Recipe, embed: Artifact, class_of: Ints, num_classes: int) -> dict[str, Any]:
+    """Accuracies on eval rows; nothing where a split has no labelled image, or none are asked for.
+
+    Args:
+        recipe: All settings; `evaluate` says how many images and neighbors.
+        embed: The stored features.
+        class_of: Class by gid, -1 where unlabelled.
+        num_classes: L.
+    """
+    settings = recipe.evaluate
+    rows = EmbeddingRows(embed)
+    known = np.flatnonzero(class_of[rows.gids] >= 0)
+    train, test = known[known < rows.train_rows], known[known >= rows.train_rows]
+    if not (len(train) and len(test) and settings.probe_images):
+        return {}
+    train = _sample(train, settings.probe_images, recipe.seed)
+    test = _sample(test, max(1, settings.probe_images // EVAL_SHARE), recipe.seed)
+    features, queries = (torch.from_numpy(rows.take(some)) for some in (train, test))
+    labels, truth = (torch.from_numpy(class_of[rows.gids[some]]) for some in (train, test))
+    voted = weighted_knn(features, labels, queries, settings.knn_neighbors, num_classes=num_classes)
+    linear = linear_probe(features, labels, queries, num_classes=num_classes, seed=recipe.seed)
+    return {
+        "train_images": len(train),
+        "eval_images": len(test),
+        "knn": {str(k): _share(found == truth) for k, found in voted.items()},
+        "linear": _share(linear == truth),
+    }
+
+
+def _sample(rows: Ints, most: int, seed: int) -> Ints:
+    """At most so many of the rows, drawn by the seed, rising."""
+    return np.sort(rows[permutation(seed, "probed images", 0, len(rows))[:most]])
+
+
+def _share(right: torch.Tensor) -> float:
+    return float(right.double().mean())

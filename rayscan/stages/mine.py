@@ -1,6 +1,6 @@
 """Stage mine: embeddings -> the K nearest neighbors of every train image (SCAN Sec. 2.2).
 
-Exact up to a number of operations in the settings; beyond it lists of rows are read (`vectors.inverted`), as
+Exact up to a number of operations in the settings; beyond it lists of rows are read (`vectors.ivf`), as
 many as a recall of 0.99 takes.
 
 Equal rows are found and searched once (`vectors.duplicates`), shard actors search (`fleet.shards`), the
@@ -20,22 +20,30 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
-from rayscan.config import Recipe
+from rayscan.config import MineConfig, Recipe
 from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.fleet.ivf import train_ivf
 from rayscan.fleet.memory import require_memory
+from rayscan.fleet.search_settings import SearchSettings
 from rayscan.fleet.shard_layout import shards_and_threads
-from rayscan.fleet.shards import LISTS_READ, Mining, mine_blocks
+from rayscan.fleet.shards import NPROBE, mine_blocks
 from rayscan.sections import require, semantic
-from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
 from rayscan.tables import as_lists, write_tables
 from rayscan.types import Ints
-from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
-from rayscan.vectors.merge import Block, Searched, blocks
+from rayscan.vectors.duplicates import collapse, copy_pairs, hash_rows, verify_copies
+from rayscan.vectors.merge import Block, IndexedRows, blocks
 from rayscan.vectors.neighbor_table import FILE, write_mutual
 from rayscan.vectors.neighbor_table import SCHEMA as TABLE_SCHEMA
-from rayscan.vectors.parts import EmbeddingRows, spans
-from rayscan.vectors.recall import TOLERANCE, judge, look_up, questions, sample
+from rayscan.vectors.parts import EmbeddingRows, row_ranges
+from rayscan.vectors.recall import (
+    ROWS_PER_RANGE,
+    TOLERANCE,
+    check_recall,
+    exact_scores,
+    recall_tasks,
+    sample,
+)
 
 NAME = "mine"
 SCHEMA = 1
@@ -95,35 +103,36 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     check_size(recipe, rows.train_rows)
     draft = context.draft(step)
     k = recipe.mine.num_neighbors
-    searched, work = _collapsed(rows, recipe, context)
-    mining = _mining(recipe, searched, work, context)
-    require_memory(searched, mining)
+    indexed, representatives = _collapsed(rows, recipe, context)
+    work = blocks(representatives, recipe.mine.query_block)
+    settings = _settings(recipe, indexed, representatives, context)
+    require_memory(indexed, settings)
     context.progress.start(NAME, rows.train_rows, "images")
     began = time.monotonic()
     pairs = 0
 
     def tell(block: Block, was_there: bool) -> None:
         nonlocal pairs
-        pairs += 0 if was_there else len(block.representatives) * len(searched.uniques)
+        pairs += 0 if was_there else len(block.representatives) * len(indexed.uniques)
         speed = pairs / max(time.monotonic() - began, 1e-6) / 1e9
         context.progress.advance(len(block.representatives), **{"1e9 pairs/s": speed})
 
-    parts = mine_blocks(work, searched, draft, mining, on_done=tell)
+    parts = mine_blocks(work, indexed, draft, settings, on_done=tell)
     sampled = sample(rows.train_rows)
     entry, found = _publish(draft, work, parts, rows, k, sampled)
     recall = _recall(
-        searched, work, sampled, found, context, recipe.mine.min_recall, is_exact=mining.lists is None
+        recipe.mine, indexed, representatives, sampled, found, context, is_exact=settings.ivf is None
     )
-    unique = len(searched.uniques)
+    unique = len(indexed.uniques)
     facts: dict[str, object] = {
         "rows": rows.train_rows,
         "unique_rows": unique,
         "num_neighbors": k,
         "recall": recall,
     }
-    if mining.lists is not None:
-        facts |= {"search": "approximate", "lists": len(mining.lists.centers), "codes": mining.lists.codes}
-        facts[LISTS_READ] = _lists_read(draft, work[0])
+    if settings.ivf is not None:
+        facts |= {"search": "approximate", "nlist": len(settings.ivf.centroids), "codes": settings.ivf.codes}
+        facts[NPROBE] = _nprobe(draft, work[0])
     artifact = draft.commit({FILE: entry}, facts=facts)
     for part in parts:
         for file in part.values():
@@ -132,19 +141,19 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     return artifact
 
 
-def _lists_read(draft: Draft, block: Block) -> object:
+def _nprobe(draft: Draft, block: Block) -> object:
     """How many lists a query read: all blocks were asked alike, and an earlier attempt by the same sample."""
     part = draft.finished_part(block.name)
-    return None if part is None else part[1].get(LISTS_READ)
+    return None if part is None else part[1].get(NPROBE)
 
 
-def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[Searched, list[Block]]:
-    """The rows to search, equal ones once, and the blocks of queries."""
-    pieces = spans(rows, SPAN_ROWS)
+def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[IndexedRows, Ints]:
+    """The rows to search, equal ones once, and the representative of every row [N]."""
+    pieces = row_ranges(rows, ROWS_PER_RANGE)
     context.progress.start("mine: equal rows", len(pieces), "parts")
-    digests = context.fleet.map(digest_span, pieces, on_done=lambda _, __: context.progress.advance())
+    digests = context.fleet.map(hash_rows, pieces, on_done=lambda _, __: context.progress.advance())
     representatives, copies = collapse(np.concatenate(digests), recipe.mine.num_neighbors + 1)
-    context.fleet.map(verify_copies, copy_pairs(rows, representatives, SPAN_ROWS))
+    context.fleet.map(verify_copies, copy_pairs(rows, representatives, ROWS_PER_RANGE))
     uniques = np.flatnonzero(representatives == np.arange(len(representatives)))
     limit, k = recipe.mine.max_copies, recipe.mine.num_neighbors
     require(
@@ -153,14 +162,22 @@ def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[S
         f"none, or more than {k} different train images",
         f"{limit} with {len(uniques)} different images",
     )
-    return Searched(rows, uniques, copies, limit), blocks(representatives, recipe.mine.query_block)
+    return IndexedRows(rows, uniques, copies, limit), representatives
 
 
-def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: Context) -> Mining:
+def is_approximate(settings: MineConfig, num_rows: int, dim: int) -> bool:
+    """Whether inverted lists are searched: asked for, or 2 N^2 D is above the limit."""
+    too_many = 2.0 * num_rows**2 * dim > settings.max_exact_flops
+    return settings.search == "approximate" or (settings.search == "auto" and too_many)
+
+
+def _settings(
+    recipe: Recipe, indexed: IndexedRows, representatives: Ints, context: Context
+) -> SearchSettings:
     fleet, wanted = context.fleet, recipe.mine
     num_shards, threads = shards_and_threads(fleet, wanted.num_shards)
     gpus = fleet.gpus_per_worker * min(1.0, fleet.num_workers / num_shards)  # more shards share the same GPUs
-    mining = Mining(
+    settings = SearchSettings(
         wanted.num_neighbors,
         num_shards,
         threads,
@@ -168,9 +185,11 @@ def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: 
         pending_seconds=fleet.config.pending_seconds,
         storage=wanted.storage,
     )
-    if not is_approximate(recipe, len(searched.uniques), searched.rows.dim):
-        return mining
-    return replace(mining, gpus_per_shard=0.0, lists=lists_of(recipe, searched, work, context))
+    if not is_approximate(wanted, len(indexed.uniques), indexed.rows.dim):
+        return settings
+    context.progress.start("mine: lists", 2, "steps")
+    ivf = train_ivf(fleet, indexed, representatives, wanted, context.progress.advance)
+    return replace(settings, gpus_per_shard=0.0, ivf=ivf)
 
 
 def require_neighbors(rows: Ints, neighbors: Neighbors, k: int) -> None:
@@ -239,12 +258,12 @@ def _publish(
 
 
 def _recall(
-    searched: Searched,
-    work: Sequence[Block],
+    settings: MineConfig,
+    indexed: IndexedRows,
+    representatives: Ints,
     sampled: Ints,
     found: Neighbors,
     context: Context,
-    min_recall: float,
     *,
     is_exact: bool,
 ) -> float:
@@ -254,21 +273,18 @@ def _recall(
         ArtifactError: below the demanded recall, or stored scores are off.
     """
     ids, scores = found
-    rows = searched.rows
-    verdict = judge(
-        context.fleet.map(look_up, questions(searched, all_representatives(work), sampled, ids, SPAN_ROWS)),
-        scores,
-    )
-    if verdict.recall < min_recall or verdict.max_score_error > TOLERANCE:
-        is_honest = not is_exact and verdict.max_score_error <= TOLERANCE
+    tasks = recall_tasks(indexed, representatives, sampled, ids, ROWS_PER_RANGE)
+    check = check_recall(context.fleet.map(exact_scores, tasks), scores)
+    if check.recall < settings.min_recall or check.max_score_error > TOLERANCE:
+        is_honest = not is_exact and check.max_score_error <= TOLERANCE
         raise ArtifactError(
             "mine: the neighbors do not stand up to brute force"
             + ("" if is_honest else "; this is a defect of rayscan"),
-            expected=f"recall >= {min_recall} over {len(sampled)} images, scores within {TOLERANCE}",
-            got=f"recall {verdict.recall:.4f}, scores off by {verdict.max_score_error:.2g}",
-            where=rows.artifact.place.uri,
+            expected=f"recall >= {settings.min_recall} over {len(sampled)} images, scores within {TOLERANCE}",
+            got=f"recall {check.recall:.4f}, scores off by {check.max_score_error:.2g}",
+            where=indexed.rows.artifact.place.uri,
             fix="pass --mine.search exact, or knowingly a lower --mine.min-recall"
             if is_honest
             else "please report it, with the embeddings if you can",
         )
-    return verdict.recall
+    return check.recall

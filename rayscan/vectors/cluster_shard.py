@@ -56,7 +56,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Tally:
+class ClusterSums:
     """What a shard says of its rows under some centroids."""
 
     sums: NDArray[np.float64]
@@ -73,18 +73,18 @@ class Tally:
     """The rows themselves: [m, D]."""
 
     @staticmethod
-    def joined(tallies: list[Tally], far: int) -> Tally:
-        """The tally of all shards, in any order; of far rows the farthest, the lower number at a tie."""
-        distances = np.concatenate([t.far_distances for t in tallies])
-        rows = np.concatenate([t.far_rows for t in tallies])
-        vectors = np.concatenate([t.far_vectors for t in tallies])
+    def joined(shards: list[ClusterSums], far: int) -> ClusterSums:
+        """The sums of all shards, in any order; of far rows the farthest, the lower number at a tie."""
+        distances = np.concatenate([t.far_distances for t in shards])
+        rows = np.concatenate([t.far_rows for t in shards])
+        vectors = np.concatenate([t.far_vectors for t in shards])
         first = np.lexsort((rows, -distances))[:far]
-        sums, counts = tallies[0].sums.copy(), tallies[0].counts.copy()
-        for tally in tallies[1:]:
-            sums += tally.sums
-            counts += tally.counts
-        distance = math.fsum(tally.distance for tally in tallies)
-        return Tally(sums, counts, distance, distances[first], rows[first], vectors[first])
+        sums, counts = shards[0].sums.copy(), shards[0].counts.copy()
+        for shard in shards[1:]:
+            sums += shard.sums
+            counts += shard.counts
+        distance = math.fsum(shard.distance for shard in shards)
+        return ClusterSums(sums, counts, distance, distances[first], rows[first], vectors[first])
 
 
 class ClusterShard:
@@ -121,7 +121,7 @@ class ClusterShard:
         squares = tuple(float(np.square(block, dtype=np.float64).sum()) for block in self._blocks())
         return Extent(len(self.rows), float(np.abs(self.rows).max(initial=0.0)), squares)
 
-    def tally(self, centroids: NDArray[np.float32], grid: float, far: int) -> Tally:
+    def cluster_sums(self, centroids: NDArray[np.float32], grid: float, far: int) -> ClusterSums:
         """Assign all rows and add them up.
 
         Args:
@@ -129,16 +129,16 @@ class ClusterShard:
             grid: `Extent.grid` of the whole matrix.
             far: Farthest rows wanted.
         """
-        return self._tally(
+        return self._sums_of(
             self.rows, np.arange(self.first, self.first + len(self.rows)), centroids, grid, far
         )
 
-    def tally_rows(
+    def cluster_sums_of(
         self, centroids: NDArray[np.float32], grid: float, far: int, numbers: NDArray[np.int64]
-    ) -> Tally:
+    ) -> ClusterSums:
         """The same for some rows, by number in the whole matrix; those of other shards are passed over."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
-        return self._tally(self.rows[mine - self.first], mine, centroids, grid, far)
+        return self._sums_of(self.rows[mine - self.first], mine, centroids, grid, far)
 
     def take(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """The rows among `numbers` that lie here, in the order asked for: [m, D]."""
@@ -200,14 +200,14 @@ class ClusterShard:
         starts = range(0, len(self.rows), BLOCK_ROWS)
         yield from (slice(at, min(at + BLOCK_ROWS, len(self.rows))) for at in starts)
 
-    def _tally(
+    def _sums_of(
         self,
         rows: NDArray[np.float32],
         numbers: NDArray[np.int64],
         centroids: NDArray[np.float32],
         grid: float,
         far: int,
-    ) -> Tally:
+    ) -> ClusterSums:
         num_clusters, dim = centroids.shape
         sums, counts = np.zeros((num_clusters, dim)), np.zeros(num_clusters, np.int64)
         distances = np.empty(len(rows), np.float32)
@@ -222,7 +222,7 @@ class ClusterShard:
             candidates = np.flatnonzero(distances >= distances[candidates].min())
         first = candidates[np.lexsort((numbers[candidates], -distances[candidates]))][:far]
         distance = float(distances.sum(dtype=np.float64))
-        return Tally(sums * grid, counts, distance, distances[first], numbers[first], rows[first])
+        return ClusterSums(sums * grid, counts, distance, distances[first], numbers[first], rows[first])
 
 
 def _sums(values: NDArray[np.float64], labels: NDArray[np.int32], num_clusters: int) -> NDArray[np.float64]:

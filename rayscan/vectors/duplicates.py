@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ArtifactError
-from rayscan.vectors.parts import EmbeddingRows, Span
+from rayscan.vectors.parts import EmbeddingRows, RowRange
 
 EXPANDED_AT_ONCE = 1 << 22
 """Rows laid out at a time while copies are put back; bounds memory to about 100 MB."""
@@ -36,13 +36,13 @@ class Copies:
     """Row numbers, ascending within a set, the head first."""
 
 
-def digest_span(span: Span) -> NDArray[np.uint64]:
-    """128-bit hash of the bytes of every row of a span: uint64 [m, 2]; checks the rows on the way.
+def hash_rows(rows: RowRange) -> NDArray[np.uint64]:
+    """128-bit hash of the bytes of every row of a range: uint64 [m, 2]; checks the rows on the way.
 
     Raises:
         DataError: a row is not finite or longer than one.
     """
-    x = span.read()
+    x = rows.read()
     hashed = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in x)
     return np.frombuffer(hashed, "<u8").reshape(-1, 2).astype(np.uint64)
 

@@ -179,7 +179,7 @@ class _PartFile:
 
 
 @dataclass(frozen=True)
-class Span:
+class RowRange:
     """Rows [first, stop) of the matrix: one piece of work for a worker."""
 
     rows: EmbeddingRows
@@ -193,10 +193,10 @@ class Span:
         return x
 
 
-def spans(rows: EmbeddingRows, size: int) -> list[Span]:
-    """The train rows, cut into spans of `size` rows."""
+def row_ranges(rows: EmbeddingRows, size: int) -> list[RowRange]:
+    """The train rows, cut into ranges of `size` rows."""
     total = rows.train_rows
-    return [Span(rows, first, min(first + size, total)) for first in range(0, total, size)]
+    return [RowRange(rows, first, min(first + size, total)) for first in range(0, total, size)]
 
 
 def require_unit_rows(x: NDArray[np.float32], where: str) -> None:

@@ -26,7 +26,7 @@ SHIFT_ROWS = 1024
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over rows less the shift; those of spans add up to those of all."""
+    """Sums over rows less the shift; those of row ranges add up to those of all."""
 
     count: int
     total: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class MomentsTask:
     """Rows [first, stop) to take the moments of: one piece of work for a worker."""
 
     rows: EmbeddingRows
@@ -90,9 +90,9 @@ def shift_of(rows: EmbeddingRows) -> NDArray[np.float32]:
     return mean
 
 
-def stretch_moments(stretch: Stretch) -> Moments:
-    """The moments of one stretch of stored rows."""
-    return moments(stretch.rows.read(stretch.first, stretch.stop), stretch.shift)
+def range_moments(task: MomentsTask) -> Moments:
+    """The moments of one range of stored rows."""
+    return moments(task.rows.read(task.first, task.stop), task.shift)
 
 
 def moments(rows: NDArray[np.float32], shift: NDArray[np.float32]) -> Moments:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rayscan.fleet.connect import Fleet, Offer
+from rayscan.fleet.cluster import Cluster
+from rayscan.fleet.connect import Fleet
 
 
 class LocalFleet(Fleet):
     """Tasks are called here, one after the other."""
 
     @property
-    def offer(self) -> Offer:
-        return Offer(1, 1, 0, is_own=True)
+    def cluster(self) -> Cluster:
+        return Cluster(1, 1, 0, is_own=True)
 
     @property
     def gpus_per_worker(self) -> float:

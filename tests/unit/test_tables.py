@@ -91,7 +91,7 @@ class Flaky(Place):
 
     left = 2
 
-    def patiently(self, ask: Callable[[], Any], name: str, *, is_long: bool = False) -> Any:
+    def retried(self, ask: Callable[[], Any], name: str, *, is_long: bool = False) -> Any:
         while True:
             try:
                 return ask()

@@ -159,7 +159,7 @@ def test_calibration_bin_by_bin(dtype: type) -> None:
     """ECE = sum over bins of |accuracy - confidence| of those inside, times their share; some hold one."""
     confidence = np.random.default_rng(0).random(40).astype(dtype) ** 0.25
     correct = np.random.default_rng(1).random(40) < 0.6
-    found = calibration(confidence, correct, 10)
+    found = calibration([(confidence, correct)], 10)
     values = [float(value) for value in confidence]  # no rounding but that of the values themselves
     inside = [[i for i, c in enumerate(values) if m / 10 < c <= (m + 1) / 10] for m in range(10)]
     assert found["counts"] == [len(rows) for rows in inside]
