@@ -41,7 +41,6 @@ from rayscan.stages.trackers import Trackers
 from rayscan.storage import Place
 
 RIVER: tuple[ModuleType, ...] = (
-    imported_pretext,
     index,
     pretext,
     embed,
