@@ -83,9 +83,8 @@ def train(
 
     Raises:
         RayscanError: what a worker raised.
-        FleetError: a worker raised the same exception twice at the same step, workers died
-            `fleet.max_failures` times in a row without progress, or no machine came within
-            `fleet.pending_seconds`.
+        FleetError: a worker raised twice at the same step, workers died `fleet.max_failures` times in a row
+            without progress, or no machine came within `fleet.pending_seconds`.
     """
     scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
     if scaling.elasticity_enabled:
