@@ -27,12 +27,13 @@ from torch.nn.functional import normalize
 
 from benchmarks.feeding import sets
 from benchmarks.harness import Report, options
-from rayscan.config import OptimizerConfig, PretextConfig
+from rayscan.config import OptimizerConfig, SimCLRConfig
 from rayscan.data.labels import read_members
 from rayscan.data.loader import ViewLoader
 from rayscan.data.order import Order
+from rayscan.data.sources.base import Scan
+from rayscan.data.sources.tar import scan_tar
 from rayscan.data.table import ImageTable
-from rayscan.data.tar_index import ShardScan, index_shard
 from rayscan.engine.optimizer import build_optimizer, learning_rate
 from rayscan.losses.nt_xent import nt_xent
 from rayscan.metrics.probes import weighted_knn
@@ -44,7 +45,7 @@ NEIGHBORS, CLASSES = 20, 10
 OPTIMIZER = OptimizerConfig(
     kind="sgd", learning_rate=0.2, weight_decay=5e-4, schedule="cosine", warmup_epochs=1
 )
-PRETEXT = PretextConfig(backbone="resnet10_w16", stem="cifar", batch_size=256, optimizer=OPTIMIZER)
+PRETEXT = SimCLRConfig(backbone="resnet10_w16", stem="cifar", batch_size=256, optimizer=OPTIMIZER)
 
 
 class Size(NamedTuple):
@@ -67,7 +68,7 @@ def main() -> None:
     size = SIZES[asked.quick]
     with tempfile.TemporaryDirectory() as name:
         uris, what = sets.shards(Path(name), "cifar10", size.shards)
-        scans = [index_shard(uri, max_pixels=10**6) for uri in uris]
+        scans = [scan_tar(uri, max_pixels=10**6) for uri in uris]
         table, labels = sets.table_of(scans), labels_of(scans)
         scores: dict[Color, list[float]] = {"exact": [], "fast": []}
         for seed in range(asked.rounds):
@@ -86,7 +87,7 @@ def main() -> None:
     report.finish()
 
 
-def labels_of(scans: list[ShardScan]) -> np.ndarray:
+def labels_of(scans: list[Scan]) -> np.ndarray:
     """Classes of all images, by gid."""
     found = []
     for number, scan in enumerate(scans):

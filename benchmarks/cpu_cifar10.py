@@ -28,10 +28,10 @@ from rayscan.config import (
     EvaluateConfig,
     FleetConfig,
     OptimizerConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelfLabelConfig,
+    SimCLRConfig,
 )
 from rayscan.recipes import by_name
 
@@ -49,7 +49,7 @@ def recipe(seed: int, *, is_tiny: bool) -> Recipe:
         seed=seed,
         pretext=PRETEXT if not is_tiny else replace(PRETEXT, backbone="resnet10_w16", epochs=1),
         embed=EmbedConfig(space="backbone", num_views=1 if is_tiny else 5),
-        scan=ScanConfig(
+        scan=ScanLossConfig(
             inputs="embeddings",
             num_neighbors=20,
             num_heads=2 if is_tiny else 10,
@@ -60,12 +60,12 @@ def recipe(seed: int, *, is_tiny: bool) -> Recipe:
             views="simclr",
         ),
         selflabel=SelfLabelConfig(inputs="embeddings", epochs=0),
-        evaluate=EvaluateConfig(probe_images=10_000, kmeans_restarts=2 if is_tiny else 10),
+        evaluate=EvaluateConfig(probe_images=10_000, kmeans_n_init=2 if is_tiny else 10),
         fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=cores),
     )
 
 
-PRETEXT = PretextConfig(
+PRETEXT = SimCLRConfig(
     backbone="resnet10_w32",
     stem="cifar",
     projection_dim=128,

@@ -37,8 +37,8 @@ from benchmarks.harness import ROOT, Options, Report, Times, interleaved, option
 from rayscan.config import ImagesConfig
 from rayscan.data.loader import ViewLoader
 from rayscan.data.reader import Reader
+from rayscan.data.sources.tar import scan_tar
 from rayscan.data.table import ImageTable
-from rayscan.data.tar_index import index_shard
 
 MAX_PIXELS = 10**9
 INDEX_ROWS = 1_281_167
@@ -74,7 +74,7 @@ def main() -> None:
 def _small(report: Report, asked: Options, folder: Path, sizes: Sizes) -> dict[str, Times]:
     uris, what = sets.shards(folder, "cifar10", sizes.cifar_shards)
     report.detail("small_images", what)
-    table = sets.table_of([index_shard(uri, max_pixels=MAX_PIXELS) for uri in uris])
+    table = sets.table_of([scan_tar(uri, max_pixels=MAX_PIXELS) for uri in uris])
     gids = np.random.default_rng(0).permutation(len(table))
     chosen = gids[: sizes.views32]
     paths = sets.as_files(table, chosen, folder / "small")
@@ -108,7 +108,7 @@ def _small(report: Report, asked: Options, folder: Path, sizes: Sizes) -> dict[s
 def _large(report: Report, asked: Options, folder: Path, sizes: Sizes) -> dict[str, Times]:
     uris, what = sets.shards(folder, "imagenet-sample", sizes.photo_shards)
     report.detail("large_images", what)
-    table = sets.table_of([index_shard(uri, max_pixels=MAX_PIXELS) for uri in uris])
+    table = sets.table_of([scan_tar(uri, max_pixels=MAX_PIXELS) for uri in uris])
     rng = np.random.default_rng(0)
     gids = np.concatenate([rng.permutation(len(table)) for _ in range(sizes.large_passes)])
     times = interleaved(

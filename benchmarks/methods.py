@@ -31,10 +31,11 @@ from rayscan.data.keyed import Draw
 from rayscan.data.views import make_views, view_boxes
 from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ClusterHeads, ClusterNet
-from rayscan.objectives.pair_losses import ScanLoss
-from rayscan.objectives.scan import Scan, ScanHeads
+from rayscan.objectives.scan import Scan
+from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.selection import HeldoutGraph
 from rayscan.vectors.sinkhorn import sinkhorn
+from testing.objectives import scan_of
 
 BATCH = 128
 PASSES = 100
@@ -71,8 +72,9 @@ def heads_against_images(report: Report, num_images: int) -> dict[str, Times]:
     def cached(gids: np.ndarray, _view: int) -> Tensor:
         return features[torch.from_numpy(gids)]
 
-    on_images = Scan(net, ScanLoss(5.0), lambda _: torch.zeros(10), 1, is_head_only=True)
-    on_features = ScanHeads(ClusterHeads(10, backbone.dim, 10), ScanLoss(5.0), lambda _: torch.zeros(10), 1)
+    net.backbone.requires_grad_(requires_grad=False)
+    on_images = scan_of(net, ScanLoss(5.0))
+    on_features = scan_of(ClusterHeads(10, backbone.dim, 10), ScanLoss(5.0))
     times = interleaved(
         {
             "scan_from_images": _epoch(on_images, views, neighbors),
@@ -87,7 +89,7 @@ def heads_against_images(report: Report, num_images: int) -> dict[str, Times]:
 
 
 def _epoch(
-    objective: Scan | ScanHeads, fetch: Callable[[np.ndarray, int], Tensor], neighbors: np.ndarray
+    objective: Scan, fetch: Callable[[np.ndarray, int], Tensor], neighbors: np.ndarray
 ) -> Callable[[], None]:
     """One epoch of forward, backward and Adam steps."""
     trained = [p for p in objective.module.parameters() if p.requires_grad]

@@ -1,7 +1,7 @@
 """Does the score of `rayscan search` follow the true accuracy? A campaign of random trials, labels read last.
 
     python -m benchmarks.search_evidence --set digits --runs runs/search-evidence --json digits.json
-    python -m benchmarks.search_evidence --set cifar10 --data ../shared/data --json cifar10.json
+    python -m benchmarks.search_evidence --set cifar10 --data ../setup/data --json cifar10.json
 
 Trials are drawn at random over a space wider than the default one, none is stopped early, so that good and
 bad ones are there. They are heads on cached embeddings: of the digits recipe's pretext, or of a short pretext
@@ -31,22 +31,22 @@ from numpy.typing import NDArray
 from benchmarks.harness import Options, Report
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, load
-from rayscan.config import OptimizerConfig, PretextConfig, Recipe
+from rayscan.config import OptimizerConfig, Recipe, SimCLRConfig
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.digits import write_digits
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores
 from rayscan.recipes import by_name
-from rayscan.search import ledger
-from rayscan.search.campaign import ONCE, search
+from rayscan.search import stored_trials
+from rayscan.search.driver import SHARED_STAGES, search
 from rayscan.search.finalists import Finalist
 from rayscan.search.plan import Plan
 from rayscan.search.space import Space, make_space
-from rayscan.search.trial import CLUSTERS, Shared, prepared
+from rayscan.search.trial import CLUSTERS, SearchSetup, prepared
 from rayscan.stages import evaluate, labels
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 HEADS = 10
@@ -84,7 +84,7 @@ def digits(place: Path) -> Set:
 def cifar10(data: Path) -> Set:
     """5,000 train pictures; labels lie inside the shards."""
     shard = str((data / "cifar10" / "cifar10-train-000000.tar").resolve())
-    pretext = PretextConfig(
+    pretext = SimCLRConfig(
         backbone="resnet10_w16",
         stem="cifar",
         projection_dim=64,
@@ -125,31 +125,33 @@ def space_of(recipe: Recipe) -> Space:
     return make_space(replace(recipe, scan=scan), axes, from_images=False)
 
 
-def truth(told: Set, space: Space, out: Place) -> tuple[Shared, NDArray[np.int64]]:
+def truth(pictures: Set, space: Space, out: Place) -> tuple[SearchSetup, NDArray[np.int64]]:
     """The finished search's addresses, and the class of every train image. Labels are opened here alone."""
     progress = Progress()
     with RunLock(out), Fleet(space.base.fleet, out, progress.say) as fleet:
-        context = Context(out, told.search_sources, fleet, progress)
+        context = Context(out, pictures.search_sources, fleet, progress)
         done: dict[str, Artifact] = {}
-        for stage in ONCE:
+        for stage in SHARED_STAGES:
             done[stage.NAME], _ = pipeline.do(stage, space.base, done, context)
-        opened = replace(context, sources=told.label_sources)
+        opened = replace(context, sources=pictures.label_sources)
         known, _ = pipeline.do(labels, space.base, done, opened)
-    shared = Shared(space, {name: done[name] for name in done if name != labels.NAME}, out)
-    anchors = prepared(shared)[1].anchors
-    return shared, evaluate.read_classes(known, int(anchors.max()) + 1).of[anchors]
+    setup = SearchSetup(space, {name: done[name] for name in done if name != labels.NAME}, out)
+    anchors = prepared(setup)[1].anchors
+    return setup, evaluate.read_classes(known, int(anchors.max()) + 1).of[anchors]
 
 
-def measure(shared: Shared, trials: Sequence[ledger.Trial], classes: NDArray[np.int64]) -> dict[str, Floats]:
+def measure(
+    setup: SearchSetup, trials: Sequence[stored_trials.Trial], classes: NDArray[np.int64]
+) -> dict[str, Floats]:
     """ACC and every criterion of each trial; nan where a trial has none."""
     from sklearn.metrics import silhouette_score
 
-    features, _ = prepared(shared)
+    features, _ = prepared(setup)
     x = features.plain(features.gids).numpy()
     columns: dict[str, list[float]] = {name: [] for name in ("acc", *SIGNS)}
     for trial in trials:
-        clusters = load(shared.out.child(trial.name)).read_array(CLUSTERS)
-        columns["acc"].append(accuracy(clusters, classes, shared))
+        clusters = load(setup.out.child(trial.name)).read_array(CLUSTERS)
+        columns["acc"].append(accuracy(clusters, classes, setup))
         several = len(np.unique(clusters)) > 1
         shape = (
             silhouette_score(x, clusters, sample_size=min(len(x), 3000), random_state=0) if several else -1
@@ -160,9 +162,9 @@ def measure(shared: Shared, trials: Sequence[ledger.Trial], classes: NDArray[np.
     return {name: np.array(values) for name, values in columns.items()}
 
 
-def accuracy(clusters: NDArray[Any], classes: NDArray[np.int64], shared: Shared) -> float:
+def accuracy(clusters: NDArray[Any], classes: NDArray[np.int64], setup: SearchSetup) -> float:
     """ACC of the labelled train images, one to one."""
-    known, count = classes >= 0, shared.space.base.num_clusters
+    known, count = classes >= 0, setup.space.base.num_clusters
     assert count is not None
     table = Contingency.count(clusters[known], classes[known], count, int(classes.max()) + 1)
     return partition_scores(table)["acc"]
@@ -206,7 +208,9 @@ def interval(values: Floats) -> list[float]:
     return [float(q) for q in np.nanquantile(values, [0.025, 0.975])]
 
 
-def gates(columns: Mapping[str, Floats], trials: Sequence[ledger.Trial], num_clusters: int) -> dict[str, Any]:
+def gates(
+    columns: Mapping[str, Floats], trials: Sequence[stored_trials.Trial], num_clusters: int
+) -> dict[str, Any]:
     """Which trials are looked at."""
     whole = np.ones(len(trials), bool)
     accepted = np.array([t.status == "finished" for t in trials])
@@ -221,11 +225,11 @@ def gates(columns: Mapping[str, Floats], trials: Sequence[ledger.Trial], num_clu
 
 
 def pick_regret(
-    best: Finalist, shared: Shared, classes: NDArray[np.int64], columns: Mapping[str, Floats]
+    best: Finalist, setup: SearchSetup, classes: NDArray[np.int64], columns: Mapping[str, Floats]
 ) -> Any:
     """What the written settings reach, over their seeds, beside the best trial of all."""
     reached = [
-        accuracy(load(shared.out.child(t.name)).read_array(CLUSTERS), classes, shared) for t in best.trials
+        accuracy(load(setup.out.child(t.name)).read_array(CLUSTERS), classes, setup) for t in best.trials
     ]
     return {
         "settings": dict(best.values),
@@ -259,9 +263,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--set", choices=("digits", "cifar10"), default="digits")
     parser.add_argument("--runs", type=Path, default=Path("runs/search-evidence"))
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="folder that holds cifar10/"
-    )
+    parser.add_argument("--data", type=Path, default=Path("../setup/data"), help="folder that holds cifar10/")
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="12 trials after one or two pretext epochs")
@@ -273,18 +275,18 @@ def main() -> None:
     """Run or go on, then judge."""
     asked = arguments()
     name = f"{asked.set}-quick" if asked.quick else asked.set
-    told = cifar10(asked.data) if asked.set == "cifar10" else digits(asked.runs)
+    pictures = cifar10(asked.data) if asked.set == "cifar10" else digits(asked.runs)
     out = Place(str(asked.runs / f"{name}-{asked.seed}"))
-    recipe = replace(told.recipe, seed=asked.seed)
+    recipe = replace(pictures.recipe, seed=asked.seed)
     space = space_of(quick(recipe) if asked.quick else recipe)
     plan = Plan(trials=12 if asked.quick else asked.trials, sampler="random", early_stopping=False)
     report = Report(Options(asked.quick, asked.json, 3), f"search_evidence_{name}")
-    best = search(space, told.search_sources, out, plan)
+    best = search(space, pictures.search_sources, out, plan)
 
-    shared, classes = truth(told, space, out)
-    trials = [t for t in ledger.read(shared)[0] if t.seed == asked.seed and "score" in t.facts]
+    setup, classes = truth(pictures, space, out)
+    trials = [t for t in stored_trials.read_trials(setup)[0] if t.seed == asked.seed and "score" in t.facts]
     print(f"{out.uri}: {len(trials)} trials with clusters")
-    columns = measure(shared, trials, classes)
+    columns = measure(setup, trials, classes)
     assert space.base.num_clusters is not None
     found = gates(columns, trials, space.base.num_clusters)
     show(found)
@@ -295,7 +297,7 @@ def main() -> None:
                 report.value(
                     f"{figure}_{criterion}_{gate}", result[criterion][figure], goal=goal if is_ours else None
                 )
-    pick = pick_regret(best, shared, classes, columns)
+    pick = pick_regret(best, setup, classes, columns)
     report.value("regret_pick", pick["regret_pick"], goal=GOALS["regret"])
     report.detail("pick", pick)
     report.detail("gates", found)

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
-from rayscan.data.equal_lists import as_rows
 from rayscan.errors import ArtifactError, ConfigError, DataError
+from rayscan.methods import METHODS
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.run import Run
 from rayscan.sections import require
-from rayscan.storage import Place
+from rayscan.storage import split_uri
+from rayscan.tables import as_rows
+from rayscan.types import Ints
 
-Ints = NDArray[np.int64]
-SHOWN = 30
+MAX_JOINS = 30
 MERGES = "merges.json"
 
 
@@ -41,7 +41,7 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
     run = Run(uri)
     table, neighbors = run.assignments, run.neighbors
     gids, clusters = table["gid"].to_numpy(), table["cluster"].to_numpy().astype(np.int64)
-    names = {c["cluster"]: c["name"] for c in run.clusters}
+    names = run.cluster_names
     num_clusters = len(names)
     cluster_of = np.zeros(int(gids.max()) + 1, np.int64)
     cluster_of[gids] = clusters
@@ -69,9 +69,9 @@ def _as_json(merging: Merging) -> dict[str, object]:
 
 
 def _table(merging: Merging, names: dict[int, str]) -> str:
-    """The joins near the suggested number, best first as they happen."""
+    """Return the joins near the suggested number of clusters as text, in the order they happen."""
     suggested = merging.suggested
-    around = [j for j in merging.joins if j.clusters_left < suggested + SHOWN][:SHOWN]
+    around = [j for j in merging.joins if j.clusters_left < suggested + MAX_JOINS][:MAX_JOINS]
     lines = [f"{merging.num_clusters} clusters, modularity {merging.start:.4f}; highest with {suggested}"]
     for join in around:
         mark = "  <- highest" if join.clusters_left == suggested else ""
@@ -82,15 +82,18 @@ def _table(merging: Merging, names: dict[int, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def vote(uris: Sequence[str], out: str) -> str:
-    """Write the consensus of several runs, or of the heads of one; says how stable they are.
+def write_consensus(uris: Sequence[str], out: str) -> str:
+    """Write the consensus of several runs, or of the heads of one.
+
+    Returns:
+        Text that says how well the groupings agree.
 
     Raises:
         DataError: the runs are not over the same images, or differ in their number of clusters.
         ConfigError: there is only one grouping.
     """
     runs = [Run(uri) for uri in uris]
-    gids, groupings = _heads(runs[0]) if len(runs) == 1 else _of_runs(runs)
+    gids, groupings = _heads(runs[0]) if len(runs) == 1 else _assignments(runs)
     if len(groupings) < 2:
         raise ConfigError(
             "a consensus needs several groupings",
@@ -117,11 +120,11 @@ def vote(uris: Sequence[str], out: str) -> str:
     )
 
 
-def _of_runs(runs: Sequence[Run]) -> tuple[Ints, Ints]:
-    """Gids, and the clusters of every run [R, N]."""
+def _assignments(runs: Sequence[Run]) -> tuple[Ints, Ints]:
+    """Return gids [N], and their clusters in every run [R, N]."""
     if len({(run.artifact("index").identity, run.recipe.num_clusters) for run in runs}) > 1:
         raise DataError(
-            "the runs cannot vote together",
+            "the runs cannot be combined",
             expected="the same images and the same num_clusters",
             got=", ".join(f"{run.place.uri}: {run.recipe.num_clusters} clusters" for run in runs),
             fix="pass runs that differ in seed or settings alone",
@@ -132,10 +135,10 @@ def _of_runs(runs: Sequence[Run]) -> tuple[Ints, Ints]:
 
 
 def _heads(run: Run) -> tuple[Ints, Ints]:
-    """Gids of the train images, and the clusters of every head of a run [H, N]."""
-    for stage, name in (("sela", "labels.parquet"), ("scan", "heads_clusters.parquet")):
-        if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
-            return _columns(artifact, name)
+    """Return gids of the train images [N], and their clusters by every head of a run [H, N]."""
+    stage, name = METHODS[run.recipe.method].heads or ("", "")
+    if stage in run.record["stages"] and name in (artifact := run.artifact(stage)).files:
+        return _columns(artifact, name)
     raise ArtifactError(
         "the run has no clusters of several heads",
         expected="a scan on embeddings, or method sela",
@@ -151,7 +154,7 @@ def _columns(artifact: Artifact, name: str) -> tuple[Ints, Ints]:
 
 
 def _write(table: pa.Table, address: str) -> None:
-    folder, _, name = address.rpartition("/")
+    place, name = split_uri(address)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    Place(folder or ".").write(name, memoryview(sink.getvalue()))
+    place.write(name, memoryview(sink.getvalue()))

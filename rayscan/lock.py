@@ -21,27 +21,27 @@ from rayscan.errors import ArtifactError
 from rayscan.storage import Place, is_local, resolve
 
 NAME = ".lock"
-BEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 class HeldError(ArtifactError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
 class RunLock:
-    """Context manager that keeps other runs out of a place."""
+    """A context manager that keeps other runs out of a place."""
 
-    def __init__(self, place: Place, *, waits: bool = False) -> None:
-        """Nothing is taken before entering.
+    def __init__(self, place: Place, *, wait: bool = False) -> None:
+        """Prepare; the lock is taken on entering.
 
         Args:
-            place: What nobody else shall use.
-            waits: For whoever holds it, however long that is, instead of refusing.
+            place: What no other run may use meanwhile.
+            wait: Wait until the lock is free, however long that is, instead of refusing.
         """
         self.place = place
-        self.waits = waits
+        self.wait = wait
         self._file: TextIOWrapper | None = None
         self._over = threading.Event()
         self._token = secrets.token_hex(8)
@@ -50,21 +50,21 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            HeldError: another run holds it, and this one does not wait.
+            HeldError: another run holds it, and `wait` is false.
         """
         take = self._take_local if is_local(self.place.uri) else self._take_remote
         while True:
             try:
                 take()
             except HeldError:
-                if not self.waits:
+                if not self.wait:
                     raise
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
             else:
                 return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             return
@@ -86,38 +86,38 @@ class RunLock:
             file.close()
             raise self._held(holder) from error
         file.truncate(0)
-        file.write(self._note())
+        file.write(self._content())
         file.flush()
         self._file = file
 
     def _take_remote(self) -> None:
-        first = self._remote_note()
-        if first is not None:  # alive if it beats while we watch
-            time.sleep(2 * BEAT_SECONDS)
-            if self._remote_note() not in (None, first):
+        first = self._remote_content()
+        if first is not None:  # its holder lives if the heartbeat changes meanwhile
+            time.sleep(2 * HEARTBEAT_SECONDS)
+            if self._remote_content() not in (None, first):
                 raise self._held(first)
-        self._beat()
+        self._heartbeat()
         time.sleep(0.5)
-        now = self._remote_note()
+        now = self._remote_content()
         if now is None or json.loads(now)["token"] != self._token:  # two came at once: the last writer has it
             raise self._held(now or "unknown")
-        threading.Thread(target=self._keep_beating, daemon=True, name="lock").start()
+        threading.Thread(target=self._send_heartbeats, daemon=True, name="lock").start()
 
-    def _keep_beating(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
+    def _send_heartbeats(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
             with contextlib.suppress(ArtifactError, OSError):  # a store that is away comes back
-                self._beat()
+                self._heartbeat()
 
-    def _beat(self) -> None:
-        self.place.write(NAME, self._note().encode())
+    def _heartbeat(self) -> None:
+        self.place.write(NAME, self._content().encode())
 
-    def _remote_note(self) -> str | None:
+    def _remote_content(self) -> str | None:
         try:
             return self.place.read(NAME).decode()
         except FileNotFoundError:
             return None
 
-    def _note(self) -> str:
+    def _content(self) -> str:
         return json.dumps(
             {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token, "beat": time.time_ns()}
         )
@@ -133,7 +133,7 @@ class RunLock:
 
 
 def holder(place: Place) -> str | None:
-    """Who runs in a place now, as host and process; None if nobody does."""
+    """Return who holds the lock of a place, as host and process; None if nobody does."""
     try:
         note = json.loads(place.read(NAME))
     except (FileNotFoundError, ValueError):
@@ -145,5 +145,5 @@ def holder(place: Place) -> str | None:
             except OSError:
                 return f"{note['host']}, process {note['pid']}"
         return None
-    is_beating = time.time_ns() - int(note["beat"]) < STALE_SECONDS * 1e9
-    return f"{note['host']}, process {note['pid']}" if is_beating else None
+    is_alive = time.time_ns() - int(note["beat"]) < STALE_SECONDS * 1e9
+    return f"{note['host']}, process {note['pid']}" if is_alive else None

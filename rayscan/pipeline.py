@@ -1,4 +1,4 @@
-"""The river: stages in order, each handed the results before it, none run twice.
+"""A run: stages in order, each handed the results before it, none run twice.
 
 index -> pretext -> embed -> mine -> scan -> selflabel -> assign -> labels -> evaluate -> report
 """
@@ -7,57 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from rayscan.artifacts import Artifact, Step, find, load
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.console.trackers import Trackers
+from rayscan.context import Context, Sources
+from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
+from rayscan.methods import METHODS
 from rayscan.nets.resnet import SHAPES
-from rayscan.run import record, recorded_stages, remembered, require_clusters
-from rayscan.sections import require
-from rayscan.stages import (
-    assign,
-    embed,
-    evaluate,
-    imported_pretext,
-    index,
-    kmeans,
-    labels,
-    mine,
-    pca,
-    pretext,
-    report,
-    scan,
-    sela,
-    selflabel,
-)
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.costs import Cost, Planned, cost_of, noted, rates
-from rayscan.stages.progress import Progress
-from rayscan.stages.trackers import Trackers
+from rayscan.run import record, recorded_stages, require_clusters, with_former_times
+from rayscan.sections import flat, require
+from rayscan.stages import evaluate, index, labels, mine
 from rayscan.storage import Place
+from rayscan.training import pretext_checkpoint
 
-RIVER: tuple[ModuleType, ...] = (
-    index,
-    pretext,
-    embed,
-    mine,
-    scan,
-    selflabel,
-    assign,
-    labels,
-    evaluate,
-    report,
-)
-RIVERS: dict[str, tuple[ModuleType, ...]] = {
-    "scan": RIVER,
-    "sela": (index, pretext, embed, mine, sela, assign, labels, evaluate, report),
-    "kmeans": (index, pretext, embed, pca, kmeans, assign, labels, evaluate, report),
-}
-"""Stages of each `Recipe.method`, in order."""
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
 
@@ -67,7 +37,7 @@ def run(
     sources: Sources,
     out: Place,
     *,
-    river: tuple[ModuleType, ...] | None = None,
+    stages: tuple[ModuleType, ...] | None = None,
     progress: Progress | None = None,
     rehash: bool = False,
 ) -> dict[str, Artifact]:
@@ -77,7 +47,7 @@ def run(
         recipe: All settings.
         sources: Images, and labels if there are any.
         out: Where results go.
-        river: Stages to run, in order; those of the recipe's method if not given.
+        stages: Stages to run, in order; those of the recipe's method if not given.
         progress: Where to show it.
         rehash: Check the contents of results that are taken over, not only their sizes.
 
@@ -85,27 +55,27 @@ def run(
         The result of every stage.
     """
     require_clusters(recipe)
-    imported_pretext.require_file(recipe.pretext)
+    pretext_checkpoint.require_file(recipe.pretext)
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
-    stages: dict[str, Any] = {}
+    records: dict[str, Any] = {}
     before = recorded_stages(out)
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet, Trackers(out, recipe.name) as trackers:
         context = Context(out, sources, fleet, shown, trackers)
-        for stage in stages_of(recipe) if river is None else river:
+        for stage in stages_of(recipe) if stages is None else stages:
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
-            done[stage.NAME], stages[stage.NAME] = do(stage, recipe, done, context, rehash=rehash)
-            stages[stage.NAME] = remembered(stages[stage.NAME], before.get(stage.NAME, {}))
-            record(out, recipe, vars(sources), stages)
-            if stage is index and river is None:
+            done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
+            records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
+            record(out, recipe, vars(sources), records)
+            if stage is index and stages is None:
                 check_data(recipe, done["index"])
     return done
 
 
 def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
     """The stages of a recipe's method, in order."""
-    return RIVERS[recipe.method]
+    return tuple(import_module(f"rayscan.stages.{name}") for name in METHODS[recipe.method].stages)
 
 
 def stages_until(recipe: Recipe, name: str) -> tuple[ModuleType, ...]:
@@ -157,14 +127,14 @@ def do(
     elif context.trackers is not None and METRICS in artifact.files:
         context.trackers.complete(stage.NAME, artifact.read_table(METRICS))
     if is_fresh and not found:  # the time of a stage that was resumed says nothing about its speed
-        said |= noted(_cost(stage.NAME, recipe, {**done, stage.NAME: artifact}), seconds)
+        said |= cost_record(_cost(stage.NAME, recipe, {**done, stage.NAME: artifact}), seconds)
     return artifact, said
 
 
-def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
+def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
-    imported_pretext.require_file(recipe.pretext)
+    pretext_checkpoint.require_file(recipe.pretext)
     done: dict[str, Artifact] = {}
     known = rates(out)
     unknown = ""
@@ -175,16 +145,16 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[Planned]:
         rate = None if cost is None else known.get((stage.NAME, cost.scale))
         seconds = None if cost is None or rate is None else cost.work / rate
         if unknown:
-            yield Planned(stage.NAME, False, f"{unknown} runs before it", None, cost, seconds)
+            yield StagePlan(stage.NAME, False, f"{unknown} runs before it", None, cost, seconds)
             continue
         step = stage.plan(recipe, done, sources)
         found = find(out.child(step.directory), step)
         if found is None:
             unknown = stage.NAME
-            yield Planned(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
+            yield StagePlan(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
             done[stage.NAME] = found
-            yield Planned(stage.NAME, True, step.directory, step.directory, cost, 0.0)
+            yield StagePlan(stage.NAME, True, step.directory, step.directory, cost, 0.0)
 
 
 def _cost(stage: str, recipe: Recipe, done: Mapping[str, Artifact]) -> Cost | None:
@@ -213,9 +183,9 @@ def _difference(out: Place, step: Step) -> str:
             manifest = load(out.child(name)).manifest
         except ArtifactError:
             continue
-        mine = {**_flat(step.config), **{f"input {k}": v[:12] for k, v in step.inputs.items()}}
+        mine = {**flat(step.config), **{f"input {k}": v[:12] for k, v in step.inputs.items()}}
         theirs = {
-            **_flat(manifest["config"]),
+            **flat(manifest["config"]),
             **{f"input {k}": v[:12] for k, v in manifest["inputs"].items()},
         }
         changed = [
@@ -228,9 +198,3 @@ def _difference(out: Place, step: Step) -> str:
     if nearest is None:
         return "no result yet"
     return "; ".join(nearest[:4]) + ("; ..." if len(nearest) > 4 else "")
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, Mapping):
-        return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): tree}

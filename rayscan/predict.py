@@ -1,4 +1,4 @@
-"""New images through the model of a finished run: index, embed and assign, the same stages as in the run."""
+"""New images through the model of a finished run: index, embed, assign and report, the stages of the run."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from dataclasses import replace
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
+from rayscan.methods import METHODS
 from rayscan.run import Run, record
-from rayscan.stages import assign, embed, index
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
+from rayscan.stages import assign, embed, index, report
 from rayscan.storage import Place
 
 
 def predict(run_uri: str, data: str, out_uri: str) -> Place:
-    """Cluster new images by the model of a run.
+    """Cluster new images by the model of a run, and render a page of them.
 
     Args:
         run_uri: `--out` of the run.
         data: New images: shards, a folder, or a list.
-        out_uri: Where `assignments.parquet` and `clusters.json` go.
+        out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
 
     Returns:
         The place of the results.
@@ -32,7 +33,7 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
     """
     trained = Run(run_uri)
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
-    model = assign.MODEL_STAGES[recipe.method]
+    model = METHODS[recipe.method].model
     out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
     done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", model)}
     stages: dict[str, object] = {}
@@ -41,4 +42,7 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
         for stage in (index, embed, assign):
             done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
             record(out, recipe, vars(sources), stages)
+        shown = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
+        _, stages[report.NAME] = pipeline.do(report, recipe, shown, context)
+        record(out, recipe, vars(sources), stages)
     return out

@@ -1,7 +1,7 @@
-"""A run on storage: what it was asked, which results it has, and its tables.
+"""A run on storage: its settings, its results, and its tables.
 
 <out>/
-  run.json recipe.json                 what was asked, and the directory of each stage's result
+  run.json recipe.json                 sources and settings, and the directory of each stage's result
   assignments.parquet clusters.json    copies of the final results, for people and other programs
   scores.json report/index.html
   <stage>-<hash12>/                    the results themselves (artifacts.py)
@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, load
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.sections import require
+from rayscan.sections import Section, require, variant_sections
 from rayscan.storage import Place
+from rayscan.version import __version__
+
+S = TypeVar("S", bound=Section)
 
 RECORD = "run.json"
+CLUSTERS = "clusters.json"
 PUBLISHED = {
     "assignments.parquet": ("assign", "assignments.parquet"),
     "clusters.json": ("assign", "clusters.json"),
@@ -54,7 +59,7 @@ class Run:
         return recipe_from_json(self.place.read("recipe.json"), self.place.uri_of("recipe.json"))
 
     def artifact(self, stage: str) -> Artifact:
-        """The result of a stage.
+        """Load the result of a stage.
 
         Raises:
             ArtifactError: the run has none.
@@ -83,13 +88,39 @@ class Run:
 
     @property
     def clusters(self) -> list[dict[str, Any]]:
-        """Clusters with the names a user may have given them in clusters.json."""
-        named: list[dict[str, Any]] = json.loads(self.place.read("clusters.json"))
-        return named
+        """The clusters, with the names that a user may have given them in clusters.json.
+
+        Raises:
+            ArtifactError: the file is missing or is no longer a list of clusters.
+        """
+        try:
+            clusters: list[dict[str, Any]] = json.loads(self.place.read(CLUSTERS))
+            is_right = all({"cluster", "name"} <= cluster.keys() for cluster in clusters)
+        except FileNotFoundError as error:
+            raise self._bad_clusters("no file") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._bad_clusters(error) from error
+        if not is_right:
+            raise self._bad_clusters("an entry without them")
+        return clusters
+
+    def _bad_clusters(self, got: object) -> ArtifactError:
+        return ArtifactError(
+            "the clusters cannot be read",
+            expected="a JSON list with a cluster and a name in each entry",
+            got=got,
+            where=self.place.uri_of(CLUSTERS),
+            fix="correct it, or remove it and run the same command again",
+        )
+
+    @property
+    def cluster_names(self) -> dict[int, str]:
+        """Number of each cluster -> its name, see `clusters`."""
+        return {int(cluster["cluster"]): str(cluster["name"]) for cluster in self.clusters}
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Scores against labels."""
+        """The scores against labels, as evaluate wrote them."""
         scores: dict[str, Any] = self.artifact("evaluate").read_json("scores.json")
         return scores
 
@@ -107,12 +138,10 @@ def open_run(uri: str) -> Run:
 def record(
     place: Place, recipe: Recipe, sources: Mapping[str, str | None], stages: Mapping[str, Any]
 ) -> None:
-    """Write what a run has so far, and copy its final results to where people look.
+    """Write the record of a run, and copy its final results to fixed names under --out.
 
     A copy is only made when the result behind it is new, so that edited cluster names stay.
     """
-    from rayscan import __version__
-
     try:
         published = dict(json.loads(place.read(RECORD))["published"])
     except FileNotFoundError:
@@ -136,7 +165,7 @@ def record(
 
 
 def recorded_stages(place: Place) -> dict[str, dict[str, Any]]:
-    """What the record says of each stage; empty if there is no record yet."""
+    """Return the record of each stage; empty if there is no record yet."""
     try:
         stages: dict[str, dict[str, Any]] = json.loads(place.read(RECORD))["stages"]
     except FileNotFoundError:
@@ -144,39 +173,61 @@ def recorded_stages(place: Place) -> dict[str, dict[str, Any]]:
     return stages
 
 
-def remembered(said: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a stage that was taken over still tells what it took when it was done."""
-    if not said["reused"] or before.get("directory") != said["directory"]:
-        return dict(said)
-    return {**before, "reused": True}
+def with_former_times(stage: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a stage; one that was taken over keeps the times of when it was done."""
+    if not stage["reused"] or former.get("directory") != stage["directory"]:
+        return dict(stage)
+    return {**former, "reused": True}
 
 
 def recipe_to_json(recipe: Recipe) -> bytes:
-    """The whole recipe."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Recipe).dump_json(recipe, indent=2)
+    """The whole recipe; a section with variants holds its tag and the settings of that variant."""
+    return json.dumps(asdict(recipe), indent=2).encode()
 
 
 def recipe_from_json(data: bytes, where: str) -> Recipe:
-    """A recipe again.
+    """Return the recipe that a JSON file holds.
 
     Raises:
-        ConfigError: a key is unknown or a value does not fit, naming it.
+        ConfigError: a key is unknown, a tag is missing or a value does not fit, naming it.
     """
+    try:
+        tree = json.loads(data)
+    except ValueError as error:
+        raise _unusable("a JSON object", error, where) from error
+    if not isinstance(tree, dict):
+        raise _unusable("a JSON object", type(tree).__name__, where)
+    for name, section in variant_sections(Recipe).items():
+        if name not in tree:
+            continue
+        tag = tree[name].get(section.TAG) if isinstance(tree[name], dict) else None
+        made = section.VARIANTS.get(str(tag))
+        if made is None:
+            raise _unusable(f"one of {', '.join(section.VARIANTS)}", tag, f"{where}: {name}.{section.TAG}")
+        tree[name] = _validated(made, tree[name], f"{where}: {name}.")
+    return _validated(Recipe, tree, f"{where}: ")
+
+
+def _validated(made: type[S], tree: object, where: str) -> S:
+    """A section from its JSON tree; a subtree may be a section already."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(Recipe).validate_json(data)
+        return TypeAdapter(made).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(
-            "the recipe file cannot be used",
-            expected=first["msg"],
-            got=first.get("input"),
-            where=f"{where}: {'.'.join(str(p) for p in first['loc'])}",
-            fix="correct the key, or start from a recipe by name",
-        ) from error
+        key = where + ".".join(str(p) for p in first["loc"])
+        raise _unusable(first["msg"], first.get("input"), key) from error
+
+
+def _unusable(expected: str, got: object, where: str) -> ConfigError:
+    return ConfigError(
+        "the recipe file cannot be used",
+        expected=expected,
+        got=got,
+        where=where,
+        fix="correct the key, or start from a recipe by name",
+    )
 
 
 def require_clusters(recipe: Recipe) -> None:

@@ -17,6 +17,9 @@ import numpy as np
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.assignments import Assignments
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import DataError
 from rayscan.fleet.connect import Fleet
 from rayscan.metrics.contingency import Contingency
@@ -24,12 +27,10 @@ from rayscan.metrics.transfer import allowed_classes, transfer_scores
 from rayscan.predict import predict
 from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.evaluate import Classes, clusters_by_seed, read_assigned, read_classes
-from rayscan.stages.progress import Progress
-from rayscan.storage import Place
+from rayscan.stages.evaluate import Classes, read_classes
+from rayscan.storage import Place, split_uri
 
-SHOWN = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
+COLUMNS = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
 
 
 def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None = None) -> dict[str, Any]:
@@ -49,11 +50,11 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
         DataError: the labels or the map cannot be used.
     """
     run = Run(run_uri)
-    home, home_names = _home(run)
+    home, home_names = _training_tables(run)
     out = predict(run_uri, sources.data or "", out_uri)
     classes = _labels_of(run, sources, out)
     assign = Run(out_uri).artifact("assign")
-    assigned = read_assigned(assign)
+    assigned = Assignments.read(assign)
     wanted = None if class_map is None else _read_map(class_map)
     allowed = allowed_classes(classes.names, home_names, wanted)
     labels = np.full(len(assigned.gids), -1, np.int64)
@@ -61,7 +62,7 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
     labels[known] = classes.of[assigned.gids[known]]
     seeds = [
         transfer_scores(clusters, labels, allowed, table)
-        for clusters, table in zip(clusters_by_seed(assign, assigned), home, strict=True)
+        for clusters, table in zip(assigned.groupings, home, strict=True)
     ]
     found = {
         "run": run.place.uri,
@@ -74,25 +75,25 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
 
 
 def table_c2(found: Mapping[str, Any]) -> str:
-    """Mean +- deviation in percent, with the columns of Table C.2."""
+    """Return mean +- deviation in percent as text, with the columns of Table C.2."""
     cells = [
         f"{100 * found['mean'][key]:.2f}" + (f" +- {100 * found['std'][key]:.2f}" if found["std"] else "")
-        for key in SHOWN
+        for key in COLUMNS
     ]
-    widths = [max(len(a), len(b)) for a, b in zip(SHOWN.values(), cells, strict=True)]
-    rows = (SHOWN.values(), cells)
+    widths = [max(len(a), len(b)) for a, b in zip(COLUMNS.values(), cells, strict=True)]
+    rows = (COLUMNS.values(), cells)
     return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
 
 
 def _summary(seeds: list[dict[str, float]]) -> dict[str, Any]:
-    values = {key: [seed[key] for seed in seeds] for key in SHOWN}
+    values = {key: [seed[key] for seed in seeds] for key in COLUMNS}
     std = {key: statistics.stdev(v) for key, v in values.items()} if len(seeds) > 1 else None
     return {"mean": {key: statistics.fmean(v) for key, v in values.items()}, "std": std}
 
 
-def _home(run: Run) -> tuple[list[Contingency], list[str]]:
+def _training_tables(run: Run) -> tuple[list[Contingency], list[str]]:
     """By seed, clusters against classes on the labelled train images of the run; and the classes' names."""
-    assign, assigned = run.artifact("assign"), read_assigned(run.artifact("assign"))
+    assign, assigned = run.artifact("assign"), Assignments.read(run.artifact("assign"))
     classes = read_classes(run.artifact("labels"), num_images=int(assigned.gids.max()) + 1)
     used = (assigned.split == "train") & (classes.of[assigned.gids] >= 0)
     if not used.any():
@@ -100,13 +101,13 @@ def _home(run: Run) -> tuple[list[Contingency], list[str]]:
     labels, num_clusters = classes.of[assigned.gids[used]], int(assign.facts["num_clusters"])
     tables = [
         Contingency.count(clusters[used], labels, num_clusters, len(classes.names))
-        for clusters in clusters_by_seed(assign, assigned)
+        for clusters in assigned.groupings
     ]
     return tables, classes.names
 
 
 def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
-    """Labels of the other images."""
+    """Read the labels of the other images."""
     done: dict[str, Artifact] = {"index": Run(out.uri).artifact("index")}
     if not labels_stage.available(done["index"], sources):
         raise DataError(
@@ -122,10 +123,10 @@ def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
 
 
 def _read_map(uri: str) -> dict[str, list[str]]:
-    """Names of the other set -> names of the first."""
-    folder, _, name = uri.rpartition("/")
+    """Read which classes of the run a class of the other set maps to, by name."""
+    place, name = split_uri(uri)
     try:
-        text = Place(folder or ".").read(name).decode()
+        text = place.read(name).decode()
     except FileNotFoundError as error:
         raise DataError("there is no such class map", got=uri, where="--class-map") from error
     rows = list(csv.DictReader(io.StringIO(text)))

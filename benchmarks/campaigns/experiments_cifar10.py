@@ -12,17 +12,17 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from benchmarks.campaigns.laboratory import ROOT, Clock, arguments, publish
+from benchmarks.campaigns.runs import ROOT, Clock, arguments, publish
 from rayscan.config import (
     EmbedConfig,
     EvaluateConfig,
     FleetConfig,
     OptimizerConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelaConfig,
     SelfLabelConfig,
+    SimCLRConfig,
 )
 from rayscan.recipes import by_name
 
@@ -43,7 +43,7 @@ def recipe(*, is_tiny: bool, on_images: bool) -> Recipe:
     return replace(
         by_name("cifar10"),
         name="cifar10_cpu",
-        pretext=PretextConfig(
+        pretext=SimCLRConfig(
             backbone="resnet10_w16",
             stem="cifar",
             temperature=0.2,
@@ -52,7 +52,7 @@ def recipe(*, is_tiny: bool, on_images: bool) -> Recipe:
             optimizer=OptimizerConfig(kind="adam", learning_rate=1e-3, weight_decay=1e-5, warmup_epochs=0.5),
         ),
         embed=EmbedConfig(space="backbone", num_views=3),
-        scan=ScanConfig(
+        scan=ScanLossConfig(
             inputs="both" if on_images else "embeddings",
             num_heads=2 if is_tiny else 10,
             head_epochs=2 if is_tiny else 50,
@@ -71,7 +71,7 @@ def recipe(*, is_tiny: bool, on_images: bool) -> Recipe:
             ema_decay=0.99,
         ),
         sela=SelaConfig(inputs="embeddings"),
-        evaluate=EvaluateConfig(kmeans_restarts=2 if is_tiny else 10),
+        evaluate=EvaluateConfig(kmeans_n_init=2 if is_tiny else 10),
         fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=cores),
     )
 

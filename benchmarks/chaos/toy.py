@@ -34,7 +34,8 @@ from rayscan.engine.tensors import pack
 from rayscan.fleet.train import Worker
 from rayscan.nets.batchnorm import GlobalBatchNorm1d
 from rayscan.objectives.base import Batch, LossTerms, Objective
-from rayscan.storage import PATIENCE, Place
+from rayscan.objectives.counter import Counter
+from rayscan.storage import DEADLINE_VARIABLE, Place
 
 DIM = 8
 
@@ -85,14 +86,21 @@ class CutError(Exception):
 class Counted(Objective):
     """Cross-entropy of two synchronised layers against a fixed labelling; counts what it consumes."""
 
+    consumed: Tensor
+
     def __init__(self, toy: Toy, journal: Path) -> None:
         """Same weights everywhere, by seed."""
         torch.manual_seed(toy.seed)
         net = nn.Sequential(nn.Linear(DIM, 16), GlobalBatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
         super().__init__(net.double() if toy.is_double else net)
         self.toy, self.journal = toy, journal
-        self.consumed = torch.zeros((toy.epochs, toy.num_images), dtype=torch.int64)
-        self.step = 0
+        self.register_buffer("consumed", torch.zeros((toy.epochs, toy.num_images), dtype=torch.int64))
+        self.steps = Counter()
+
+    @property
+    def step(self) -> int:
+        """Steps taken, those before a restart too."""
+        return self.steps.value
 
     def loss(self, batch: Batch) -> LossTerms:
         """Sum over this worker's slice, divided by the global count."""
@@ -123,7 +131,7 @@ class Counted(Objective):
 
     def after_step(self) -> None:
         """Note the step, so that faults can be timed and their cost measured."""
-        self.step += 1
+        self.steps.value += 1
         self.note("step", self.step)
 
     def note(self, kind: str, step: int) -> None:
@@ -131,19 +139,6 @@ class Counted(Objective):
         digest = hashlib.sha256(pack(self.module.state_dict())).hexdigest()[:16]
         facts = {kind: step, "rank": comms.rank(), "world": comms.world_size(), "weights": digest}
         note(self.journal, facts)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What was consumed so far."""
-        return {"consumed": self.consumed}
-
-    def notes(self) -> dict[str, Any]:
-        """How far it is."""
-        return {"step": self.step}
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.consumed = tensors["consumed"].clone()
-        self.step = int(notes["step"])
 
 
 class DyingPlace(Place):
@@ -187,7 +182,7 @@ def read_journal(journal: str) -> list[dict[str, Any]]:
 def set_store_patience(toy: Toy) -> None:
     """Set how long this process waits for the store; workers have their node's environment."""
     if toy.store_patience_seconds is not None:
-        os.environ[PATIENCE] = str(toy.store_patience_seconds)
+        os.environ[DEADLINE_VARIABLE] = str(toy.store_patience_seconds)
 
 
 def train_toy(toy: Toy, worker: Worker) -> dict[str, Any]:

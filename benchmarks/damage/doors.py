@@ -14,17 +14,16 @@ import numpy as np
 
 from benchmarks.damage.tars import FOREIGN, IMAGES, OURS, Damage, contents, foreign_members, packed, picture
 from rayscan.artifacts import Artifact
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.shard_writer import Sample, write_samples
 from rayscan.data.table import IMAGES as IMAGES_FILE
 from rayscan.data.table import ImageTable
-from rayscan.data.verification import Finding, verify_shard
+from rayscan.data.verification import Finding, expected_shards, verify_shard
 from rayscan.errors import DataError
 from rayscan.recipes import by_name
 from rayscan.stages import index, labels
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.doctor import expected_shards
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 RECIPE = replace(by_name("digits"), images=replace(by_name("digits").images, max_bad_fraction=1.0))

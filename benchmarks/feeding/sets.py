@@ -12,17 +12,18 @@ from benchmarks.harness import ROOT
 from rayscan.data.packing import write_shards
 from rayscan.data.reader import Reader
 from rayscan.data.shard_writer import Sample, write_samples
+from rayscan.data.sources.base import Scan
+from rayscan.data.sources.tar import scan_tar
 from rayscan.data.table import ImageTable
-from rayscan.data.tar_index import ShardScan, index_shard
 
 SHARED = ROOT.parent / "shared" / "data"
 
 
-def table_of(scans: list[ShardScan]) -> ImageTable:
+def table_of(scans: list[Scan]) -> ImageTable:
     """The index of some shards, in memory."""
 
     def column(name: str) -> np.ndarray:
-        return np.concatenate([scan.rows[name].to_numpy() for scan in scans])
+        return np.concatenate([scan.table[name].to_numpy() for scan in scans])
 
     counts = [len(scan.rows) for scan in scans]
     return ImageTable(
@@ -77,7 +78,7 @@ def short_side_256(table: ImageTable, folder: Path) -> ImageTable:
     """The same images, packed again at a short side of 256 px as JPEG, as `rayscan shard --resize-px 256`."""
     as_files(table, np.arange(len(table)), folder / "files")
     summary = write_shards(str(folder / "files"), str(folder / "shards"), resize_px=256)
-    return table_of([index_shard(uri, max_pixels=10**9) for uri in summary.shards])
+    return table_of([scan_tar(uri, max_pixels=10**9) for uri in summary.shards])
 
 
 class SmallBlur:

@@ -28,11 +28,11 @@ from benchmarks.harness import MIN_ROUNDS, Options, Report, Times, peak_bytes
 from benchmarks.mining.sets import clustered
 from benchmarks.mining.through_ray import K, embedded, local_ray, workers
 from rayscan.artifacts import Artifact
-from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.config import FleetConfig, MineConfig, Recipe, ScanLossConfig
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.stages import mine
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 SIZES = (320_292, 640_584, 1_281_167)
@@ -68,7 +68,7 @@ def growth(
 def _mine_stage(root: Place, embed: Artifact) -> tuple[float, Artifact, int]:
     """Seconds of the whole stage, its result, and the most memory an actor held."""
     config = MineConfig(num_neighbors=K, search="approximate", num_shards=2)
-    recipe = Recipe(name="benchmark", mine=config, scan=ScanConfig(num_neighbors=K))
+    recipe = Recipe(name="benchmark", mine=config, scan=ScanLossConfig(num_neighbors=K))
     sources, done = Sources(data=None), {"embed": embed}
     context = Context(root, sources, Fleet(FleetConfig(num_workers=2), root), Progress())
     peak, is_over = [0], threading.Event()

@@ -27,8 +27,8 @@ SETTLED_BLOCKS = 4
 NO_COPIES = Copies(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
 
 
-def embedded(place: Place, x: Rows, rows_per_part: int = 65_536) -> Artifact:
-    """An embed result of the rows of `x`, as the stage would have left it."""
+def embedded(place: Place, x: Rows, rows_per_part: int = 65_536, num_eval: int = 0) -> Artifact:
+    """An embed result of the rows of `x`, the last `num_eval` of the eval split, as the stage leaves it."""
     draft = Draft(place, Step("embed", 1, {"rows": len(x), "dim": x.shape[1]}))
     firsts = list(range(0, len(x), rows_per_part))
     names = [f"part-{number:05d}.npy" for number in range(len(firsts))]
@@ -40,7 +40,7 @@ def embedded(place: Place, x: Rows, rows_per_part: int = 65_536) -> Artifact:
     table = {"part": list(range(len(names))), "name": names, "first_row": firsts, "rows": counts}
     files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table))
     files["gids.npy"] = draft.write_array("gids.npy", np.arange(len(x)))
-    facts = {"rows": len(x), "train_rows": len(x), "dim": x.shape[1], "num_views": 1}
+    facts = {"rows": len(x), "train_rows": len(x) - num_eval, "dim": x.shape[1], "num_views": 1}
     return draft.commit(files, facts=facts)
 
 

@@ -2,68 +2,84 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import sys
 from collections.abc import Sequence
 
-from rayscan.cli.commands import COMMANDS as CORE
-from rayscan.cli.studies import STUDIES
+from rayscan.cli import commands, data, results
+from rayscan.cli.arguments import HELP, Command, experiment_choices, format_choices, recipe_choices
 from rayscan.errors import ConfigError, RayscanError
 
-COMMANDS = CORE | STUDIES
-"""Name -> what runs it."""
-USAGE = """usage: rayscan COMMAND ... (COMMAND --help tells more)
-
-  demo                     cluster 1,797 handwritten digits, from pixels to report, in minutes
-  run RECIPE --data DATA   images in, clusters and a report out; run it again to resume
-  search RECIPE --data ... find settings without a label
-  shard FOLDER OUT         pack a folder of images into WebDataset shards
-  index DATA               look through images and say what is there
-  doctor                   are the machines fit? --address asks every node of a Ray
-  doctor DATA              say what is there and what is damaged; --against RUN compares every byte
-  evaluate RUN             score a finished run against labels that came later
-  predict RUN --data DATA  clusters of new images, by the model of a run
-  transfer RUN --data DATA the clusters of a run judged on another labelled set
-  report RUN               render the page again with other settings
-  status RUN               what is done, what it took, what is left
-  compare RUN RUN ...      a table with mean and deviation over seeds
-  merge RUN                which clusters would join; --to C writes the result
-  consensus RUN RUN ...    one grouping from several seeds, or from the heads of one run
-  experiment NAME RECIPE   a table or figure of a paper on your images, over seeds
-"""
+COMMANDS: dict[str, Command] = {
+    "demo": Command(commands.demo, recipe="digits"),
+    "run": Command(commands.run, recipe_word=0, choices=recipe_choices),
+    "search": Command(commands.search, recipe_word=0, choices=recipe_choices),
+    "shard": Command(data.shard),
+    "index": Command(data.index),
+    "doctor": Command(data.doctor),
+    "status": Command(results.status),
+    "evaluate": Command(commands.evaluate),
+    "predict": Command(commands.predict),
+    "transfer": Command(commands.transfer),
+    "report": Command(commands.report),
+    "export": Command(results.export, choices=format_choices),
+    "compare": Command(results.compare),
+    "merge": Command(results.merge),
+    "consensus": Command(results.consensus),
+    "experiment": Command(commands.experiment, recipe="custom", recipe_word=1, choices=experiment_choices),
+    "full_imagenet": Command(commands.run, recipe="imagenet", prog="python -m rayscan.full_imagenet"),
+}
+"""Name -> command; the usage is made from it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 for a failure, 2 for a mistake in the command."""
+    """Run a command.
+
+    Args:
+        arguments: Words of the command line; those of this process if not given.
+
+    Returns:
+        The exit status: 0, 1 for a failure, 2 for a mistake in the command, 130 when interrupted.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
-        sys.stdout.write(USAGE)
+    if not given or given[0] in HELP:
+        sys.stdout.write(usage())
         return 0 if given else 2
     name, rest = given[0], given[1:]
     if name == "--version":
-        from rayscan import __version__
+        from rayscan.version import __version__
 
         sys.stdout.write(f"rayscan {__version__}\n")
         return 0
-    command = COMMANDS.get(name)
-    if command is None:
-        sys.stderr.write(f"rayscan: no command {name!r}\n\n{USAGE}")
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; perhaps you meant {near[0]}" if near else ""
+        sys.stderr.write(f"rayscan: no command {name!r}{hint}\n\n{usage()}")
         return 2
+    command = COMMANDS[name]
+    prog = command.prog or f"rayscan {name}"
     try:
-        command(rest)
+        command(prog, rest)
     except ConfigError as error:
         sys.stderr.write(f"rayscan {name}: {error}\n")
         return 2
     except RayscanError as error:
-        sys.stderr.write(f"rayscan {name}: {error}\nresume with:\n  {resume_command(name, rest)}\n")
+        sys.stderr.write(f"rayscan {name}: {error}\nresume with:\n  {prog} {shlex.join(rest)}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; resume with:\n  {resume_command(name, rest)}\n")
+        sys.stderr.write(f"\nstopped; resume with:\n  {prog} {shlex.join(rest)}\n")
         return 130
     return 0
 
 
-def resume_command(name: str, rest: Sequence[str]) -> str:
-    """The command that goes on where this one stopped."""
-    start = ["python", "-m", "rayscan.full_imagenet"] if name == "full_imagenet" else ["rayscan", name]
-    return shlex.join([*start, *rest])
+def usage() -> str:
+    """Return the list of commands: the words each one takes, and the first line of its docstring."""
+    lines = [
+        (f"{name} {command.words}".rstrip(), command.summary)
+        for name, command in COMMANDS.items()
+        if not command.prog
+    ]
+    width = max(len(words) for words, _ in lines)
+    listed = "".join(f"  {words:{width}}  {summary}\n" for words, summary in lines)
+    return f"usage: rayscan COMMAND ... (COMMAND --help tells more)\n\n{listed}"

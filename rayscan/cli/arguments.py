@@ -1,225 +1,174 @@
-"""What each command takes; tyro turns the fields into options and their docstrings into help."""
+"""From the words of a command line to the arguments of a function, by tyro.
+
+A command is a function: its keyword parameters are the options, its positional ones the words before them,
+its docstring the help. One with a parameter `recipe` has every setting of that recipe among its options.
+"""
 
 from __future__ import annotations
 
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional, arg
 
 from rayscan.config import Recipe
+from rayscan.config.variants import with_variants
+from rayscan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rayscan.context import Sources
+
+HELP = ("-h", "--help")
+
+Settings = Annotated[Recipe, arg(name="")]
+"""A recipe whose settings are options without a prefix."""
+RunUri = Positional[Annotated[str, arg(metavar="RUN")]]
+RunUris = Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunArguments:
-    """Cluster images: every stage that is not done yet, from index to report."""
+@dataclass(frozen=True)
+class Command:
+    """An entry of the table of commands."""
 
-    recipe: Annotated[Recipe, arg(name="")]
-    data: str
-    """Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt list."""
-    out: str
-    """Directory or object-store prefix of the run. The same command again resumes or does nothing."""
-    eval_data: str | None = None
-    """Images of the eval split: clustered and scored, never trained on."""
-    labels: str | None = None
-    """CSV or Parquet with a label for some images; opened only by evaluate and after."""
-    until: str | None = None
-    """Stop after this stage: index, pretext, embed, mine, ..."""
-    plan: bool = False
-    """Say what would run and why, and do nothing."""
-    verify: bool = False
-    """Re-hash every result that is taken over, instead of looking at sizes."""
+    function: Callable[..., None]
+    """What runs, see the module's docstring."""
+    recipe: str | None = None
+    """The recipe where the command line names none."""
+    recipe_word: int | None = None
+    """Which word before the options names the recipe, from 0; None if no word does."""
+    choices: Callable[[], str] | None = None
+    """What there is to choose from, such as recipes; shown by `--help`."""
+    prog: str | None = None
+    """How the command is called, where that is not `rayscan NAME`; the usage leaves it out."""
 
+    @property
+    def summary(self) -> str:
+        """The first line of the help."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0].removesuffix(".")
 
-@dataclass(frozen=True, kw_only=True)
-class SearchArguments:
-    """Find settings without a label: many trials, scored by neighbors and a linear rule."""
+    @property
+    def words(self) -> str:
+        """The words before the options, in capitals."""
+        words = []
+        for name, parameter in inspect.signature(self.function).parameters.items():
+            if name == "recipe":
+                words += ["RECIPE" if self.recipe is None else "[RECIPE]"] * (self.recipe_word is not None)
+            elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                word = "RUN RUN ..." if name == "runs" else name.upper()
+                words.append(word if parameter.default is inspect.Parameter.empty else f"[{word}]")
+        return " ".join(words)
 
-    recipe: Annotated[Recipe, arg(name="")]
-    data: str
-    """Images of the train split, as for `run`."""
-    out: str
-    """As for `run`: index, pretext, embed and mine are taken over or left for a later run. The search writes
-    search/results.parquet, search/recipe.json and search/index.html. The same command again goes on."""
-    eval_data: str | None = None
-    """Images of the eval split: indexed and embedded, so that `run` with the same --out takes them over; no
-    part of the score."""
-    trials: int = 60
-    """Trials, those of an earlier search in this --out included."""
-    space: tuple[str, ...] = ()
-    """Settings to vary: path=low:high, path=low:high:log, path=one,another. Without it entropy weight, K
-    and threshold."""
-    from_images: bool = False
-    """Train whole trials on images instead of heads on cached embeddings; any setting may then vary."""
-    finalists: int = 3
-    """Best trials that are run again with other seeds."""
-    seeds: int = 3
-    """Runs of each finalist."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    """Learn from the trials so far, or draw at random."""
-    early_stopping: bool = True
-    """Stop heads that are worse than others after the same training (ASHA)."""
-    concurrent: int | None = None
-    """Trials at once; without it as many as fit."""
-    gpus_per_trial: float | None = None
-    """GPUs of a trial of heads; without it a quarter where there are any."""
+    def __call__(self, prog: str, rest: Sequence[str]) -> None:
+        """Parse the rest of a command line, and do what it asks.
 
-
-@dataclass(frozen=True, kw_only=True)
-class DemoArguments:
-    """Cluster the handwritten digits that ship with scikit-learn, from pixels to report."""
-
-    recipe: Annotated[Recipe, arg(name="")]
-    out: str = "runs/demo"
-    """Where the digits, as WebDataset shards, and the run go."""
+        Raises:
+            ConfigError: the words or a setting cannot be used; tyro refuses unknown options by itself.
+        """
+        words = list(takewhile(lambda word: not word.startswith("-"), rest))
+        has_recipe = self.recipe is not None or self.recipe_word is not None
+        if self.choices is not None and not words and (not rest or rest[0] in HELP):
+            if has_recipe:  # the options are known once the recipe is
+                sys.stdout.write(f"usage: {prog} {self.words} ...\n\n{self.summary}.\n\n{self.choices()}")
+                return
+            sys.stdout.write(f"{self.choices()}\n")
+        if not has_recipe:
+            parse(self.function, rest, prog)
+            return
+        at = len(words) if self.recipe_word is None else self.recipe_word
+        named = words[at : at + 1]
+        recipe = recipe_named(named[0] if named else self.recipe)
+        parse(self.function, [*rest[:at], *rest[at + len(named) :]], " ".join([prog, *words]), recipe)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShardArguments:
-    """Pack images, a folder (nested or flat) or a list, into WebDataset shards. Again: adds what is new."""
+def parse(
+    function: Callable[..., None], rest: Sequence[str], prog: str, recipe: Recipe | None = None
+) -> None:
+    """Call a function with what the command line says; the one place where options change a recipe.
 
-    folder: Positional[str]
-    out: Positional[str]
-    labels_from_folders: bool = False
-    """The first folder level names the class: also write labels.parquet beside the shards."""
-    resize: bool = False
-    """Re-encode larger pictures to a short side of 256 px; without it files are copied byte for byte."""
-    resize_px: int | None = None
-    """The same with another short side."""
-    imagenet_classes: Literal[50, 100, 200] | None = None
-    """Take only the classes of ImageNet-50, -100 or -200 of the SCAN paper, by folders of WordNet ids."""
-    address: str | None = None
-    """Ray to join; none starts one here if it is worth it."""
-    shard_megabytes: float = 200.0
-    """Size at which a new shard begins."""
+    Args:
+        function: A command.
+        rest: Its words and options.
+        prog: How it was called, for the help.
+        recipe: Passed on with the settings that the options change.
+    """
+    if recipe is not None:
+        function = partial(function, recipe=with_variants(recipe, rest))
+    tyro.cli(function, args=list(rest), prog=prog)
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndexArguments:
-    """Look through images, check that each one decodes, and write the index of a run."""
+def recipe_named(name: str | None) -> Recipe:
+    """Return a recipe by its name, or from a recipe.json.
 
-    data: Positional[str]
-    out: str
-    """Where the index goes; a later `run` with the same --out takes it over."""
-    eval_data: str | None = None
-    """Images of the eval split."""
-    on_bad: Literal["skip", "stop"] = "skip"
-    """Images that cannot be decoded go into quarantine, or end the command."""
-    max_bad_fraction: float = 0.001
-    """With skip: end the command when more than this share is bad."""
+    Raises:
+        ConfigError: no recipe was named, there is none of that name, or the file cannot be used.
+    """
+    from rayscan.recipes import RECIPES, by_name
 
+    if name is None:
+        raise ConfigError("the recipe comes first", expected=", ".join(RECIPES), got="an option")
+    if name.endswith(".json"):
+        from rayscan.run import recipe_from_json
+        from rayscan.storage import split_uri
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateArguments:
-    """Score a finished run against labels."""
-
-    run: Positional[str]
-    labels: str | None = None
-    """CSV or Parquet with `label` and one of id, source, key; without it, labels inside the shards."""
+        place, file = split_uri(name)
+        try:
+            return recipe_from_json(place.read(file), name)
+        except FileNotFoundError as error:
+            raise ConfigError("there is no such recipe file", got=name, where="recipe") from error
+    return by_name(name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictArguments:
-    """Clusters of new images, by the model of a run."""
+def recipe_choices() -> str:
+    """Return the recipes and the first line of what each says of itself."""
+    from rayscan.recipes import RECIPES
 
-    run: Positional[str]
-    data: str
-    """New images: shards, a folder, or a list."""
-    out: str
-    """Where assignments.parquet and the report go."""
+    names = "".join(f"  {name:24}{_first_line(function)}\n" for name, function in RECIPES.items())
+    return f"recipes, or the path of a recipe.json:\n{names}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TransferArguments:
-    """Clusters of a run judged on another set of images, as on ObjectNet in arXiv 2008.10312."""
+def experiment_choices() -> str:
+    """Return the experiments, and what each one shows."""
+    from rayscan.experiments import EXPERIMENTS
 
-    run: Positional[str]
-    data: str
-    """The other images: shards, a folder, or a list."""
-    out: str
-    """Where their assignments and transfer.json go."""
-    labels: str | None = None
-    """Their labels; without it, labels inside the shards."""
-    class_map: str | None = None
-    """CSV with columns `class` (theirs) and `maps_to` (the run's), a row per pair; else equal names."""
+    names = "".join(
+        f"  {e.name:18} {e.title} ({e.source}){'; trains on labels' if e.reads_labels else ''}\n"
+        for e in EXPERIMENTS.values()
+    )
+    return f"experiments:\n{names}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportArguments:
-    """Render the page of a run again."""
+def format_choices() -> str:
+    """Return the formats of `rayscan export`, and what each one is."""
+    from rayscan.exports import EXPORTERS
 
-    run: Positional[str]
-    images: Literal["thumbnails", "none"] | None = None
-    """Whether pictures are put into the page."""
-    max_megabytes: float | None = None
-    """Size cap of the page."""
+    names = "".join(f"  {name:12}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
+    return f"formats:\n{names}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StatusArguments:
-    """What a run has done, what that took, and what is left; starts nothing."""
-
-    run: Positional[str]
+def _first_line(function: Callable[..., object]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompareArguments:
-    """A table of runs: mean and deviation over seeds, k-means beside."""
+def sources(data: str, eval_data: str | None = None, labels: str | None = None) -> Sources:
+    """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
-    runs: Positional[tuple[str, ...]]
-    json: bool = False
-    """Print JSON."""
-    table1: bool = False
-    """Print ACC, ARI, AMI, NMI as Table 1 of arXiv 2008.10312 has them."""
+    Raises:
+        ConfigError: an address carries credentials.
+    """
+    from rayscan.context import Sources
 
-
-@dataclass(frozen=True, kw_only=True)
-class DoctorArguments:
-    """Without DATA: are the machines fit? With it: say what is there: images, damage, odd files."""
-
-    data: Positional[str | None] = None
-    """Images: shards, a folder, or a list."""
-    against: str | None = None
-    """A run or an index directory: compare every byte with what it recorded."""
-    address: str | None = None
-    """Ray whose nodes are looked at: auto, or host:port; RAY_ADDRESS if not given, else this machine alone.
-    With DATA: Ray to join for large collections; none starts one here if it is worth it."""
-    out: str | None = None
-    """Without DATA: an --out that every node shall write and read."""
+    return Sources(absolute(data), absolute(eval_data), absolute(labels))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExperimentArguments:
-    """A table or figure of a paper on your images: mean and deviation over seeds, all runs in one --out."""
-
-    recipe: Annotated[Recipe, arg(name="")]
-    data: str
-    """Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt list."""
-    out: str
-    """Where the runs go; tables and figures go to experiments/NAME in it. One --out shares all results."""
-    eval_data: str | None = None
-    """Images of the eval split, which is then the one that is scored."""
-    labels: str | None = None
-    """CSV or Parquet with a label for some images; without it, labels inside the shards."""
-    seeds: int = 3
-    """Runs of each row, from the recipe's seed on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeArguments:
-    """Say which clusters of a run would join, by the links between their images' neighbors."""
-
-    run: Positional[str]
-    to: int | None = None
-    """Also write the assignments with so many clusters."""
-    out: str | None = None
-    """Parquet file for them; none takes assignments-C.parquet in the run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsensusArguments:
-    """One grouping from several runs of the same images, or from the heads of one run."""
-
-    runs: Positional[tuple[str, ...]]
-    out: str
-    """Parquet file: gid, cluster, agreement."""
+def absolute(pattern: str | None) -> str | None:
+    """Return a comma list of patterns with its local members made absolute."""
+    if pattern is None or "://" in pattern:
+        return pattern
+    return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111

@@ -1,267 +1,225 @@
-"""What each command does. torch and Ray are imported inside: mistakes are refused before they load."""
+"""Commands that run stages. torch and Ray are imported inside: mistakes are refused before they load."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
-import tyro
+from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import (
-    CompareArguments,
-    DemoArguments,
-    EvaluateArguments,
-    IndexArguments,
-    PredictArguments,
-    ReportArguments,
-    RunArguments,
-    SearchArguments,
-    ShardArguments,
-    TransferArguments,
-)
-from rayscan.cli.looking import doctor_command, status_command
-from rayscan.config import Recipe
-from rayscan.errors import ConfigError
+from rayscan.cli.arguments import RunUri, Settings, absolute, sources
+from rayscan.search.plan import Plan
 
-if TYPE_CHECKING:
-    from rayscan.stages.context import Sources
+DEFAULT_PLAN = Plan()
 
 
-def run_command(rest: list[str]) -> None:
-    """`rayscan run RECIPE ...`; RECIPE is a name or the path of a recipe.json."""
-    from rayscan.recipes import RECIPES
+def demo(recipe: Settings, *, out: str = "runs/demo") -> None:
+    """Cluster 1,797 handwritten digits, from pixels to report, in minutes.
 
-    if not rest or rest[0] in ("-h", "--help"):
-        names = "\n".join(f"  {n:12} {(f.__doc__ or '').strip().splitlines()[0]}" for n, f in RECIPES.items())
-        sys.stdout.write(f"usage: rayscan run RECIPE --data DATA --out OUT ...\n\nrecipes:\n{names}\n")
-        return
-    if rest[0].startswith("-"):
-        raise ConfigError(
-            "the recipe comes first", expected=", ".join(RECIPES), got=rest[0], where="rayscan run"
-        )
-    run_recipe(recipe_named(rest[0]), rest[1:], prog=f"rayscan run {rest[0]}")
+    The digits are those that ship with scikit-learn.
 
-
-def recipe_named(name: str) -> Recipe:
-    """A recipe by its name, or from a recipe.json."""
-    if name.endswith(".json"):
-        from rayscan.run import recipe_from_json
-        from rayscan.storage import Place
-
-        folder, _, file = name.rpartition("/")
-        try:
-            return recipe_from_json(Place(folder or ".").read(file), name)
-        except FileNotFoundError as error:
-            raise ConfigError("there is no such recipe file", got=name, where="rayscan run") from error
-    from rayscan.recipes import by_name
-
-    return by_name(name)
-
-
-def run_recipe(recipe: Recipe, rest: Sequence[str], *, prog: str) -> None:
-    """Parse the rest of a command over a recipe, and run or plan it."""
-    default = RunArguments(recipe=recipe, data=tyro.MISSING, out=tyro.MISSING)
-    asked = tyro.cli(RunArguments, default=default, args=list(rest), prog=prog)
-    pretext = replace(asked.recipe.pretext, checkpoint=absolute(asked.recipe.pretext.checkpoint))
-    asked = replace(asked, recipe=replace(asked.recipe, pretext=pretext))
-    from rayscan.run import require_clusters
-
-    require_clusters(asked.recipe)
-    from rayscan.stages.context import Sources
-
-    sources = Sources(absolute(asked.data), absolute(asked.eval_data), absolute(asked.labels))
-    (_show_plan if asked.plan else _run)(asked, sources)
-
-
-def _run(asked: RunArguments, sources: Sources) -> None:
-    from rayscan import pipeline
-    from rayscan.storage import Place
-
-    out = Place(asked.out)
-    river = None if asked.until is None else pipeline.stages_until(asked.recipe, asked.until)
-    done = pipeline.run(asked.recipe, sources, out, river=river, rehash=asked.verify)
-    if asked.until is None:
-        sys.stdout.write(f"report: {out.uri_of('report/index.html')}\n")
-    else:
-        sys.stdout.write(f"{asked.until}: {done[asked.until].place.uri}\n")
-
-
-def _show_plan(asked: RunArguments, sources: Sources) -> None:
-    from rayscan import pipeline
-    from rayscan.cli.status import plan_lines
-    from rayscan.storage import Place
-
-    planned = pipeline.plan(asked.recipe, sources, Place(asked.out))
-    sys.stdout.write("".join(f"{line}\n" for line in plan_lines(planned)))
-
-
-def search_command(rest: list[str]) -> None:
-    """`rayscan search RECIPE ...`: the recipe as for `run`."""
-    from rayscan.recipes import RECIPES
-
-    if not rest or rest[0].startswith("-"):
-        sys.stdout.write(
-            "usage: rayscan search RECIPE --data DATA --out OUT [--trials 60] [--space PATH=VALUES ...]\n\n"
-            f"recipes: {', '.join(RECIPES)}, or a recipe.json\nrayscan search RECIPE --help tells more\n"
-        )
-        return
-    asked = tyro.cli(
-        SearchArguments,
-        default=SearchArguments(recipe=recipe_named(rest[0]), data=tyro.MISSING, out=tyro.MISSING),
-        args=rest[1:],
-        prog=f"rayscan search {rest[0]}",
-    )
-    from rayscan.run import require_clusters
-    from rayscan.search.plan import Plan
-    from rayscan.search.space import make_space
-
-    require_clusters(asked.recipe)
-    space = make_space(asked.recipe, asked.space, from_images=asked.from_images)
-    plan = Plan(**{name: getattr(asked, name) for name in Plan.__dataclass_fields__})
-    from rayscan.search.campaign import search
-    from rayscan.stages.context import Sources
-    from rayscan.storage import Place
-
-    out = Place(asked.out)
-    search(space, Sources(absolute(asked.data), absolute(asked.eval_data)), out, plan)
-    sys.stdout.write(
-        f"best settings: {out.uri_of('search/recipe.json')}\npage: {out.uri_of('search/index.html')}\n"
-    )
-
-
-def demo_command(rest: list[str]) -> None:
-    """`rayscan demo`."""
-    from rayscan.recipes import by_name
-
-    asked = tyro.cli(
-        DemoArguments, default=DemoArguments(recipe=by_name("digits")), args=rest, prog="rayscan demo"
-    )
+    Args:
+        recipe: The recipe `digits`.
+        out: Where the digits, as WebDataset shards, and the run go.
+    """
     from rayscan import pipeline
     from rayscan.data.digits import write_digits
-    from rayscan.stages.context import Sources
     from rayscan.storage import Place
 
-    out = Place(asked.out)
-    digits = write_digits(out.child("data"))
-    pipeline.run(asked.recipe, Sources(digits.train, digits.eval, digits.labels), out)
-    sys.stdout.write(f"report: {out.uri_of('report/index.html')}\n")
+    place = Place(out)
+    digits = write_digits(place.child("data"))
+    pipeline.run(recipe, sources(digits.train, digits.eval, digits.labels), place)
+    sys.stdout.write(f"report: {place.uri_of('report/index.html')}\n")
 
 
-def shard_command(rest: list[str]) -> None:
-    """`rayscan shard DATA OUT`."""
-    asked = tyro.cli(ShardArguments, args=rest, prog="rayscan shard")
-    from rayscan.cli.shard_data import shard_data
+def run(
+    recipe: Settings,
+    *,
+    data: str,
+    out: str,
+    eval_data: str | None = None,
+    labels: str | None = None,
+    until: str | None = None,
+    plan: bool = False,
+    verify: bool = False,
+) -> None:
+    """Images in, clusters and a report out; run it again to resume.
 
-    shard_data(asked)
-
-
-def index_command(rest: list[str]) -> None:
-    """`rayscan index DATA --out OUT`."""
-    asked = tyro.cli(IndexArguments, args=rest, prog="rayscan index")
-    from rayscan import pipeline
-    from rayscan.recipes import by_name
-    from rayscan.stages import index
-    from rayscan.stages.context import Sources
+    Args:
+        recipe: What the run does, stage by stage.
+        data: Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt
+            list.
+        out: Directory or object-store prefix of the run. The same command again resumes or does nothing.
+        eval_data: Images of the eval split: clustered and scored, never trained on.
+        labels: CSV or Parquet with a label for some images; opened only by evaluate and after.
+        until: Stop after this stage: index, pretext, embed, mine, ...
+        plan: Say what would run and why, and do nothing.
+        verify: Re-hash every result that is taken over, instead of comparing sizes.
+    """
+    from rayscan.run import require_clusters
     from rayscan.storage import Place
 
-    custom = by_name("custom")
-    limits = replace(custom.images, on_bad=asked.on_bad, max_bad_fraction=asked.max_bad_fraction)
-    recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
-    sources = Sources(absolute(asked.data), absolute(asked.eval_data))
-    facts = pipeline.run(recipe, sources, Place(asked.out), river=(index,))["index"].facts
-    sys.stdout.write(
-        f"{facts['train']:,} train, {facts['eval']:,} eval, {facts['quarantined']:,} quarantined\n"
-    )
-
-
-def evaluate_command(rest: list[str]) -> None:
-    """`rayscan evaluate RUN --labels FILE`."""
-    asked = tyro.cli(EvaluateArguments, args=rest, prog="rayscan evaluate")
+    require_clusters(recipe)
+    pretext = replace(recipe.pretext, checkpoint=absolute(recipe.pretext.checkpoint))
+    recipe, given, place = replace(recipe, pretext=pretext), sources(data, eval_data, labels), Place(out)
     from rayscan import pipeline
+
+    if plan:
+        from rayscan.cli.results import plan_lines
+
+        sys.stdout.write("".join(f"{line}\n" for line in plan_lines(pipeline.plan(recipe, given, place))))
+        return
+    stages = None if until is None else pipeline.stages_until(recipe, until)
+    done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
+    page = f"report: {place.uri_of('report/index.html')}"
+    sys.stdout.write(f"{page if until is None else f'{until}: {done[until].place.uri}'}\n")
+
+
+def search(
+    recipe: Settings,
+    *,
+    data: str,
+    out: str,
+    eval_data: str | None = None,
+    space: tuple[str, ...] = (),
+    plan: Annotated[Plan, arg(name="")] = DEFAULT_PLAN,
+) -> None:
+    """Find settings without a label: many trials, scored by neighbors and a linear rule.
+
+    Args:
+        recipe: What is searched around.
+        data: Images of the train split, as for `run`.
+        out: As for `run`: index, pretext, embed and mine are taken over or left for a later run. The search
+            writes search/results.parquet, search/recipe.json and search/index.html. The same command again
+            goes on.
+        eval_data: Images of the eval split: indexed and embedded, so that `run` with the same --out takes
+            them over; no part of the score.
+        space: Settings to vary: path=low:high, path=low:high:log, path=one,another. Without it entropy
+            weight, K and threshold.
+        plan: How many trials, and how they run.
+    """
+    from rayscan.run import require_clusters
+    from rayscan.search.space import make_space
+    from rayscan.storage import Place
+
+    require_clusters(recipe)
+    varied = make_space(recipe, space, from_images=plan.from_images)
+    given, place = sources(data, eval_data), Place(out)
+    from rayscan.search.driver import search
+
+    search(varied, given, place, plan)
+    recipe_uri, page = (place.uri_of(f"search/{name}") for name in ("recipe.json", "index.html"))
+    sys.stdout.write(f"best settings: {recipe_uri}\npage: {page}\n")
+
+
+def experiment(
+    name: Positional[Annotated[str, arg(metavar="NAME")]],
+    recipe: Settings,
+    *,
+    data: str,
+    out: str,
+    eval_data: str | None = None,
+    labels: str | None = None,
+    seeds: int = 3,
+) -> None:
+    """A table or figure of a paper on your images, over seeds.
+
+    Args:
+        name: Which one; `rayscan experiment` lists them.
+        recipe: What its rows start from.
+        data: Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt
+            list.
+        out: Where the runs go; tables and figures go to experiments/NAME in it. One --out shares all results.
+        eval_data: Images of the eval split, which is then the one that is scored.
+        labels: CSV or Parquet with a label for some images; without it, labels inside the shards.
+        seeds: Runs of each row, from the recipe's seed on.
+    """
+    from rayscan.experiments import experiment_named
+    from rayscan.run import require_clusters
+    from rayscan.sections import require
+    from rayscan.storage import Place
+
+    chosen = experiment_named(name)
+    require_clusters(recipe)
+    require(seeds >= 1, "seeds", ">= 1", seeds)
+    given = sources(data, eval_data, labels)
+    from rayscan.experiments.running import run_experiment
+
+    sys.stdout.write(run_experiment(chosen, recipe, given, Place(out), seeds=seeds))
+
+
+def evaluate(run: RunUri, *, labels: str | None = None) -> None:
+    """Score a finished run against labels that came later.
+
+    Args:
+        run: The --out of the run.
+        labels: CSV or Parquet with `label` and one of id, source, key; without it, labels inside the shards.
+    """
+    from rayscan import pipeline
+    from rayscan.context import Sources
     from rayscan.run import Run
-    from rayscan.stages.context import Sources
 
-    run = Run(asked.run)
-    sources = replace(Sources(**run.record["sources"]), labels=absolute(asked.labels))
-    pipeline.run(run.recipe, sources, run.place)
-    sys.stdout.write(f"scores: {run.place.uri_of('scores.json')}\nreport: {run.report}\n")
+    finished = Run(run)
+    given = replace(Sources(**finished.record["sources"]), labels=absolute(labels))
+    pipeline.run(finished.recipe, given, finished.place)
+    sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 
 
-def predict_command(rest: list[str]) -> None:
-    """`rayscan predict RUN --data NEW --out DIR`."""
-    asked = tyro.cli(PredictArguments, args=rest, prog="rayscan predict")
+def predict(run: RunUri, *, data: str, out: str) -> None:
+    """Clusters of new images, by the model of a run.
+
+    Args:
+        run: The --out of the run.
+        data: New images: shards, a folder, or a list.
+        out: Where assignments.parquet, clusters.json and report/index.html go.
+    """
     from rayscan.predict import predict
 
-    out = predict(asked.run, absolute(asked.data) or "", asked.out)
-    sys.stdout.write(f"assignments: {out.uri_of('assignments.parquet')}\n")
-
-
-def transfer_command(rest: list[str]) -> None:
-    """`rayscan transfer RUN --data OTHER --labels FILE --class-map MAP --out DIR`."""
-    asked = tyro.cli(TransferArguments, args=rest, prog="rayscan transfer")
-    from rayscan.stages.context import Sources
-    from rayscan.transfer import table_c2, transfer
-
-    sources = Sources(absolute(asked.data), labels=absolute(asked.labels))
-    found = transfer(asked.run, sources, asked.out, asked.class_map)
-    sys.stdout.write(table_c2(found) + "\n")
-
-
-def report_command(rest: list[str]) -> None:
-    """`rayscan report RUN`."""
-    asked = tyro.cli(ReportArguments, args=rest, prog="rayscan report")
-    from rayscan import pipeline
-    from rayscan.run import Run
-    from rayscan.stages.context import Sources
-
-    run = Run(asked.run)
-    page = run.recipe.report
-    if asked.images is not None:
-        page = replace(page, images=asked.images)
-    if asked.max_megabytes is not None:
-        page = replace(page, max_megabytes=asked.max_megabytes)
-    pipeline.run(replace(run.recipe, report=page), Sources(**run.record["sources"]), run.place)
-    sys.stdout.write(f"report: {run.report}\n")
-
-
-def compare_command(rest: list[str]) -> None:
-    """`rayscan compare RUN RUN ...`."""
-    asked = tyro.cli(CompareArguments, args=rest, prog="rayscan compare")
-    from rayscan.report.compare import compare
-    from rayscan.run import Run
-
+    place = predict(run, absolute(data) or "", out)
     sys.stdout.write(
-        compare([Run(uri) for uri in asked.runs], as_json=asked.json, as_table1=asked.table1) + "\n"
+        f"assignments: {place.uri_of('assignments.parquet')}\nreport: {place.uri_of('report/index.html')}\n"
     )
 
 
-def absolute(pattern: str | None) -> str | None:
-    """Local patterns made absolute, so that a run can be resumed from another directory."""
-    if pattern is None or "://" in pattern:
-        return pattern
-    return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111
+def transfer(
+    run: RunUri, *, data: str, out: str, labels: str | None = None, class_map: str | None = None
+) -> None:
+    """The clusters of a run judged on another labelled set.
+
+    The protocol is that of ObjectNet in arXiv 2008.10312, Appendix C.
+
+    Args:
+        run: The --out of the run.
+        data: The other images: shards, a folder, or a list.
+        out: Where their assignments and transfer.json go.
+        labels: Their labels; without it, labels inside the shards.
+        class_map: CSV with columns `class` (theirs) and `maps_to` (the run's), a row per pair; else equal
+            names.
+    """
+    from rayscan.transfer import table_c2, transfer
+
+    sys.stdout.write(table_c2(transfer(run, sources(data, labels=labels), out, class_map)) + "\n")
 
 
-def full_imagenet_command(rest: list[str]) -> None:
-    """`python -m rayscan.full_imagenet ...`: the imagenet recipe."""
-    run_recipe(recipe_named("imagenet"), rest, prog="python -m rayscan.full_imagenet")
+def report(
+    run: RunUri, *, images: Literal["thumbnails", "none"] | None = None, max_megabytes: float | None = None
+) -> None:
+    """Render the page of a run again, with other settings.
 
+    Args:
+        run: The --out of the run.
+        images: Whether pictures are put into the page.
+        max_megabytes: Size cap of the page.
+    """
+    from rayscan import pipeline
+    from rayscan.context import Sources
+    from rayscan.run import Run
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "demo": demo_command,
-    "run": run_command,
-    "search": search_command,
-    "shard": shard_command,
-    "index": index_command,
-    "doctor": doctor_command,
-    "status": status_command,
-    "evaluate": evaluate_command,
-    "predict": predict_command,
-    "transfer": transfer_command,
-    "report": report_command,
-    "compare": compare_command,
-    "full_imagenet": full_imagenet_command,
-}
+    finished = Run(run)
+    page = finished.recipe.report
+    page = page if images is None else replace(page, images=images)
+    page = page if max_megabytes is None else replace(page, max_megabytes=max_megabytes)
+    given = Sources(**finished.record["sources"])
+    pipeline.run(replace(finished.recipe, report=page), given, finished.place)
+    sys.stdout.write(f"report: {finished.report}\n")

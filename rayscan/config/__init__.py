@@ -8,38 +8,53 @@ Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from rayscan.config.learning import OptimizerConfig, PretextConfig, ScanConfig, SelfLabelConfig, ViewKind
-from rayscan.config.rival import KMeansConfig, PcaConfig
-from rayscan.config.sela import SelaConfig
-from rayscan.config.working import (
-    AssignConfig,
-    EmbedConfig,
-    EvaluateConfig,
-    FleetConfig,
-    ImagesConfig,
-    MineConfig,
-    ReportConfig,
+from rayscan.config.fleet import FleetConfig
+from rayscan.config.images import ImagesConfig, ViewKind
+from rayscan.config.kmeans import KMeansConfig, PcaConfig
+from rayscan.config.neighbors import EmbedConfig, MineConfig
+from rayscan.config.optimizer import OptimizerConfig
+from rayscan.config.pretext import (
+    PRETEXTS,
+    BYOLConfig,
+    InstDiscConfig,
+    MoCoConfig,
+    PretextConfig,
+    RotNetConfig,
+    SimCLRConfig,
 )
-from rayscan.sections import Section, later, require
+from rayscan.config.results import AssignConfig, EvaluateConfig, ReportConfig
+from rayscan.config.scan import SCAN_LOSSES, PmiLossConfig, ScanConfig, ScanLossConfig
+from rayscan.config.sela import SelaConfig
+from rayscan.config.selflabel import SelfLabelConfig
+from rayscan.methods import METHODS
+from rayscan.sections import Section, require, setting
 
 __all__ = [
+    "PRETEXTS",
+    "SCAN_LOSSES",
     "AssignConfig",
+    "BYOLConfig",
     "EmbedConfig",
     "EvaluateConfig",
     "FleetConfig",
     "ImagesConfig",
+    "InstDiscConfig",
     "KMeansConfig",
     "MineConfig",
+    "MoCoConfig",
     "OptimizerConfig",
     "PcaConfig",
+    "PmiLossConfig",
     "PretextConfig",
     "Recipe",
     "ReportConfig",
+    "RotNetConfig",
     "ScanConfig",
+    "ScanLossConfig",
     "SelaConfig",
     "SelfLabelConfig",
+    "SimCLRConfig",
     "ViewKind",
 ]
 
@@ -50,17 +65,17 @@ class Recipe(Section):
 
     name: str
     """Recipe the settings started from."""
-    num_clusters: int | None = None
+    num_clusters: int | None = setting(None, ge=2)
     """Clusters to form (C)."""
-    method: Literal["scan", "sela", "kmeans"] = later("scan")
-    """How images are put into clusters, see `pipeline.RIVERS`."""
-    seed: int = 0
+    method: str = "scan"
+    """How images are put into clusters: scan, sela or kmeans, see `rayscan.methods`."""
+    seed: int = setting(0, ge=0)
     """Seed of every random choice."""
     images: ImagesConfig = ImagesConfig()
-    pretext: PretextConfig = PretextConfig()
+    pretext: PretextConfig = SimCLRConfig()
     embed: EmbedConfig = EmbedConfig()
     mine: MineConfig = MineConfig()
-    scan: ScanConfig = ScanConfig()
+    scan: ScanConfig = ScanLossConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
     sela: SelaConfig = SelaConfig()
     pca: PcaConfig = PcaConfig()
@@ -70,12 +85,9 @@ class Recipe(Section):
     report: ReportConfig = ReportConfig()
     fleet: FleetConfig = FleetConfig()
 
-    def __post_init__(self) -> None:
-        """Check what spans sections."""
-        require(
-            self.num_clusters is None or self.num_clusters >= 2, "num_clusters", ">= 2", self.num_clusters
-        )
-        require(self.seed >= 0, "seed", ">= 0", self.seed)
+    def check(self) -> None:
+        """Refuse an unknown method, and sections that do not go together."""
+        require(self.method in METHODS, "method", f"one of {', '.join(METHODS)}", self.method)
         require(
             not (self.pretext.method == "rotnet" and self.embed.space == "projection"),
             "embed.space",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from rayscan.config.learning import OptimizerConfig, ViewKind
-from rayscan.sections import Section, operational, require
+from rayscan.config.images import ViewKind
+from rayscan.config.optimizer import OptimizerConfig
+from rayscan.sections import Section, operational, require, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelaConfig(Section):
     """Self-labelling by simultaneous clustering and representation learning (arXiv 1911.05371)."""
+
+    KEY: ClassVar[str] = "sela"
 
     inputs: Literal["images", "embeddings"] = "images"
     """Learn every weight on images, or heads alone on cached embeddings."""
@@ -21,15 +24,15 @@ class SelaConfig(Section):
     """With start fresh, another network than the pretext's: label transfer."""
     stem: Literal["cifar", "stl", "imagenet"] | None = None
     """Its first layers; none takes the pretext's."""
-    num_heads: int = 1
+    num_heads: int = setting(1, ge=1)
     """Heads that are labelled on their own (T); the one with the lowest held-out SCAN loss is kept."""
-    num_relabelings: int = 80
+    num_relabelings: int = setting(80, ge=0)
     """Optimal transports in the training, dense at its beginning (#opts); 0 keeps the first labels."""
-    sinkhorn_weight: float = 25.0
+    sinkhorn_weight: float = setting(25.0, gt=0)
     """Sharpness of the transport (lambda)."""
-    sinkhorn_tolerance: float = 0.01
+    sinkhorn_tolerance: float = setting(0.01, gt=0)
     """Stop when the cluster sizes are off by this share of the images in sum."""
-    sinkhorn_iterations: int = 500
+    sinkhorn_iterations: int = setting(500, ge=1)
     """At most this many passes a transport."""
     prior: str | None = operational(None)
     """File with the share of each cluster, one number a line or a JSON list; none makes all equal. Its
@@ -39,7 +42,7 @@ class SelaConfig(Section):
     of a run on the same images: first labels instead of random ones. Its contents enter the fingerprint."""
     views: ViewKind = "simclr"
     """Augmentation family."""
-    epochs: int = 160
+    epochs: int = setting(160, ge=1)
     """Passes over the train split."""
     batch_size: int = 256
     """Images per step over all workers."""
@@ -50,14 +53,8 @@ class SelaConfig(Section):
     memory_bytes: int = operational(4_000_000_000)
     """Keep a worker's part of the transport's matrix where it fits in so much; else make it in every pass."""
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require(self.num_heads >= 1, "sela.num_heads", ">= 1", self.num_heads)
-        require(self.num_relabelings >= 0, "sela.num_relabelings", ">= 0", self.num_relabelings)
-        require(self.sinkhorn_weight > 0, "sela.sinkhorn_weight", "> 0", self.sinkhorn_weight)
-        require(self.sinkhorn_tolerance > 0, "sela.sinkhorn_tolerance", "> 0", self.sinkhorn_tolerance)
-        require(self.sinkhorn_iterations >= 1, "sela.sinkhorn_iterations", ">= 1", self.sinkhorn_iterations)
-        require(self.epochs >= 1, "sela.epochs", ">= 1", self.epochs)
+    def check(self) -> None:
+        """Another backbone can only begin from fresh weights."""
         require(
             self.backbone is None or (self.start == "fresh" and self.inputs == "images"),
             "sela.backbone",

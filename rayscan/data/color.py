@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rayscan.data.keyed import Floats, Integers, groups
+from rayscan.data.keyed import Floats, groups
+from rayscan.types import Ints
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # luma of ITU-R BT.601; the sum is 1, so gray stays as it is
 BLUR_REACH = 3.0  # standard deviations; with half a pixel more, 0.1 % of the widest kernel is cut off
@@ -28,7 +29,7 @@ class Jitter:
     contrast: float = 0.4
     saturation: float = 0.4
     hue: float = 0.1
-    """In turns: 0.5 is the opposite color."""
+    """Turns of the color circle: 0.5 is the opposite color."""
 
 
 JITTER_UNIFORMS = 8
@@ -82,7 +83,7 @@ def solarize(x: Tensor, threshold: Tensor) -> Tensor:
     return torch.where(x >= _per_view(threshold), 1 - x, x)
 
 
-def jitter(x: Tensor, rows: Integers, u: Floats, strength: Jitter) -> None:
+def jitter(x: Tensor, rows: Ints, u: Floats, strength: Jitter) -> None:
     """Brightness, contrast, saturation and hue of some pictures, in an order drawn for each, in place.
 
     Args:
@@ -103,7 +104,7 @@ def jitter(x: Tensor, rows: Integers, u: Floats, strength: Jitter) -> None:
             x.index_copy_(0, index, changed)
 
 
-def jitter_draws(u: Floats, strength: Jitter) -> tuple[Floats, Integers]:
+def jitter_draws(u: Floats, strength: Jitter) -> tuple[Floats, Ints]:
     """Strengths [n, 4] of brightness, contrast, saturation and hue, and the order [n, 4] they come in.
 
     Args:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from rayscan.config import ImagesConfig
 from rayscan.data.color import BLUE, BLUR_REACH, GREEN, RED, Jitter, gaussian_blur, jitter_draws
-from rayscan.data.keyed import Floats, Integers, groups
+from rayscan.data.keyed import Floats, groups
+from rayscan.types import Ints
 
 LUMA = np.array([RED, GREEN, BLUE])
 _TO_YIQ = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
@@ -45,11 +46,11 @@ class Colors:
         return Colors(self.matrix[rows], self.pivot[rows], self.sigma[rows])
 
 
-def colors(u: Floats, rows: Integers, gray: Integers, sigma: Floats, strength: Jitter) -> Colors:
+def colors(u: Floats, rows: Ints, gray: Ints, sigma: Floats, strength: Jitter) -> Colors:
     """Compose the jitter of some views and the graying of some.
 
     Luma is what makes this short: brightness scales a picture's mean luma, contrast, saturation and hue leave
-    it as it is. So the luma that contrast pivots on is known without looking at the changed picture.
+    it as it is. So the luma that contrast pivots on is known without reading the changed picture.
 
     Args:
         u: Uniform numbers [n, JITTER_UNIFORMS] of the jittered views.

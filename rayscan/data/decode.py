@@ -24,6 +24,9 @@ from rayscan.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""Formats as Pillow calls them; no other decoder is tried."""
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"})
+"""Ends of the names of such files, in lower case."""
 _EXIF, _SCAN = b"Exif\0\0", b"\xda"
 # Some cameras leave surplus bytes before the end mark; the picture above them is whole.
 _SURPLUS = re.compile(r"extraneous bytes before marker 0xd9")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 
-from rayscan.data.keyed import Booleans, Floats, Integers, choice, groups
+from rayscan.data.keyed import Booleans, Floats, choice, groups
+from rayscan.types import Ints
 
 CROP_TRIES = 10
 CROP_UNIFORMS = 2 * CROP_TRIES + 2
@@ -23,11 +24,11 @@ EVALUATION_SHARE = 7 / 8  # the usual centre crop of 224 from 256
 
 def random_resized_boxes(
     u: Floats,
-    heights: Integers,
-    widths: Integers,
+    heights: Ints,
+    widths: Ints,
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Integers:
+) -> Ints:
     """Boxes of random area and aspect ratio, as torchvision's RandomResizedCrop draws them.
 
     Args:
@@ -58,7 +59,7 @@ def random_resized_boxes(
     )
 
 
-def evaluation_boxes(heights: Integers, widths: Integers, size: int) -> Integers:
+def evaluation_boxes(heights: Ints, widths: Ints, size: int) -> Ints:
     """The centered square an image is judged by: 7/8 of the short side, but `size` px if it has so many.
 
     So 256 px give the usual 224 without resampling, and an image of `size` px is taken whole. Boxes [M, 4].
@@ -68,7 +69,7 @@ def evaluation_boxes(heights: Integers, widths: Integers, size: int) -> Integers
     return np.stack([top, left, side, side], axis=1)
 
 
-def random_square_boxes(u: Floats, heights: Integers, widths: Integers, size: int) -> Integers:
+def random_square_boxes(u: Floats, heights: Ints, widths: Ints, size: int) -> Ints:
     """Squares of the evaluation size at a uniformly drawn place (`u` [M, 2]). Boxes [M, 4]."""
     side = _evaluation_side(heights, widths, size)
     return np.stack(
@@ -76,13 +77,13 @@ def random_square_boxes(u: Floats, heights: Integers, widths: Integers, size: in
     )
 
 
-def _evaluation_side(heights: Integers, widths: Integers, size: int) -> Integers:
+def _evaluation_side(heights: Ints, widths: Ints, size: int) -> Ints:
     short = np.minimum(heights, widths)
     share = np.rint(short * EVALUATION_SHARE).astype(np.int64)
     return np.minimum(short, np.maximum(size, share))
 
 
-def crop(pixels: Tensor, boxes: Integers, flips: Booleans, size: int) -> Tensor:
+def crop(pixels: Tensor, boxes: Ints, flips: Booleans, size: int) -> Tensor:
     """Cut boxes, scale them to squares, mirror some: the crop, the resize and the flip in one resampling.
 
     Bilinear, with the crop's own border pixels repeated beyond its border, as when resizing a cut image.
@@ -109,7 +110,7 @@ def crop(pixels: Tensor, boxes: Integers, flips: Booleans, size: int) -> Tensor:
     return out
 
 
-def _cut(pixels: Tensor, boxes: Integers, flips: Booleans, size: int, factor: int) -> Tensor:
+def _cut(pixels: Tensor, boxes: Ints, flips: Booleans, size: int, factor: int) -> Tensor:
     """Crop with `factor` x `factor` samples per output pixel; 0 stands for boxes that are the whole."""
     if factor > 0:
         sampled = _resample(pixels, boxes, flips, size * factor)
@@ -120,7 +121,7 @@ def _cut(pixels: Tensor, boxes: Integers, flips: Booleans, size: int, factor: in
     return torch.where(is_mirrored, pixels.flip(3), pixels)
 
 
-def _resample(pixels: Tensor, boxes: Integers, flips: Booleans, size: int) -> Tensor:
+def _resample(pixels: Tensor, boxes: Ints, flips: Booleans, size: int) -> Tensor:
     """Bilinear samples on a `size` x `size` lattice over each box, clamped to the box's pixels."""
     steps = (np.arange(size) + 0.5) / size
     top, left, height, width = (boxes[:, i, None] for i in range(4))
@@ -163,7 +164,7 @@ def affine_matrices(
     return np.concatenate([inverse, offset[:, :, None]], axis=2)
 
 
-def crop_matrices(boxes: Integers, size: int, height: int, width: int) -> Floats:
+def crop_matrices(boxes: Ints, size: int, height: int, width: int) -> Floats:
     """Maps [M, 2, 3] from output to source px, both from their centers, that cut and scale boxes [M, 4]."""
     matrices = np.zeros((len(boxes), 2, 3))
     matrices[:, 0, 0], matrices[:, 1, 1] = boxes[:, 3] / size, boxes[:, 2] / size

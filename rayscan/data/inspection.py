@@ -1,4 +1,4 @@
-"""One image looked at once, at index time: does it decode, and how large is it then?"""
+"""The decoding of every image at index time: does it decode, and how large is it then?"""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from rayscan.data.decode import decode
 from rayscan.errors import DataError
 
 OK = "ok"
+CHANGED = "checksum"
+"""Status of an image whose bytes are not those that were packed."""
 
 
 class Inspection(NamedTuple):
-    """What the index keeps of it."""
+    """What the index keeps of an image that was decoded."""
 
     width: int
     """px, as decoded; 0 if it does not decode."""
@@ -22,7 +24,7 @@ class Inspection(NamedTuple):
 
 
 def inspect(data: bytes, *, max_pixels: int) -> Inspection:
-    """Decode an image whole: a header that reads well says nothing about the rest.
+    """What decoding an image whole shows: a header that reads well says nothing about the rest.
 
     Args:
         data: The bytes of the file.

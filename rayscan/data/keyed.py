@@ -8,15 +8,31 @@ Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rayscan.types import Ints
+
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
+
+Purpose = Literal["epoch", "held-out images", "probed images", "random labels", "removed images"]
+PURPOSES: Mapping[Purpose, tuple[int, int]] = {
+    "epoch": (0, 1),  # one order of the train images per pass over them
+    "held-out images": (-1, 0),  # train images that judge heads instead of training them
+    "probed images": (-2, 0),  # images that linear probes see, and their folds
+    "random labels": (-2, -1),  # SeLa's labels at the beginning, one order per head
+    "removed images": (-1000, -1),  # images that an experiment leaves out, one order per class
+}
+"""The word that stands in a key in the place of the epoch: first + step * number.
+
+Head 0's random labels and the probed images have the same word. Nothing compares the two orders, and another
+word would change results that were recorded."""
 
 _WORD = (1 << 64) - 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: SplitMix64's Weyl increment
@@ -24,7 +40,7 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
-def uniforms(seed: int, epoch: int, gids: Integers, view: int, purpose: int | str, count: int) -> Floats:
+def uniforms(seed: int, epoch: int, gids: Ints, view: int, purpose: int | str, count: int) -> Floats:
     """Independent numbers, uniform in [0, 1), for every sample.
 
     Args:
@@ -45,18 +61,26 @@ def uniforms(seed: int, epoch: int, gids: Integers, view: int, purpose: int | st
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def permutation(seed: int, epoch: int, n: int) -> Integers:
-    """A uniformly drawn order of 0..n-1: int64 [n], a pure function of (seed, epoch, n)."""
-    key = np.concatenate([_key(seed, epoch, part, "permutation") for part in (0, 1)])
+def permutation(seed: int, purpose: Purpose, number: int, n: int) -> Ints:
+    """A uniformly drawn order of 0..n-1: int64 [n], a pure function of the arguments.
+
+    Args:
+        seed: Seed of the run.
+        purpose: What is ordered; different purposes do not meet but where `PURPOSES` says so.
+        number: Which order of this purpose: the epoch, the head, the class; 0 where there is one only.
+        n: Length.
+    """
+    first, step = PURPOSES[purpose]
+    key = np.concatenate([_key(seed, first + step * number, part, "permutation") for part in (0, 1)])
     return np.random.Generator(np.random.Philox(key=key)).permutation(n)
 
 
-def choice(uniform: Floats, count: int | Integers) -> Integers:
+def choice(uniform: Floats, count: int | Ints) -> Ints:
     """Turn uniform numbers of any shape into equally likely integers 0..count-1."""
     return np.floor(uniform * count).astype(np.int64)  # u <= 1 - 2^-53, so the product rounds below count
 
 
-def groups(codes: Integers) -> list[tuple[int, Integers]]:
+def groups(codes: Ints) -> list[tuple[int, Ints]]:
     """Rows by code, so that per-sample choices can be applied one batch per choice.
 
     Args:
@@ -76,7 +100,7 @@ class Draw:
 
     seed: int
     epoch: int
-    gids: Integers
+    gids: Ints
     """Samples, int64 [B]."""
     views: tuple[int, ...] = (0,)
     """Views of each sample (V)."""

@@ -1,7 +1,7 @@
 """Labels, for scores alone: the only code that reads them. Called by the labels stage, when all is learnt.
 
 They come from a CSV or Parquet file, joined by the user's id, the source path or the key; or from `.cls` and
-`.json` members of the shards. Integers keep their order, names are sorted. A negative number or an empty
+`.json` members of the shards. Ints keep their order, names are sorted. A negative number or an empty
 field means unlabelled. What cannot be told apart is an error; what finds no partner is counted.
 """
 
@@ -13,15 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rayscan import storage
 from rayscan.data import addresses
-from rayscan.data.listing import read_rows
-from rayscan.data.tar_index import MAX_NOTE_BYTES
-from rayscan.data.tar_members import Tape, members, storable
+from rayscan.data.sources import named_format, with_folders
+from rayscan.data.sources.table import read_table
+from rayscan.data.tar_members import storable
 from rayscan.errors import DataError
+from rayscan.types import Ints
 
 AMBIGUOUS = -2
 JOIN_COLUMNS = ("id", "source", "key")
@@ -33,9 +34,9 @@ _INTEGER = re.compile(r"([+-]?\d{1,18})(\.0*)?")  # pandas writes 3.0 where a co
 class Labels:
     """Labels of some images."""
 
-    gids: npt.NDArray[np.int64]
+    gids: Ints
     """Labelled images, rising [n]."""
-    labels: npt.NDArray[np.int64]
+    labels: Ints
     """Positions in `classes` [n]."""
     classes: tuple[int | str, ...]
     """Numbers or names of the classes, in label order."""
@@ -80,7 +81,7 @@ def from_file(uri: str, images: pa.Table) -> Labels:
 
 def _read(uri: str) -> pa.Table:
     try:
-        table = read_rows(addresses.plain(uri), addresses.read(uri))
+        table = read_table(addresses.plain(uri), storage.read(uri))
     except pa.ArrowInvalid as error:
         raise DataError(
             "the labels file cannot be read", expected="CSV or Parquet", got=error, where=uri
@@ -150,7 +151,7 @@ def _match(
 
 def _path(name: str) -> str:
     """A source as a path: a shard and its member are folder and file."""
-    return name.removeprefix("file://").removeprefix("./").replace(".tar#", ".tar/")
+    return with_folders(name.removeprefix("file://").removeprefix("./"))
 
 
 def _check_match(
@@ -211,7 +212,7 @@ def read_members(uri: str, shard: int) -> pa.Table:
     """Labels inside one shard: `.cls` (a number or a name), or "label" of `.json`.
 
     Args:
-        uri: A tar shard.
+        uri: A shard.
         shard: Its number in the index.
 
     Returns:
@@ -221,14 +222,10 @@ def read_members(uri: str, shard: int) -> pa.Table:
         DataError: the shard is damaged.
     """
     labels: dict[str, dict[str, str]] = {"json": {}, "cls": {}}
-    with Tape(uri) as tape:
-        for member in members(tape):
-            named = member.key_and_extension
-            if named is None or named[1] not in labels or member.length > MAX_NOTE_BYTES:
-                continue
-            label = (_from_json if named[1] == "json" else _from_cls)(tape.read(member.length))
-            if label:
-                labels[named[1]][named[0]] = label
+    for beside in named_format(uri).side_files(uri, labels):
+        label = (_from_json if beside.extension == "json" else _from_cls)(beside.data)
+        if label:
+            labels[beside.extension][beside.key] = label
     rows = [
         {"shard": shard, "key": key, "label": label}
         for key, label in (labels["json"] | labels["cls"]).items()
@@ -252,12 +249,8 @@ def _from_json(data: bytes) -> str:
 
 def first_note_has_label(uri: str) -> bool:
     """Whether the first `.json` member of a shard has a label; reads no further."""
-    with Tape(uri) as tape:
-        for member in members(tape):
-            named = member.key_and_extension
-            if named is not None and named[1] == "json" and member.length <= MAX_NOTE_BYTES:
-                return bool(_from_json(tape.read(member.length)))
-    return False
+    first = next(iter(named_format(uri).side_files(uri, ("json",))), None)
+    return first is not None and bool(_from_json(first.data))
 
 
 def from_members(tables: Iterable[pa.Table], images: pa.Table) -> Labels:

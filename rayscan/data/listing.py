@@ -8,51 +8,35 @@ filesystem of `pyarrow.fs`. Nothing is opened except lists; commands and web add
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from rayscan import storage
 from rayscan.artifacts import digest
-from rayscan.data import addresses, trees
-from rayscan.data.addresses import Found
+from rayscan.data import addresses, folders, sources
+from rayscan.data.sources import format_of, list_of, named_format
+from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
-from rayscan.storage import join
+from rayscan.storage import FileInfo, join
 
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"})
-_LISTS = (".parquet", ".csv", ".txt")
-_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+FILES_PER_TASK = 512
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+"""`[fn(item) for item in items]`, here or on the fleet."""
 _COMMAND = re.compile(r"\s*(pipe|exec|cmd|sh):")
 _SHELL = re.compile(r"[|`\n]|\$\(")
 _WEB = re.compile(r"\s*(https?|ftp)://", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A tar shard, or an image that is a file of its own."""
-
-    uri: str
-    """Absolute path or URI."""
-    key: str
-    """Name below `Listing.root`: it stays when the whole set moves."""
-    size: int
-    """Bytes; -1 if a list names it and it is not there."""
-    mtime_ns: int
-    """Time of the last change, ns; 0 where the store does not tell."""
-    id: str | None = None
-    """The user's own name of the image, from a list."""
 
 
 @dataclass(frozen=True)
 class Listing:
     """The files of one split, sorted by address."""
 
-    kind: Literal["shards", "files"]
+    format: Format
+    """What all of them are."""
     entries: tuple[SourceFile, ...]
     root: str
     """Folder that keys are relative to."""
@@ -61,6 +45,11 @@ class Listing:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(max(entry.size, 0) for entry in self.entries)
+
+    def batches(self) -> list[tuple[SourceFile, ...]]:
+        """The files in their order, cut into tasks: each that holds many images, or some that hold one."""
+        size = 1 if self.format.has_many else FILES_PER_TASK
+        return [self.entries[start : start + size] for start in range(0, len(self.entries), size)]
 
     @property
     def fingerprint(self) -> str:
@@ -72,13 +61,13 @@ class Listing:
 class _Part:
     """What one part of the user's text came to."""
 
-    files: Sequence[Found]
+    files: Sequence[FileInfo]
     root: str
     is_list: bool = False
     ids: Sequence[str | None] = ()
 
 
-def list_sources(data: str, tell: trees.Tell = trees.silent) -> Listing:
+def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
     """Find the files that the user means.
 
     Args:
@@ -90,7 +79,7 @@ def list_sources(data: str, tell: trees.Tell = trees.silent) -> Listing:
             or a web address; a list cannot be read.
     """
     _refuse(data)
-    is_name = addresses.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound  # it may hold , { |
+    is_name = storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound  # it may hold , { |
     if not is_name and _SHELL.search(data):
         raise DataError(
             "this looks like a command", expected="paths or URIs", got=data, fix="rayscan runs no commands"
@@ -101,19 +90,18 @@ def list_sources(data: str, tell: trees.Tell = trees.silent) -> Listing:
     parts = [_part(text, tell) for text in texts]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
-    kinds: Counter[str] = Counter()
-    others: list[str] = []
+    by_format: dict[Format | None, list[str]] = defaultdict(list)
     for part in parts:
         for found, own_id in zip(part.files, part.ids or [None] * len(part.files), strict=True):
-            if (kind := _kind(found.uri, is_listed=part.is_list)) == "other":
-                others.append(found.uri)
-                continue
-            kinds[kind] += found.uri not in entries
-            key = addresses.plain(found.uri)[len(root) :].lstrip("/")
-            entries[found.uri] = SourceFile(found.uri, key, found.size, found.mtime_ns, own_id)
-    _check(data, kinds, others)
+            known = named_format(found.uri) if part.is_list else format_of(found.uri)
+            if known is None or found.uri not in entries:
+                by_format[known].append(found.uri)
+            if known is not None:
+                key = addresses.plain(found.uri)[len(root) :].lstrip("/")
+                entries[found.uri] = SourceFile(found.uri, key, found.size, found.mtime_ns, own_id)
+    others = by_format.pop(None, [])
     in_order = tuple(entries[uri] for uri in sorted(entries))
-    return Listing("shards" if kinds["shards"] else "files", in_order, root)
+    return Listing(_only_format(data, by_format, others), in_order, root)
 
 
 def _refuse(uri: str) -> None:
@@ -137,40 +125,29 @@ def _refuse(uri: str) -> None:
         )
 
 
-def _kind(uri: str, *, is_listed: bool) -> str:
-    name = addresses.plain(uri).rpartition("/")[2].lower()
-    if name.endswith(".tar"):
-        return "shards"
-    if name.endswith(_PACKED):
-        return "packed"
-    _, dot, extension = name.rpartition(".")
-    return "files" if is_listed or (dot and extension in IMAGE_EXTENSIONS) else "other"
-
-
-def _check(data: str, kinds: Counter[str], others: Sequence[str]) -> None:
-    if kinds["packed"]:
+def _only_format(
+    data: str, by_format: Mapping[Format | None, Sequence[str]], others: Sequence[str]
+) -> Format:
+    """The format of all files, which are sorted by it here; `others` hold no images."""
+    known = {one: by_format[one] for one in sources.FORMATS if one in by_format}
+    for one, uris in known.items():
+        one.refuse(uris)
+    if len(known) > 1:
         raise DataError(
-            "compressed tars cannot be read by position",
-            expected="plain .tar",
-            got=f"{kinds['packed']} compressed",
-            where=data,
-            fix="unpack them with gunzip, unxz or unzstd; images gain nothing from a second compression",
-        )
-    if kinds["shards"] and kinds["files"]:
-        raise DataError(
-            "tar shards and image files are mixed",
+            "files of several formats are mixed",
             expected="one kind",
-            got=f"{kinds['shards']} tars and {kinds['files']} images",
+            got=" and ".join(f"{len(uris)} {one.name}" for one, uris in known.items()),
             where=data,
             fix="name one of them by a pattern such as '*.tar' or '*.jpg', or give two splits",
         )
-    if not kinds["shards"] and not kinds["files"]:
+    if not known:
         raise DataError(
             "there are no images here",
-            expected=f".tar shards, or {' '.join(sorted(IMAGE_EXTENSIONS))}",
+            expected=" ".join(suffix for one in sources.FORMATS for suffix in one.suffixes),
             got=_names(others) if others else "no file",
             where=data,
         )
+    return next(iter(known))
 
 
 def _names(uris: Sequence[str], limit: int = 6) -> str:
@@ -178,35 +155,35 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str, tell: trees.Tell) -> _Part:
+def _part(text: str, tell: folders.Tell) -> _Part:
     uri = addresses.absolute(text)
-    kind = addresses.kind_of(uri)
+    kind = storage.kind_of(uri)
     if kind == pafs.FileType.Directory:
-        return _Part(trees.tree(uri, tell=tell), addresses.plain(uri))
-    if kind == pafs.FileType.File and addresses.plain(uri).lower().endswith(_LISTS):
-        return _listed(uri)
+        return _Part(folders.files_below(uri, tell=tell), addresses.plain(uri))
+    if kind == pafs.FileType.File and (known := list_of(uri)) is not None:
+        return _listed(uri, known)
     if kind == pafs.FileType.File:
-        return _Part(addresses.stat([uri]), addresses.parent(uri))
+        return _Part(storage.stat([uri]), addresses.parent(uri))
     names = addresses.expand_braces(uri)
     found = _named([name for name in names if not addresses.is_glob(name)], tell)
-    found += [file for name in names if addresses.is_glob(name) for file in trees.matching(name, tell)]
-    folders = {addresses.fixed_folder(name)[0] for name in names}
+    found += [file for name in names if addresses.is_glob(name) for file in folders.matching(name, tell)]
+    tops = {addresses.fixed_folder(name)[0] for name in names}
     if not found:
         raise DataError(
-            "nothing matches", expected=text, got=_around(min(folders)), where="--data or --eval-data"
+            "nothing matches", expected=text, got=_around(min(tops)), where="--data or --eval-data"
         )
-    return _Part(found, addresses.common_folder(folders))
+    return _Part(found, addresses.common_folder(tops))
 
 
-def _named(uris: Sequence[str], tell: trees.Tell) -> list[Found]:
+def _named(uris: Sequence[str], tell: folders.Tell) -> list[FileInfo]:
     """Files and folders that are named one by one; all of them have to be there."""
-    files: list[Found] = []
+    files: list[FileInfo] = []
     missing: list[str] = []
-    for file in addresses.stat(uris):
-        if file.size != addresses.MISSING:
+    for file in storage.stat(uris):
+        if file.size != storage.MISSING:
             files.append(file)
-        elif addresses.kind_of(file.uri) == pafs.FileType.Directory:
-            files += trees.tree(file.uri, tell=tell)
+        elif storage.kind_of(file.uri) == pafs.FileType.Directory:
+            files += folders.files_below(file.uri, tell=tell)
         else:
             missing.append(file.uri)
     if missing:
@@ -222,14 +199,14 @@ def _named(uris: Sequence[str], tell: trees.Tell) -> list[Found]:
 
 def _around(folder: str) -> str:
     """What is in a folder, or in the nearest one above that exists."""
-    while not (names := addresses.names_in(folder)) and addresses.parent(folder) not in ("", folder):
+    while not (names := storage.names_in(folder)) and addresses.parent(folder) not in ("", folder):
         folder = addresses.parent(folder)
     return f"{folder} holds {_names(names) if names else 'nothing'}"
 
 
-def _listed(uri: str) -> _Part:
+def _listed(uri: str, known: ListFormat) -> _Part:
     """Files that a list names. Relative ones are meant from the list's own folder."""
-    names, ids = _columns(uri)
+    names, ids = known.names(uri)
     folder = addresses.parent(uri)
     uris = []
     for number, name in enumerate(names):
@@ -243,37 +220,4 @@ def _listed(uri: str) -> _Part:
     if twice:
         raise DataError("a list names files twice", expected="each once", got=_names(twice), where=uri)
     root = addresses.common_folder({addresses.plain(addresses.parent(name)) for name in uris})
-    return _Part(addresses.stat(uris), root, is_list=True, ids=ids)
-
-
-def _columns(uri: str) -> tuple[list[str | None], list[str | None]]:
-    """Names and ids of a list file."""
-    name, data = addresses.plain(uri), addresses.read(uri)
-    try:
-        if name.lower().endswith(".txt"):
-            lines = [line.strip() for line in data.decode().splitlines() if line.strip()]
-            return list(lines), [None] * len(lines)
-        table = read_rows(name, data)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise DataError("a list cannot be read", expected=" ".join(_LISTS), got=error, where=uri) from error
-    column = next((c for c in ("uri", "path") if c in table.column_names), None)
-    if column is None:
-        raise DataError(
-            "a list has no addresses", expected="a column uri or path", got=table.column_names, where=uri
-        )
-    ids = table["id"].cast(pa.string()).to_pylist() if "id" in table.column_names else [None] * len(table)
-    return table[column].cast(pa.string()).to_pylist(), ids
-
-
-def read_rows(name: str, data: bytes) -> pa.Table:
-    """Rows of a CSV or Parquet file; names, ids and labels of a CSV stay text, so that 007 is not 7.
-
-    Raises:
-        pa.ArrowInvalid: the bytes are neither.
-    """
-    if name.lower().endswith(".parquet"):
-        return pq.read_table(pa.BufferReader(data))
-    as_text = {
-        column: pa.string() for column in ("uri", "path", "id", "source", "key", "split", "label", "class")
-    }
-    return pa_csv.read_csv(pa.BufferReader(data), convert_options=pa_csv.ConvertOptions(column_types=as_text))
+    return _Part(storage.stat(uris), root, is_list=True, ids=ids)

@@ -23,13 +23,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from rayscan.config import ImagesConfig, ViewKind
+from rayscan.data.cached_files import cache_for
 from rayscan.data.decode import resize_canvas
 from rayscan.data.freed_memory import keep_freed_memory
-from rayscan.data.keyed import Draw, Integers
+from rayscan.data.keyed import Draw
 from rayscan.data.reader import Reader
-from rayscan.data.shard_opening import cache_for
 from rayscan.data.table import ImageTable
 from rayscan.data.views import fast_colors, is_colored_fast, make_views, view_boxes, view_flips
+from rayscan.types import Ints
 
 T = TypeVar("T")
 Picture = npt.NDArray[np.uint8]
@@ -71,7 +72,7 @@ class ViewLoader:
         """Whether decoded canvases are kept."""
         return self._resident is not None
 
-    def views(self, gids: Integers, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
+    def views(self, gids: Ints, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
         """Augmented views.
 
         Args:
@@ -106,7 +107,7 @@ class ViewLoader:
             make_views(sources, where, family, part_draw, self._images, out=target, colors=some)
         return out
 
-    def cuts(self, gids: Integers, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
+    def cuts(self, gids: Ints, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
         """Views before their colors: cut, scaled and mirrored from full pictures, uint8 [V, B, 3, S, S].
 
         This is what the host does for a device that colors; in pinned memory if that is a GPU.
@@ -130,15 +131,15 @@ class ViewLoader:
             return torch.from_numpy(np.empty(shape, np.float32))
         return torch.empty(shape, device=self._device)
 
-    def expect(self, gids: Integers) -> None:
+    def expect(self, gids: Ints) -> None:
         """Images whose shards come soon: remote ones are fetched in the background."""
         self._reader.expect(gids)
 
-    def plain(self, gids: Integers) -> Tensor:
+    def plain(self, gids: Ints) -> Tensor:
         """The views images are embedded and judged by: float32 [B, 3, S, S], normalized."""
         return self.views(gids, "plain", 0, (0,))[0]
 
-    def _whole(self, draw: Draw, family: ViewKind) -> tuple[Tensor, Integers]:
+    def _whole(self, draw: Draw, family: ViewKind) -> tuple[Tensor, Ints]:
         """Canvases, uint8 [V, B, 3, c, c], and where in them the views lie [V, B, 4]."""
         shape = (len(draw.views), len(draw.gids))
         canvases = self._canvases(draw.gids)
@@ -146,7 +147,7 @@ class ViewLoader:
         boxes = view_boxes(family, draw, sides, sides, self._images.size_px)
         return canvases.expand(shape[0], *canvases.shape), boxes.reshape(*shape, 4)
 
-    def _canvases(self, gids: Integers) -> Tensor:
+    def _canvases(self, gids: Ints) -> Tensor:
         """Canvases of images, uint8 [B, 3, c, c]."""
         if self._resident is None:
             return self._decoded_canvases(gids)
@@ -159,7 +160,7 @@ class ViewLoader:
                 self._is_filled[part] = True
         return self._resident[torch.as_tensor(gids, device=self._device)]
 
-    def _decoded_canvases(self, gids: Integers) -> Tensor:
+    def _decoded_canvases(self, gids: Ints) -> Tensor:
         side = self._images.canvas_px
         assert side is not None
         canvases = np.empty((len(gids), side, side, 3), np.uint8)
@@ -204,14 +205,14 @@ class ViewLoader:
         for _ in apply(fn, *columns):
             pass
 
-    def _portions(self, gids: Integers) -> list[Integers]:
+    def _portions(self, gids: Ints) -> list[Ints]:
         """Consecutive pieces whose decoded pictures stay within DECODED_BYTES (or are a single one)."""
         sizes = self._table.width[gids].astype(np.int64) * self._table.height[gids] * 3
         bins = (np.cumsum(sizes) - 1) // DECODED_BYTES
         return np.split(gids, np.flatnonzero(np.diff(bins)) + 1) if len(gids) else []
 
 
-def cut_and_scale(picture: Picture, box: Integers, is_mirrored: bool, out: Tensor) -> None:
+def cut_and_scale(picture: Picture, box: Ints, is_mirrored: bool, out: Tensor) -> None:
     """Cut a box (top, left, height, width), scale it into `out`, uint8 [3, S, S]; bilinear, antialiased."""
     top, left, height, width = (int(edge) for edge in box)
     size = out.shape[-1]
@@ -244,7 +245,7 @@ class Prefetcher(Generic[T]):
             self._submit()
 
     def __iter__(self) -> Iterator[T]:
-        """Itself: the results can be gone through once."""
+        """This prefetcher: its results can be gone through once."""
         return self
 
     def __next__(self) -> T:
@@ -260,7 +261,7 @@ class Prefetcher(Generic[T]):
             raise
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """This prefetcher."""
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Local shards held open and read by position; `os.pread` shares none, so many threads at once may."""
+"""Local files kept open and read by `os.pread`, which keeps no position: many threads may share one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from rayscan.data.addresses import local_path
 from rayscan.errors import DataError
+from rayscan.storage import local_path
 
 MAX_OPEN = 128
 KEPT_BYTES = 24 << 20
@@ -21,11 +21,19 @@ class LocalFile:
         """Take over an open file.
 
         Args:
-            descriptor: Of the file.
-            number: Which opening this is, counted over all files.
+            descriptor: Descriptor of the file.
+            number: Number of this opening, counted over all files.
         """
         self.number = number
         self.descriptor = descriptor
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self.descriptor).st_size
+
+    def read(self, first: int, stop: int) -> bytes:
+        """Bytes first..stop; fewer at the end of the file."""
+        return self.rest(b"", first, stop - first)
 
     def rest(self, data: bytes, offset: int, length: int) -> bytes:
         """What a short read left, if the file goes on."""

@@ -1,7 +1,7 @@
 """Remote shards on this node's disk: fetched once for all workers, checked, evicted only when nobody reads.
 
-    <folder>/<hash>.tar              a whole shard, its size and sha256 compared with the index
-    <folder>/.<hash>.tar.partial     one that is being fetched; whoever holds its lock fetches it
+    <folder>/<hash>.shard            a whole shard, its size and sha256 compared with the index
+    <folder>/.<hash>.shard.partial   one that is being fetched; whoever holds its lock fetches it
     <folder>/.lock                   held while room is made
 
 Locks are flock(2): the system lets go of those of a process that dies. A reader holds a shared lock on the
@@ -21,10 +21,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rayscan.data.addresses import locate
 from rayscan.data.local_files import unreadable
-from rayscan.data.patience import PATIENCE, Patience, insist
 from rayscan.errors import DataError
+from rayscan.storage import RetryPolicy, locate, retry
 
 CHUNK = 8 << 20
 MODE = 0o600
@@ -43,9 +42,9 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of its file in the cache: another content is another file."""
+        """Name of its file in the cache: another content is another file."""
         told = f"{self.uri}\n{self.size}\n{self.sha256}"
-        return hashlib.sha256(told.encode()).hexdigest()[:32] + ".tar"
+        return hashlib.sha256(told.encode()).hexdigest()[:32] + ".shard"
 
 
 @dataclass(eq=False)
@@ -55,7 +54,8 @@ class NodeCache:
     folder: Path
     max_bytes: int
     """Whole shards and those being fetched stay within this."""
-    patience: Patience = PATIENCE
+    policy: RetryPolicy | None = None
+    """How requests to the store are repeated; as the environment says if not given."""
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
     _mutex: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -75,7 +75,7 @@ class NodeCache:
         return descriptor
 
     def fetch(self, shard: Shard) -> int | None:
-        """The same, fetched before if need be; None if there is no room for it.
+        """A descriptor of a shard as from `open`, fetched before if need be; None if there is no room for it.
 
         Raises:
             DataError: the store does not give it, or gives other bytes than were indexed.
@@ -112,7 +112,7 @@ class NodeCache:
         """Evict what was not used for longest until a file of `size` bytes fits, and promise them to it."""
         with _alone(self.folder / ".lock"):
             os.ftruncate(partial, 0)
-            files = sorted(self.folder.glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
+            files = sorted(self.folder.glob("*.shard"), key=lambda path: path.stat().st_mtime_ns)
             held = sum(path.stat().st_size for path in files) + self._being_fetched()
             for path in files:
                 if held + size <= self.max_bytes:
@@ -127,7 +127,7 @@ class NodeCache:
     def _being_fetched(self) -> int:
         """Bytes promised to downloads that run; leftovers of those that died are removed."""
         promised = 0
-        for path in self.folder.glob(".*.tar.partial"):
+        for path in self.folder.glob(".*.shard.partial"):
             with suppress(FileNotFoundError):
                 if path.stat().st_size and not _evicted(path):
                     promised += path.stat().st_size
@@ -165,7 +165,7 @@ class NodeCache:
             return data
 
         try:
-            return insist(ask, self.patience)
+            return retry(ask, self.policy)
         except OSError as error:
             raise unreadable(shard.uri, start, error) from error
 

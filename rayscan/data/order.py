@@ -7,26 +7,27 @@ from functools import lru_cache
 
 import numpy as np
 
-from rayscan.data.keyed import Integers, permutation, uniforms
+from rayscan.data.keyed import permutation, uniforms
 from rayscan.errors import ConfigError, DataError
+from rayscan.types import Ints
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
     """Epochs over a set of images: every image once an epoch, global batches of nearly equal size."""
 
-    gids: Integers
+    gids: Ints
     """The images, int64 [N]; their order here is part of the result."""
     batch_size: int
-    """At most so many images per step, over all workers."""
+    """Most images per step, over all workers."""
     seed: int
     """Seed of the permutations."""
-    shards: Integers | None = None
+    shards: Ints | None = None
     """Shard of each image, int64 [N]; with `window`."""
     window: int | None = None
     """Mix so many shards at a time, in an order of shards drawn anew each epoch, instead of all images: for
     sets that are larger than a node's cache."""
-    _known: dict[int, tuple[Integers, Integers]] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[int, tuple[Ints, Ints]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that there is something to go over.
@@ -45,7 +46,7 @@ class Order:
         """Steps per epoch: ceil(N / batch_size)."""
         return -(-len(self.gids) // self.batch_size)
 
-    def batch(self, epoch: int, step: int) -> Integers:
+    def batch(self, epoch: int, step: int) -> Ints:
         """Images of a step over all workers, int64 [B].
 
         The remainder is spread over the epoch (batch sizes differ by at most one), because a last batch of a
@@ -60,7 +61,7 @@ class Order:
         start, stop = (len(rows) * bound // self.num_steps for bound in (step, step + 1))
         return self.gids[rows[start:stop]]
 
-    def coming(self, epoch: int, step: int) -> Integers:
+    def coming(self, epoch: int, step: int) -> Ints:
         """Images of the shards that come soon, one each, if this step is the first to enter a window; int64.
 
         In the first step of an epoch those of this window and the next, later on those of the next.
@@ -77,7 +78,7 @@ class Order:
         _, at = np.unique(self.shards[ahead], return_index=True)
         return self.gids[ahead[np.sort(at)]]
 
-    def _rows(self, epoch: int) -> tuple[Integers, Integers]:
+    def _rows(self, epoch: int) -> tuple[Ints, Ints]:
         """The order of an epoch, and where its windows begin."""
         if self.shards is None or self.window is None:
             return _epoch_rows(self.seed, epoch, len(self.gids)), np.zeros(1, np.int64)
@@ -88,9 +89,7 @@ class Order:
         return self._known[epoch]
 
 
-def windowed_rows(
-    seed: int, epoch: int, gids: Integers, shards: Integers, window: int
-) -> tuple[Integers, Integers]:
+def windowed_rows(seed: int, epoch: int, gids: Ints, shards: Ints, window: int) -> tuple[Ints, Ints]:
     """Positions 0..N-1 in an order that has only `window` shards mixed at a time; and where each mix begins.
 
     A pure function of its arguments: no number of workers, nodes or cached shards enters.
@@ -112,13 +111,13 @@ def windowed_rows(
     return rows, np.flatnonzero(np.diff(windows[rows], prepend=-1))
 
 
-def rank_slice(batch: Integers, rank: int, world_size: int) -> Integers:
+def rank_slice(batch: Ints, rank: int, world_size: int) -> Ints:
     """A worker's contiguous share of a global batch; shares differ by at most one image and may be empty."""
     return batch[len(batch) * rank // world_size : len(batch) * (rank + 1) // world_size]
 
 
 @lru_cache(maxsize=2)  # this epoch's and, while batches are prefetched, the next one's
-def _epoch_rows(seed: int, epoch: int, n: int) -> Integers:
-    rows = permutation(seed, epoch, n)
+def _epoch_rows(seed: int, epoch: int, n: int) -> Ints:
+    rows = permutation(seed, "epoch", epoch, n)
     rows.flags.writeable = False
     return rows

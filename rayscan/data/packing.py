@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayscan.data import addresses
+from rayscan import storage
 from rayscan.data.classes import wnid_of
-from rayscan.data.listing import Listing, SourceFile, list_sources
+from rayscan.data.listing import Listing, Map, list_sources
 from rayscan.data.shard_writer import (
     JPEG_QUALITY,
     LABELS,
@@ -32,6 +32,7 @@ from rayscan.data.shard_writer import (
     unique_keys,
     write_labels,
 )
+from rayscan.data.sources.base import SourceFile
 from rayscan.errors import ConfigError, DataError
 from rayscan.storage import Place
 
@@ -42,8 +43,6 @@ _SCHEMA = pa.schema(
     {"shard": pa.int32(), "key": pa.string(), "source": pa.string(), "uri": pa.string(), "size": pa.int64()}
 )
 
-Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
-"""`[fn(item) for item in items]`, here or on the fleet."""
 Row = Mapping[str, Any]
 
 
@@ -54,9 +53,9 @@ class Task:
     out: str
     name: str
     rows: tuple[Row, ...]
-    """Of the plan."""
+    """Rows of the plan."""
     labels: tuple[int | None, ...]
-    """To be written as `.cls`."""
+    """Label of each row, to be written as `.cls`."""
     resize_px: int | None
 
 
@@ -140,8 +139,13 @@ def _check_numbers(classes: Sequence[str], earlier: Sequence[str], out: str) -> 
 
 
 def _entries(listing: Listing, wnids: frozenset[str] | None) -> tuple[list[SourceFile], int]:
-    if listing.kind != "files":
-        raise DataError("these are shards already", expected="images", got="tars", where=listing.root)
+    if listing.format.has_many:
+        raise DataError(
+            "these are shards already",
+            expected="images that are files",
+            got=listing.format.name,
+            where=listing.root,
+        )
     chosen = [e for e in listing.entries if wnids is None or wnid_of(e.key) in wnids]
     if not chosen:
         raise DataError(
@@ -225,7 +229,7 @@ def pack(task: Task) -> int:
     rows = iter(zip(task.rows, task.labels, strict=True))
     with ThreadPoolExecutor(READERS) as pool:  # so that a remote answer is not waited for one at a time
         while batch := list(islice(rows, READ_AHEAD)):
-            files = pool.map(addresses.read, [row["uri"] for row, _ in batch])
+            files = pool.map(storage.read, [row["uri"] for row, _ in batch])
             for (row, label), data in zip(batch, files, strict=True):
                 extension = row["source"].rpartition(".")[2].lower()
                 stored, kind = resized(data, extension, task.resize_px)

@@ -15,17 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rayscan.data.keyed import Integers, choice, uniforms
+from rayscan.data.keyed import choice, uniforms
 from rayscan.errors import ConfigError, DataError
+from rayscan.types import Ints
 
 
 @dataclass(frozen=True, eq=False)
 class NeighborPairs:
     """Draws one neighbor per anchor, the same for any batch, worker or process."""
 
-    gids: Integers
+    gids: Ints
     """Anchors with mined neighbors, ascending, int64 [N]."""
-    ids: Integers
+    ids: Ints
     """Their neighbors, nearest first, int64 [N, K]."""
     num_neighbors: int
     """Draw from the first so many."""
@@ -33,7 +34,7 @@ class NeighborPairs:
     """Seed of the draws."""
     includes_self: bool = False
     """The image itself counts as one more neighbor, before the first; at K = 0 it is the only one."""
-    counts: Integers | None = None
+    counts: Ints | None = None
     """How many of its first `num_neighbors` each anchor has, at least 1 [N]; all of them if none."""
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class NeighborPairs:
                 fix="raise mine.num_neighbors or lower scan.num_neighbors",
             )
 
-    def draw(self, gids: Integers, epoch: int) -> Integers:
+    def draw(self, gids: Ints, epoch: int) -> Ints:
         """One neighbor of each anchor, int64 [B], uniform over its first `num_neighbors` or what it has.
 
         Raises:
@@ -72,7 +73,7 @@ class NeighborPairs:
         columns = choice(uniforms(self.seed, epoch, gids, 0, "neighbor", 1)[:, 0], counts)
         return met[np.arange(len(gids)), columns]
 
-    def all(self, gids: Integers, epoch: int = 0) -> Integers:
+    def all(self, gids: Ints, epoch: int = 0) -> Ints:
         """All neighbors of each anchor, itself first where it counts: int64 [B, K'].
 
         Args:
@@ -89,7 +90,7 @@ class NeighborPairs:
         drawn = choice(uniforms(self.seed, epoch, gids, 0, "fill", met.shape[1]), counts[:, None])
         return np.take_along_axis(met, np.where(columns < counts[:, None], columns, drawn), axis=1)
 
-    def _met(self, gids: Integers) -> tuple[Integers, Integers]:
+    def _met(self, gids: Ints) -> tuple[Ints, Ints]:
         """Whom the anchors may meet [B, K'], and how many of these count [B]; the anchor first if it does."""
         rows = np.searchsorted(self.gids, gids)
         known = (

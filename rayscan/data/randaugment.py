@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rayscan.data.color import brightness, contrast, saturation, solarize
 from rayscan.data.geometry import affine_matrices, warp
-from rayscan.data.keyed import Floats, Integers, choice, groups
+from rayscan.data.keyed import Floats, choice, groups
+from rayscan.types import Ints
 
 NUM_OPERATIONS = 4
 RANDAUGMENT_UNIFORMS = 2 * NUM_OPERATIONS
@@ -64,7 +65,7 @@ def randaugment(x: Tensor, u: Floats) -> Tensor:
     return x
 
 
-def _apply(x: Tensor, chosen: Integers, magnitudes: Floats) -> None:
+def _apply(x: Tensor, chosen: Ints, magnitudes: Floats) -> None:
     """One operation per view, in place; the geometric ones of all kinds share one resampling."""
     geometric = np.isin(chosen, [_NAMES.index(name) for name in _GEOMETRIC])
     for code, rows in groups(np.where(geometric, len(_NAMES), chosen)):
@@ -80,7 +81,7 @@ def _apply(x: Tensor, chosen: Integers, magnitudes: Floats) -> None:
         x.index_copy_(0, index, changed)
 
 
-def geometric_matrices(chosen: Integers, magnitudes: Floats, size: int) -> Floats:
+def geometric_matrices(chosen: Ints, magnitudes: Floats, size: int) -> Floats:
     """Maps [M, 2, 3] from output to source px for rotations, shears and translations.
 
     Rotation is about the centre, shear about the upper left corner, as in AutoAugment and RandAugment.

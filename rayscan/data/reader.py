@@ -1,9 +1,8 @@
 """Bytes and pixels of images by gid, in any order. From the index (`table`) to `loader`, assign and report.
 
-Requests are sorted by shard and position and near ones joined (`spans`). Local shards are read by `os.pread`
-(`local_files`), remote ones by range or from the node's cache (`remote`). What comes is checked against the
+The format of a shard (`sources`) reads its images through `stored_files`. What comes is checked against the
 checksums of the index: remote bytes always, local ones when an image is read for the first time since its
-shard was opened. What was looked at at index time is what comes, or a DataError.
+shard was opened. What was decoded at index time is what comes, or a DataError.
 """
 
 from __future__ import annotations
@@ -17,25 +16,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rayscan.data import sources
 from rayscan.data.decode import Pixels, decode
-from rayscan.data.keyed import Integers
-from rayscan.data.local_files import LocalFiles, unreadable
 from rayscan.data.node_cache import NodeCache
-from rayscan.data.remote import RemoteFiles
-from rayscan.data.shard_opening import ShardOpener
-from rayscan.data.spans import Spans, plan_spans
+from rayscan.data.sources.base import Images, Rows
+from rayscan.data.stored_files import StoredFiles
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
+from rayscan.types import Ints
 
-LOCAL_GAP = 4 << 10
-"""Bytes that are cheaper to read and drop than to start another read."""
-LOCAL_SPAN = 256 << 10
-LOCAL_JOINED = 16 << 10
-"""Longer local images are read by themselves: cutting them out of a longer read would copy them once more."""
-REPEATS_ONLY = -1
-REMOTE_THREADS = 16
-REMOTE_GAP = 128 << 10
-REMOTE_SPAN = 8 << 20
+UNKNOWN = -1
 
 
 class Reader:
@@ -49,26 +39,27 @@ class Reader:
             cache: Holds remote shards on this node; without it they are read by range.
         """
         self.table = table
-        self._opener = ShardOpener(table, cache)
+        self._cache = cache
         self._start()
 
     def _start(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._local = LocalFiles(self._opener.open)
-        self._remote = RemoteFiles(self.table.shard_uris)
+        self._files = StoredFiles(self.table, self._cache)
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        self._formats = np.full(len(self.table.shard_uris), UNKNOWN, np.int8)
+        """Row of `FORMATS` of each shard that was read."""
         self._checked_at = np.zeros(len(self.table), np.int32)
         """Opening of its shard under which each image was found to be what was indexed."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as the index and the place of the cache."""
-        cache = self._opener.cache
+        cache = self._cache
         return (_again, (self.table, cache and (str(cache.folder), cache.max_bytes)))
 
     def expect(self, gids: npt.ArrayLike) -> None:
         """Images that will be asked for soon: shards that are not here are fetched in the background."""
-        self._opener.expect(dict.fromkeys(self.table.shard[self._known(gids)].tolist()))
+        self._files.expect(dict.fromkeys(self.table.shard[self._known(gids)].tolist()))
 
     def read(self, gids: npt.ArrayLike) -> list[bytes]:
         """The stored files of images.
@@ -84,11 +75,31 @@ class Reader:
         """
         asked = self._known(gids)
         self._wake()
-        results: list[bytes] = [b""] * len(asked)
-        rest = self._read_files(asked, np.arange(len(asked)), results)
-        if len(rest):
-            self._read_ranges(asked, rest, results)
-        return results
+        table = self.table
+        images = self._read(
+            Rows(table.shard[asked].astype(np.int64), table.offset[asked], table.length[asked])
+        )
+        self._check(asked, images)
+        return images.data
+
+    def _read(self, rows: Rows) -> Images:
+        """The images of some rows, each read by the format of its shard."""
+        formats = self._formats[rows.shard]
+        if (formats == UNKNOWN).any():
+            for shard in np.unique(rows.shard[formats == UNKNOWN]).tolist():
+                known = sources.named_format(self.table.shard_uris[shard])
+                self._formats[shard] = sources.FORMATS.index(known)
+            formats = self._formats[rows.shard]
+        if len(formats) and (formats == formats[0]).all():
+            return sources.FORMATS[int(formats[0])].read(self._files, rows)
+        together = Images([b""] * len(formats), np.zeros(len(formats), np.int64))
+        for number in np.unique(formats).tolist():
+            chosen = np.flatnonzero(formats == number)
+            part = sources.FORMATS[number].read(self._files, Rows(*(column[chosen] for column in rows)))
+            together.openings[chosen] = part.openings
+            for row, data in zip(chosen.tolist(), part.data, strict=True):
+                together.data[row] = data
+        return together
 
     def images(self, gids: npt.ArrayLike, threads: int = 1) -> list[Pixels]:
         """The pictures of images.
@@ -127,7 +138,7 @@ class Reader:
             )
         return pixels
 
-    def _known(self, gids: npt.ArrayLike) -> Integers:
+    def _known(self, gids: npt.ArrayLike) -> Ints:
         asked = np.asarray(gids, dtype=np.int64).reshape(-1)
         if len(asked) and not 0 <= asked.min() <= asked.max() < len(self.table):
             raise DataError(
@@ -137,75 +148,18 @@ class Reader:
             )
         return asked
 
-    def _spans(self, asked: Integers, gap: int, longest: int) -> Spans:
-        length = self.table.length[asked]
-        is_joined = length <= (LOCAL_JOINED if gap == LOCAL_GAP else longest)
-        gaps = np.where(is_joined, gap, REPEATS_ONLY)
-        return plan_spans(self.table.shard[asked], self.table.offset[asked], length, gaps, longest)
-
-    def _read_files(self, asked: Integers, rows: Integers, results: list[bytes]) -> Integers:
-        """Read rows of a request from files, shard after shard; returns those that lie in no file here."""
-        left = []
-        spans = self._spans(asked[rows], LOCAL_GAP, LOCAL_SPAN)
-        starts = np.flatnonzero(np.diff(spans.shard, prepend=-1)).tolist()
-        order = rows[spans.order]
-        for begin, end in zip(starts, [*starts[1:], len(spans.shard)], strict=False):
-            shard = int(spans.shard[begin])
-            bounds = spans.bounds[begin : end + 1].tolist()
-            if (opened := self._local.get(shard)) is None:
-                left.append(order[bounds[0] : bounds[-1]])
-                continue
-            descriptor, pread = opened.descriptor, os.pread
-            firsts, lengths = spans.first[begin:end].tolist(), (spans.stop - spans.first)[begin:end].tolist()
-            at = 0
-            try:
-                for at, length, one, after in zip(firsts, lengths, bounds, bounds[1:], strict=False):
-                    data = pread(descriptor, length, at)
-                    if len(data) != length:
-                        data = opened.rest(data, at, length)
-                    if after - one == 1:
-                        results[order[one]] = data
-                    else:
-                        self._share(data, at, asked, order[one:after], results)
-            except OSError as error:
-                raise unreadable(self.table.shard_uris[shard], at, error) from error
-            self._check(asked, order[bounds[0] : bounds[-1]], results, opened.number)
-        return np.concatenate(left) if left else np.zeros(0, np.int64)
-
-    def _read_ranges(self, asked: Integers, rows: Integers, results: list[bytes]) -> None:
-        spans = self._spans(asked[rows], REMOTE_GAP, REMOTE_SPAN)
-        order = rows[spans.order]
-        ranges = list(zip(spans.shard.tolist(), spans.first.tolist(), spans.stop.tolist(), strict=True))
-        pool = self._pool(REMOTE_THREADS)
-        for number, data in enumerate(pool.map(lambda r: self._remote.read(*r), ranges)):
-            members = order[spans.bounds[number] : spans.bounds[number + 1]]
-            self._share(data, ranges[number][1], asked, members, results)
-            self._check(asked, members, results, 0)
-
-    def _share(
-        self, data: bytes, first: int, asked: Integers, members: Integers, results: list[bytes]
-    ) -> None:
-        """Cut what one read brought into its images."""
-        starts = self.table.offset[asked[members]] - first
-        stops = starts + self.table.length[asked[members]]
-        for row, start, stop in zip(members.tolist(), starts.tolist(), stops.tolist(), strict=True):
-            results[row] = data[start:stop]
-
-    def _check(self, asked: Integers, members: Integers, results: list[bytes], opening: int) -> None:
-        """Compare with the index what has not been compared since its shard was opened; 0 compares all."""
-        gids = asked[members]
-        lengths = self.table.length[gids].tolist()
-        rows = members.tolist()
-        if [len(results[row]) for row in rows] != lengths:
-            row = next(r for r, n in zip(rows, lengths, strict=True) if len(results[r]) != n)
-            raise self._changed(int(asked[row]), f"{len(results[row]):,} bytes")
-        if opening and (self._checked_at[gids] == opening).all():
-            return
-        for row, gid, expected in zip(rows, gids.tolist(), self.table.crc32[gids].tolist(), strict=True):
-            if zlib.crc32(results[row]) != expected:
-                raise self._changed(gid, f"{len(results[row]):,} bytes of other content")
-        if opening:
-            self._checked_at[gids] = opening
+    def _check(self, gids: Ints, images: Images) -> None:
+        """Compare with the index what has not been compared since its shard was opened."""
+        lengths = np.fromiter(map(len, images.data), np.int64, len(gids))
+        for row in np.flatnonzero(lengths != self.table.length[gids])[:1].tolist():
+            raise self._changed(int(gids[row]), f"{lengths[row]:,} bytes")
+        rows = np.flatnonzero((images.openings == 0) | (self._checked_at[gids] != images.openings))
+        chosen = gids[rows]
+        expected = self.table.crc32[chosen].tolist()
+        for row, gid, crc32 in zip(rows.tolist(), chosen.tolist(), expected, strict=True):
+            if zlib.crc32(images.data[row]) != crc32:
+                raise self._changed(gid, f"{len(images.data[row]):,} bytes of other content")
+        self._checked_at[chosen] = images.openings[rows]
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         self._wake()

@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from webdataset import TarWriter
 
-from rayscan.data.decode import decode
-from rayscan.data.listing import IMAGE_EXTENSIONS
+from rayscan.data.decode import IMAGE_EXTENSIONS, decode
 from rayscan.data.tar_members import Member
 from rayscan.errors import DataError
 from rayscan.storage import Place

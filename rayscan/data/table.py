@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact
+from rayscan.types import Ints
 
 Split = Literal["train", "eval"]
 IMAGES = "images.parquet"
@@ -44,9 +45,9 @@ class ImageTable:
 
     shard: npt.NDArray[np.int32]
     """Row of `shard_uris` [N]."""
-    offset: npt.NDArray[np.int64]
+    offset: Ints
     """First byte in the shard [N]."""
-    length: npt.NDArray[np.int64]
+    length: Ints
     """Bytes [N]."""
     crc32: npt.NDArray[np.uint32]
     """Checksum of those bytes [N]."""
@@ -101,7 +102,7 @@ class ImageTable:
             shard_sha256=tuple(shards["sha256"].to_pylist()),
         )
 
-    def gids(self, split: Split | None = None) -> npt.NDArray[np.int64]:
+    def gids(self, split: Split | None = None) -> Ints:
         """Row numbers of the usable images of a split, or of both, rising; int64 [n]."""
         chosen = self.is_ok if split is None else self.is_ok & (self.is_eval == (split == "eval"))
         return np.flatnonzero(chosen).astype(np.int64)

@@ -7,14 +7,25 @@ finds it. Nothing is repaired or written here.
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from rayscan.data import addresses
-from rayscan.data.tar_members import Tape
+from rayscan import storage
+from rayscan.artifacts import Artifact
+from rayscan.data.listing import Map
+from rayscan.data.local_files import unreadable
+from rayscan.data.sequential import SequentialFile
+from rayscan.data.sources import named_format
+from rayscan.data.sources.base import Images, Rows
+from rayscan.data.table import IMAGES, SHARDS
 from rayscan.errors import DataError
+
+ROWS_AT_ONCE = 64
+"""Images held in memory at a time."""
+_COLUMNS = ["key", "shard", "offset", "length", "crc32"]
 
 
 class Expected(NamedTuple):
@@ -54,8 +65,8 @@ def verify_shard(expected: Expected) -> list[Finding]:
         One finding per image that changed or is gone, and one for the shard if nothing finer can be said;
         empty if every byte is as it was.
     """
-    (found,) = addresses.stat([expected.uri])
-    if found.size == addresses.MISSING:
+    (found,) = storage.stat([expected.uri])
+    if found.size == storage.MISSING:
         return [Finding(expected.uri, "", "missing")]
     try:
         images, size, sha256 = _images(expected)
@@ -71,16 +82,67 @@ def verify_shard(expected: Expected) -> list[Finding]:
 
 def _images(expected: Expected) -> tuple[list[Finding], int, str]:
     """Findings about the images of a shard, its size and its sha256."""
-    rows = {name: expected.rows[name].to_numpy() for name in ("offset", "length", "crc32")}
+    columns = {name: expected.rows[name].to_numpy() for name in ("offset", "length", "crc32")}
     keys = expected.rows["key"].to_pylist()
-    findings = []
-    with Tape(expected.uri, is_hashing=bool(expected.sha256)) as tape:
-        for row in np.argsort(rows["offset"], kind="stable").tolist():
-            tape.forward(int(rows["offset"][row]))
-            data = tape.read(int(rows["length"][row]))
-            if len(data) != rows["length"][row]:
-                findings.append(Finding(expected.uri, keys[row], "cut off: the shard ends before it does"))
-            elif zlib.crc32(data) != rows["crc32"][row]:
-                findings.append(Finding(expected.uri, keys[row], "other bytes than indexed: crc32 differs"))
-        tape.forward(tape.size)
-        return findings, tape.size, tape.sha256
+    form, findings = named_format(expected.uri), []
+    order = np.argsort(columns["offset"], kind="stable")
+    with SequentialFile(expected.uri, is_hashing=bool(expected.sha256)) as file:
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            rows = order[start : start + ROWS_AT_ONCE]
+            wanted = Rows(np.zeros(len(rows), np.int64), columns["offset"][rows], columns["length"][rows])
+            images = form.read(_Forward(file), wanted).data
+            for row, data in zip(rows.tolist(), images, strict=True):
+                if len(data) != columns["length"][row]:
+                    findings.append(
+                        Finding(expected.uri, keys[row], "cut off: the shard ends before it does")
+                    )
+                elif zlib.crc32(data) != columns["crc32"][row]:
+                    findings.append(
+                        Finding(expected.uri, keys[row], "other bytes than indexed: crc32 differs")
+                    )
+        file.seek_forward(file.size)
+        return findings, file.size, file.sha256
+
+
+class _Forward:
+    """Implements `sources.base.Files` for one file that is read forwards, so that it is read once in all."""
+
+    def __init__(self, file: SequentialFile) -> None:
+        self._file = file
+
+    def ranges(self, rows: Rows) -> Images:
+        """See `Files.ranges`; rows have to come in the order of the file."""
+        data = []
+        for offset, length in zip(rows.offset.tolist(), rows.length.tolist(), strict=True):
+            self._file.seek_forward(offset)
+            data.append(self._file.read(length))
+        return Images(data, np.zeros(len(data), np.int64))
+
+    def open(self, shard: int) -> tuple[BinaryIO, int]:
+        """See `Files.open`."""
+        try:
+            return storage.open_file(self._file.uri), 0
+        except OSError as error:
+            raise unreadable(self._file.uri, 0, error) from error
+
+
+def expected_shards(index: Artifact) -> Iterator[Expected]:
+    """What an index says of every shard or file."""
+    rows = index.read_table(IMAGES, columns=_COLUMNS)
+    rows = rows.take(np.argsort(rows["shard"].to_numpy(), kind="stable"))
+    numbers = rows["shard"].to_numpy()
+    for shard in index.read_table(SHARDS).to_pylist():
+        first, stop = np.searchsorted(numbers, [shard["shard"], shard["shard"] + 1])
+        part = rows.slice(int(first), int(stop - first)).drop_columns(["shard"])
+        yield Expected(shard["uri"], shard["bytes"], shard["sha256"], part)
+
+
+def compare(index: Artifact, apply: Map) -> list[Finding]:
+    """Everything that is not as it was indexed.
+
+    Args:
+        index: What was indexed.
+        apply: Maps a function over the shards, here or on the fleet.
+    """
+    findings: list[list[Finding]] = apply(verify_shard, list(expected_shards(index)))
+    return [finding for part in findings for finding in part]

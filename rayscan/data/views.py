@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rayscan.config import ImagesConfig, ViewKind
 from rayscan.data import color, color_matrix, elastic, geometry, randaugment, strokes
-from rayscan.data.keyed import Booleans, Draw, Integers
+from rayscan.data.keyed import Booleans, Draw
+from rayscan.types import Ints
 
 SIMCLR_SCALE = (0.2, 1.0)
 SIMCLR_JITTER = color.Jitter(0.4, 0.4, 0.4, 0.1)
@@ -29,7 +30,7 @@ DIGIT_DEFORMATION = elastic.Deformation()
 DIGIT_INK = strokes.Ink()
 
 
-def view_boxes(family: ViewKind, draw: Draw, heights: Integers, widths: Integers, size: int) -> Integers:
+def view_boxes(family: ViewKind, draw: Draw, heights: Ints, widths: Ints, size: int) -> Ints:
     """Where the views lie in their sources, px: int64 [M, 4] of (top, left, height, width).
 
     Args:
@@ -57,7 +58,7 @@ def view_flips(family: ViewKind, draw: Draw) -> Booleans:
 
 def make_views(
     pixels: Tensor,
-    boxes: Integers | None,
+    boxes: Ints | None,
     family: ViewKind,
     draw: Draw,
     images: ImagesConfig,
@@ -108,7 +109,7 @@ def cutout_longest(size: int) -> int:
     return size // 2 if size <= 64 else round(size / 3)
 
 
-def _deform(x: Tensor, boxes: Integers, draw: Draw, size: int) -> Tensor:
+def _deform(x: Tensor, boxes: Ints, draw: Draw, size: int) -> Tensor:
     deformation = DIGIT_DEFORMATION
     matrices = geometry.compose(
         geometry.crop_matrices(boxes, size, x.shape[2], x.shape[3]),
@@ -141,7 +142,7 @@ def is_colored_fast(family: ViewKind, images: ImagesConfig) -> bool:
 
 
 def fast_colors(draw: Draw, size: int) -> color_matrix.Colors:
-    """The same choices as `_recolor`, as one affine map and one blur per view; rows as those of the draw."""
+    """The choices of `_recolor` as one affine map and one blur per view; rows as those of the draw."""
     jittered = np.flatnonzero(draw("jitter?", 1)[:, 0] < JITTER_SHARE)
     gray = np.flatnonzero(draw("gray?", 1)[:, 0] < GRAY_SHARE)
     count = len(draw.gids) * len(draw.views)

@@ -28,7 +28,7 @@ from rayscan.engine.tensors import pack, unpack
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 
-SCHEMA = 2
+SCHEMA = 3
 KEPT = 2
 PATIENCE_SECONDS = 600.0
 

@@ -15,7 +15,6 @@ import torch
 
 from rayscan import comms
 from rayscan.config import OptimizerConfig
-from rayscan.data.keyed import Integers
 from rayscan.engine import preemption, watchdog
 from rayscan.engine.checkpoint import Checkpoint, Checkpoints
 from rayscan.engine.clock import Clock
@@ -26,6 +25,7 @@ from rayscan.engine.precision import is_half
 from rayscan.engine.tensors import under
 from rayscan.errors import DataError
 from rayscan.objectives.base import Batch, LossTerms, Objective
+from rayscan.types import Ints
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -40,7 +40,7 @@ class Feed(Protocol):
     def batch(self, epoch: int, step: int) -> Batch:
         """This worker's slice of a global batch, a pure function of (epoch, step)."""
 
-    def gids(self, epoch: int, step: int) -> Integers:
+    def gids(self, epoch: int, step: int) -> Ints:
         """Images of a global batch."""
 
     def start(self, epoch: int, step: int, epochs: int) -> None:
@@ -111,7 +111,7 @@ class Training:
         is_cuda = torch.device(settings.device).type == "cuda"
         torch.backends.cudnn.benchmark = is_cuda  # shapes of a training hardly change
         if is_cuda and not comms.is_distributed():
-            objective.compile()  # on CPUs it was measured to cost 36 s and to gain nothing
+            objective.compile_nets()  # on CPUs it was measured to cost 36 s and to gain nothing
         if (found := self._newest()) is not None:
             self._take_up(found)
         elif comms.rank() == 0:
@@ -237,12 +237,10 @@ class Training:
 
     def _save_now(self) -> None:
         tensors = {
-            **{f"net.{k}": v for k, v in self.objective.module.state_dict().items()},
-            **{f"objective.{k}": v for k, v in self.objective.tensors().items()},
+            **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
             **{f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()},
         }
         notes = {
-            "objective": self.objective.notes(),
             "rows": self.history.rows,
             "timings": self.history.timings,
             "has_stopped": self.has_stopped,
@@ -268,8 +266,7 @@ class Training:
         return found
 
     def _take_up(self, found: Checkpoint) -> None:
-        self.objective.module.load_state_dict(under(found.tensors, "net"))
-        self.objective.restore(under(found.tensors, "objective"), found.notes["objective"])
+        self.objective.load_state_dict(under(found.tensors, "objective"))
         restore_optimizer(self.optimizer, under(found.tensors, "optimizer"))
         self.history.rows = list(found.notes["rows"])
         self.history.timings = list(found.notes.get("timings", []))

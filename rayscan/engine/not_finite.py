@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from rayscan import comms
-from rayscan.data.keyed import Integers
 from rayscan.data.order import rank_slice
 from rayscan.errors import ArtifactError, DataError
 from rayscan.storage import Place
+from rayscan.types import Ints
 
 NEVER = -1
 LOG = "not-finite.json"
@@ -97,7 +97,7 @@ class FiniteCheck:
         return step, tuple(rank for rank, (own, _) in enumerate(rows) if own == step)
 
 
-def images_of(gids: Integers, workers: tuple[int, ...], world: int) -> tuple[int, ...]:
+def images_of(gids: Ints, workers: tuple[int, ...], world: int) -> tuple[int, ...]:
     """Images of a global batch that these workers saw; all of them if no worker is named."""
     slices = [rank_slice(gids, rank, world) for rank in workers] or [gids]
     return tuple(int(gid) for part in slices for gid in part)

@@ -5,50 +5,13 @@ from __future__ import annotations
 import difflib
 
 from rayscan.errors import ConfigError
-from rayscan.experiments import (
-    kmeans_clusters,
-    kmeans_dimensions,
-    methods,
-    scan_fig2,
-    scan_fig4,
-    scan_fig5,
-    scan_fig6,
-    scan_fig7,
-    scan_fig8,
-    scan_table1,
-    scan_table2,
-    scan_table3,
-    scan_table4,
-    sela_clusters,
-    sela_heads,
-    sela_imbalance,
-    sela_relabelings,
-    sela_transfer,
-)
+from rayscan.experiments import kmeans, scan, sela
 from rayscan.experiments.base import Experiment
+from rayscan.experiments.methods import METHODS
 
 EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (
-        methods,
-        scan_table1,
-        scan_table2,
-        scan_table3,
-        scan_table4,
-        scan_fig2,
-        scan_fig4,
-        scan_fig5,
-        scan_fig6,
-        scan_fig7,
-        scan_fig8,
-        sela_clusters,
-        sela_heads,
-        sela_relabelings,
-        sela_imbalance,
-        sela_transfer,
-        kmeans_dimensions,
-        kmeans_clusters,
-    )
+    experiment.name: experiment
+    for experiment in (METHODS, *scan.EXPERIMENTS, *sela.EXPERIMENTS, *kmeans.EXPERIMENTS)
 }
 """Name on the command line -> experiment."""
 

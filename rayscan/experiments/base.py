@@ -1,16 +1,17 @@
 """What an experiment is: rows, each a change of a recipe, and what is read of the run.
 
-One file per experiment beside this one; `rayscan experiment NAME` runs it. Standard library only.
+The tables stand beside this file, one file per paper; `rayscan experiment NAME` runs one. Standard library
+only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from rayscan.config import PretextConfig, Recipe
-from rayscan.errors import ConfigError
+from rayscan.config import PRETEXTS, Recipe
+from rayscan.sections import get, with_values
 
 Value = Any
 """A setting, or a function of the recipe the user gave that makes it."""
@@ -18,12 +19,12 @@ Selection = Literal["all", "light", "heavy", "third", "two thirds"]
 """Which train images and classes are used, see `selection`."""
 
 Neighbors = Literal["mined", "pure"]
-"""As mined, or without those of another class: reads labels."""
+"""Neighbors as they were mined, or without those of another class, which reads labels."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run, or another look at the run of another line."""
+    """One row of the table: a run, or other scores of the run of another row."""
 
     name: str
     settings: Mapping[str, Value | Callable[[Recipe], Value]] = field(default_factory=dict)
@@ -61,9 +62,9 @@ class Experiment:
     metrics: tuple[str, ...] = ("acc", "nmi", "ari")
     """Columns; the first is drawn."""
     x_label: str = ""
-    """Of the figure; without it the rows become bars."""
+    """Label of the figure's x axis; without it the rows become bars."""
     notes: str = ""
-    """What differs from the paper."""
+    """Differences from the paper."""
 
     @property
     def reads_labels(self) -> bool:
@@ -71,77 +72,41 @@ class Experiment:
         return any(row.reads_labels for row in self.rows)
 
 
-def altered(recipe: Recipe, row: Row) -> Recipe:
+def recipe_of(recipe: Recipe, row: Row) -> Recipe:
     """The recipe of a row.
 
     Raises:
         ConfigError: there is no such setting, or a value is out of range.
     """
-    values = {key: v(recipe) if callable(v) else v for key, v in row.settings.items()}
-    made = recipe
-    for key, value in sorted(values.items(), key=lambda item: ORDER.index(item[0].partition(".")[0])):
-        made = _set(made, key.split("."), value, row.name)
-    return made
-
-
-ORDER = (
-    "method",
-    "num_clusters",
-    "embed",
-    "pretext",
-    "mine",
-    "evaluate",
-    "scan",
-    "selflabel",
-    "sela",
-    "pca",
-    "kmeans",
-)
-"""Sections in the order they are set: scan's K is checked against mine's, the
-pretext against embed's space."""
-
-
-def _set(section: Any, path: list[str], value: Any, row: str) -> Any:
-    name, *rest = path
-    if not hasattr(section, name):
-        raise ConfigError("an experiment names an unknown setting", got=".".join(path), where=row)
-    return replace(section, **{name: _set(getattr(section, name), rest, value, row) if rest else value})
+    return with_values(recipe, {k: v(recipe) if callable(v) else v for k, v in row.settings.items()})
 
 
 def same_as(key: str) -> Callable[[Recipe], Value]:
     """The user's own setting of another key."""
-    return lambda recipe: _get(recipe, key)
+    return lambda recipe: get(recipe, key)
 
 
 def fitting(on_images: str, on_embeddings: str) -> Callable[[Recipe], Value]:
     """For SeLa: one setting of scan where it trains on images, another on embeddings."""
-    return lambda recipe: _get(recipe, on_embeddings if recipe.sela.inputs == "embeddings" else on_images)
+    return lambda recipe: get(recipe, on_embeddings if recipe.sela.inputs == "embeddings" else on_images)
 
 
 def at_least(key: str, least: int) -> Callable[[Recipe], Value]:
     """The user's own setting, or more."""
-    return lambda recipe: max(least, _get(recipe, key))
+    return lambda recipe: max(least, get(recipe, key))
 
 
 def at_most(key: str, most: float) -> Callable[[Recipe], Value]:
     """The user's own setting, or less."""
-    return lambda recipe: min(most, _get(recipe, key))
+    return lambda recipe: min(most, get(recipe, key))
 
 
 def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]:
     """The user's own setting, or `least` if that is more, times a factor, rounded."""
-    return lambda recipe: round(factor * max(least, _get(recipe, key)))
+    return lambda recipe: round(factor * max(least, get(recipe, key)))
 
 
-def _get(recipe: Recipe, key: str) -> Any:
-    value: Any = recipe
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def missing(row: Row) -> str:
+def unavailable(row: Row) -> str:
     """Why a row cannot be run by this version; empty if it can."""
     asked = row.settings.get("pretext.method")
-    known = get_args(get_type_hints(PretextConfig)["method"])
-    return "" if asked is None or asked in known else f"there is no pretext {asked}"
+    return "" if asked is None or asked in PRETEXTS else f"there is no pretext {asked}"

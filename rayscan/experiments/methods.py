@@ -1,11 +1,11 @@
 """Every method once, on the same images and embeddings."""
 
 from rayscan.experiments.base import Experiment, Row, at_most
-from rayscan.experiments.sela_tables import SELA
+from rayscan.experiments.sela import SELA
 
 CACHED = {"scan.inputs": "embeddings", "selflabel.epochs": 0}
 
-EXPERIMENT = Experiment(
+METHODS = Experiment(
     name="methods",
     title="Every method once",
     source="none: the project's own comparison",

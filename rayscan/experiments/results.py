@@ -31,7 +31,7 @@ PERCENT = ("acc", "many_to_one", "top5", "nmi", "ami", "ari", "purity", "ece")
 
 
 @dataclass
-class Found:
+class Results:
     """Values of an experiment: row -> seed -> metric; and why rows were not run."""
 
     split: str = "eval"
@@ -39,16 +39,16 @@ class Found:
     not_run: dict[str, str] = field(default_factory=dict)
 
     def add(self, row: str, seed: int, metrics: Mapping[str, float]) -> None:
-        """Take in one run."""
+        """Add the metrics of one run."""
         self.values.setdefault(row, {})[seed] = dict(metrics)
 
-    def of(self, row: str, metric: str) -> list[float]:
+    def values_of(self, row: str, metric: str) -> list[float]:
         """The values of a metric over the seeds."""
         return [m[metric] for m in self.values.get(row, {}).values() if metric in m]
 
 
 def write(
-    experiment: Experiment, found: Found, place: Place, facts: Mapping[str, object], recipe_name: str
+    experiment: Experiment, found: Results, place: Place, facts: Mapping[str, object], recipe_name: str
 ) -> str:
     """Write table.parquet, table.md, figure.svg and facts.json below `place`; returns the Markdown."""
     rows = [
@@ -76,7 +76,7 @@ def write(
     return text
 
 
-def markdown(experiment: Experiment, found: Found, facts: Mapping[str, object], recipe_name: str) -> str:
+def markdown(experiment: Experiment, found: Results, facts: Mapping[str, object], recipe_name: str) -> str:
     """The table with its source, what was run, and the paper's numbers beside."""
     seeds = sorted({seed for runs in found.values.values() for seed in runs})
     has_paper = any(recipe_name in row.paper for row in experiment.rows)
@@ -95,7 +95,7 @@ def markdown(experiment: Experiment, found: Found, facts: Mapping[str, object], 
         lines += ["", experiment.notes]
     lines += ["", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in experiment.rows:
-        cells = [_cell(metric, found.of(row.name, metric)) for metric in experiment.metrics]
+        cells = [_cell(metric, found.values_of(row.name, metric)) for metric in experiment.metrics]
         beside = [row.paper.get(recipe_name, "")] if has_paper else []
         lines.append(f"| {' | '.join([row.name, *cells, _count(row, found), *beside])} |")
     lines += ["", "![figure](figure.svg)", ""]
@@ -103,7 +103,7 @@ def markdown(experiment: Experiment, found: Found, facts: Mapping[str, object], 
     return "\n".join(lines) + "\n"
 
 
-def _count(row: Row, found: Found) -> str:
+def _count(row: Row, found: Results) -> str:
     return (
         f"not run: {found.not_run[row.name]}"
         if row.name in found.not_run
@@ -124,13 +124,13 @@ def _cell(metric: str, values: Sequence[float]) -> str:
     return f"{scale * mean:.{digits}f}" + ("" if std is None else f" +- {scale * std:.{digits}f}")
 
 
-def figure(experiment: Experiment, found: Found) -> str:
+def figure(experiment: Experiment, found: Results) -> str:
     """The first metric as an SVG: lines over x, or bars."""
     metric = experiment.metrics[0]
     scale = 100 if metric in PERCENT else 1
     points = []
     for row in experiment.rows:
-        values = [scale * v for v in found.of(row.name, metric)]
+        values = [scale * v for v in found.values_of(row.name, metric)]
         if values:
             mean, std = mean_std(values)
             points.append(Point(row.name, row.series, row.x, mean, std or 0.0))

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 from rayscan import __version__, pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Sources
 from rayscan.errors import DataError
 from rayscan.experiments import EXPERIMENTS
-from rayscan.experiments.base import Experiment, Row, altered, missing
+from rayscan.experiments.base import Experiment, Row, recipe_of, unavailable
 from rayscan.experiments.pixels import pixel_scores
-from rayscan.experiments.results import Found, index_page, write
+from rayscan.experiments.results import Results, index_page, write
 from rayscan.experiments.selection import num_left
 from rayscan.experiments.stand_ins import PureMine, SelectedIndex
 from rayscan.stages import evaluate, index, labels, mine, report
-from rayscan.stages.context import Sources
 from rayscan.stages.evaluate import Classes, read_classes
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 FOLDER = "experiments"
@@ -34,7 +34,7 @@ Done = dict[str, Artifact]
 
 
 @dataclass
-class Laboratory:
+class ExperimentContext:
     """Where the runs of an experiment happen, and what they left."""
 
     recipe: Recipe
@@ -66,26 +66,26 @@ def run_experiment(
         DataError: there are no labels: nothing could be scored.
     """
     shown = Progress()
-    lab = _laboratory(recipe, sources, out)
-    found, text = Found(), ""
+    context = _prepare(recipe, sources, out)
+    found, text = Results(), ""
     place = out.child(FOLDER, experiment.name)
     for seed in range(recipe.seed, recipe.seed + seeds):
         for row in experiment.rows:
-            if why := missing(row):
+            if why := unavailable(row):
                 found.not_run[row.name] = why
                 continue
             shown.say(f"{experiment.name}: {row.name}, seed {seed}")
-            done = run_row(lab, row, seed)
-            split, values = measured(lab, row, done, seed)
+            done = run_row(context, row, seed)
+            split, values = measured(context, row, done, seed)
             found.split = split
             found.add(row.name, seed, values)
-            text = write(experiment, found, place, _facts(lab, found, seeds), recipe.name)
+            text = write(experiment, found, place, _facts(context, found, seeds), recipe.name)
             out.write(f"{FOLDER}/index.md", index_page(out.child(FOLDER), EXPERIMENTS).encode())
     return text
 
 
-def _laboratory(recipe: Recipe, sources: Sources, out: Place) -> Laboratory:
-    whole = pipeline.run(recipe, sources, out, river=(index, labels))
+def _prepare(recipe: Recipe, sources: Sources, out: Place) -> ExperimentContext:
+    whole = pipeline.run(recipe, sources, out, stages=(index, labels))
     if "labels" not in whole:
         raise DataError(
             "an experiment without labels has no score",
@@ -94,46 +94,50 @@ def _laboratory(recipe: Recipe, sources: Sources, out: Place) -> Laboratory:
             fix="pass --labels; only evaluate and, where its page says so, the experiment read them",
         )
     images = int(whole["index"].facts["train"]) + int(whole["index"].facts["eval"])
-    return Laboratory(recipe, sources, out, whole, read_classes(whole["labels"], num_images=images))
+    return ExperimentContext(recipe, sources, out, whole, read_classes(whole["labels"], num_images=images))
 
 
-def run_row(lab: Laboratory, row: Row, seed: int) -> Done:
+def run_row(context: ExperimentContext, row: Row, seed: int) -> Done:
     """One run: an earlier one of equal settings, or a new one over whatever stages are done."""
-    recipe = altered(replace(lab.recipe, seed=seed), row)
+    recipe = recipe_of(replace(context.recipe, seed=seed), row)
     if row.images in ("third", "two thirds"):
-        recipe = replace(recipe, num_clusters=num_left(row.images, len(lab.classes.names)))
+        recipe = replace(recipe, num_clusters=num_left(row.images, len(context.classes.names)))
     if row.first_labels is not None:
-        path = _true_labels(lab) if row.first_labels == "true" else _labels_of(lab, row.first_labels, seed)
+        path = (
+            _true_labels(context)
+            if row.first_labels == "true"
+            else _labels_of(context, row.first_labels, seed)
+        )
         recipe = replace(recipe, sela=replace(recipe.sela, first_labels=path))
-    river = tuple(_stage(lab, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
-    done = pipeline.run(recipe, lab.sources, lab.out, river=river)
-    lab.runs[seed, row.name] = done
+    river = tuple(_stage(context, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
+    done = pipeline.run(recipe, context.sources, context.out, stages=river)
+    context.runs[seed, row.name] = done
     return done
 
 
-def _stage(lab: Laboratory, row: Row, stage: ModuleType) -> ModuleType:
+def _stage(context: ExperimentContext, row: Row, stage: ModuleType) -> ModuleType:
     """The stage, or what stands in for it."""
     if stage is index and row.images != "all":
-        return cast(ModuleType, SelectedIndex(lab.whole["index"], lab.classes, row.images))
+        return cast(ModuleType, SelectedIndex(context.whole["index"], context.classes, row.images))
     if stage is mine and row.neighbors == "pure":
-        return cast(ModuleType, PureMine(lab.classes))
+        return cast(ModuleType, PureMine(context.classes))
     return stage
 
 
-def _true_labels(lab: Laboratory) -> str:
+def _true_labels(context: ExperimentContext) -> str:
     """The classes themselves in the form of first labels, for the supervised row."""
-    table = lab.whole["labels"].read_table("labels.parquet")
+    table = context.whole["labels"].read_table("labels.parquet")
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"gid": table["gid"], "cluster": table["label"]}), sink)
-    lab.out.write(f"{FOLDER}/classes.parquet", memoryview(sink.getvalue()))
-    return lab.out.uri_of(f"{FOLDER}/classes.parquet")
+    context.out.write(f"{FOLDER}/classes.parquet", memoryview(sink.getvalue()))
+    return context.out.uri_of(f"{FOLDER}/classes.parquet")
 
 
-def _labels_of(lab: Laboratory, name: str, seed: int) -> str:
-    return lab.runs[seed, name]["assign"].uri_of("assignments.parquet")
+def _labels_of(context: ExperimentContext, name: str, seed: int) -> str:
+    return context.runs[seed, name]["assign"].uri_of("assignments.parquet")
 
 
-def measured(lab: Laboratory, row: Row, done: Done, seed: int) -> tuple[str, dict[str, float]]:
+def measured(context: ExperimentContext, row: Row, done: Done, seed: int) -> tuple[str, dict[str, float]]:
     """Split, and metric -> value, as the row reads them: of eval where there is one."""
     scores: Mapping[str, Any] = done[evaluate.NAME].read_json("scores.json")
     split = "eval" if "eval" in scores["splits"] else "train"
@@ -142,7 +146,7 @@ def measured(lab: Laboratory, row: Row, done: Done, seed: int) -> tuple[str, dic
         purity = scores["neighbor_purity"].get(str(int(row.x or 0)))
         return "train", {} if purity is None else {"purity": float(purity)}
     if row.reads == "pixels":
-        return split, pixel_scores(lab.recipe, lab.whole["index"], lab.classes, split, seed)
+        return split, pixel_scores(context.recipe, context.whole["index"], context.classes, split, seed)
     if row.reads == "kmeans":
         values = {k: v for k, v in scored["methods"]["kmeans"].items() if k != "seeds"}
         values.setdefault("acc_tr", values.get("hungarian_then_majority", values["acc"]))
@@ -154,10 +158,10 @@ def measured(lab: Laboratory, row: Row, done: Done, seed: int) -> tuple[str, dic
     return split, {**scored["methods"][own], **extra}
 
 
-def _facts(lab: Laboratory, found: Found, seeds: int) -> dict[str, object]:
-    facts = lab.whole["index"].facts
+def _facts(context: ExperimentContext, found: Results, seeds: int) -> dict[str, object]:
+    facts = context.whole["index"].facts
     return {
-        "recipe": lab.recipe.name,
+        "recipe": context.recipe.name,
         "seeds": seeds,
         "images": f"{facts['train']:,} train, {facts['eval']:,} eval",
         "rayscan": __version__,

@@ -46,7 +46,7 @@ def left_out(
     for number in range(num_classes):
         share = kept_share(selection, number, num_classes)
         mine = gids[(labels == number) & ~is_eval]
-        order = permutation(seed, -1000 - number, len(mine))
+        order = permutation(seed, "removed images", number, len(mine))
         gone.append(mine[order[round(share * len(mine)) :]])
         if selection in ("third", "two thirds") and share == 0:
             gone.append(gids[(labels == number) & is_eval])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Draft, FileEntry
 from rayscan.fleet.handed import Handed, handing
 from rayscan.fleet.ray_errors import unwrapped
+from rayscan.fleet.shard_layout import ACTOR_CPUS
 from rayscan.vectors.inverted import InvertedSearch
 from rayscan.vectors.merge import (
     MARGIN,
@@ -31,10 +32,6 @@ from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.recall import TOLERANCE
 from rayscan.vectors.shard_search import ShardSearch
 from rayscan.vectors.stored_rows import HALF_BOTH_MARGIN, HALF_MARGIN, StoredRows
-
-SLIVER = 0.01
-"""CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
-shards and their owners find a place on any fleet. Owners wait for shards nearly all the time."""
 
 LISTS_READ = "lists_read"
 """Fact of a block's part: how many lists each query read, 0 for all; None if there are none."""
@@ -237,13 +234,13 @@ def _search(
 
     from rayscan.fleet.placement import first_ready
 
-    anywhere = {"num_cpus": SLIVER, "scheduling_strategy": "SPREAD"}
+    anywhere = {"num_cpus": ACTOR_CPUS, "scheduling_strategy": "SPREAD"}
     start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=mining.gpus_per_shard, **anywhere)(
         ShardActor
     )
     task = ray.remote(max_retries=-1, **anywhere)(own)
     numbers = cut(searched.uniques, mining.num_shards)
-    need = {"CPU": SLIVER, "GPU": mining.gpus_per_shard}
+    need = {"CPU": ACTOR_CPUS, "GPU": mining.gpus_per_shard}
     lists = () if mining.lists is None else (hand("centers", mining.lists.centers), mining.lists.codes)
     how = (mining.threads, mining.gpus_per_shard, mining.storage, *lists)
     actors = [

@@ -51,7 +51,7 @@ class Worker:
     report: Callable[[Mapping[str, Any]], None]
 
 
-TrainFunction = Callable[[Any, Worker], dict[str, Any]]
+TrainFunction = Callable[[Any, Worker], Any]
 
 
 class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
@@ -68,7 +68,8 @@ def train(
     *,
     name: str,
     on_facts: Callable[[Mapping[str, Any]], None],
-) -> dict[str, Any]:
+    num_workers: int | None = None,
+) -> Any:
     """Run `fn(settings, worker)` on every worker; restarted as a group when one dies.
 
     Args:
@@ -77,6 +78,7 @@ def train(
         settings: Anything picklable and small.
         name: Of the stage, for Ray's records.
         on_facts: Told what worker 0 reports, about once a second.
+        num_workers: Workers; those of the fleet if not given.
 
     Returns:
         What worker 0 returned.
@@ -86,7 +88,8 @@ def train(
         FleetError: a worker raised twice at the same step, workers died `fleet.max_failures` times in a row
             without progress, or no machine came within `fleet.pending_seconds`.
     """
-    scaling = _scaling(fleet.joined())  # before anything touches Ray, which would start one of its own
+    # Joined before anything touches Ray, which would start one of its own.
+    scaling = _scaling(fleet.joined(), num_workers)
     if scaling.elasticity_enabled:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
     progress = TrainingProgress(on_facts)
@@ -109,8 +112,7 @@ def train(
         progress.close()
         with contextlib.suppress(ArtifactError):  # the store may be what failed
             fleet.out.delete(".work/ray")
-    returned: dict[str, Any] = result.return_value
-    return returned
+    return result.return_value
 
 
 def _loop_config(fleet: Fleet, progress: TrainingProgress) -> dict[str, Any]:
@@ -122,8 +124,8 @@ def _loop_config(fleet: Fleet, progress: TrainingProgress) -> dict[str, Any]:
     }
 
 
-def _scaling(fleet: Fleet) -> ScalingConfig:
-    gpus, most = fleet.gpus_per_worker, fleet.num_workers
+def _scaling(fleet: Fleet, num_workers: int | None) -> ScalingConfig:
+    gpus, most = fleet.gpus_per_worker, num_workers or fleet.num_workers
     least = fleet.config.min_workers
     return ScalingConfig(
         num_workers=most if least is None or least >= most else (least, most),
@@ -152,7 +154,7 @@ def _retry_budget(fleet: Fleet, name: str, scaling: ScalingConfig, progress: Tra
     return RetryBudget(name, config.max_failures, config.pending_seconds, wanted, progress.actor)
 
 
-def _worker(config: dict[str, Any]) -> dict[str, Any]:
+def _worker(config: dict[str, Any]) -> Any:
     import torch
 
     torch.set_num_threads(config["threads"])
@@ -173,7 +175,7 @@ def _worker(config: dict[str, Any]) -> dict[str, Any]:
     worker = Worker(rank, context.get_world_size(), str(get_device()), report)
     with watchdog.watching(config["stall_seconds"], _stall_writer(worker, config)):
         returned = call(config["fn"], config["settings"], worker)
-    return returned if rank == 0 else {}
+    return returned if rank == 0 else None
 
 
 def _stall_writer(worker: Worker, config: Mapping[str, Any]) -> watchdog.OnStall:

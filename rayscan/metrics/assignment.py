@@ -9,10 +9,7 @@ Letters: C clusters, L classes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
@@ -90,16 +87,3 @@ def accuracy(table: Contingency, mapping: IntArray) -> float:
     """Share of the images whose cluster maps to their class, 0..1."""
     right = mapping[table.clusters] == table.classes
     return float(table.counts[right].sum() / table.total)
-
-
-def top_accuracy(best_clusters: NDArray[Any], labels: NDArray[Any], mapping: IntArray) -> float:
-    """Share of the images for which one of their best clusters maps to their class, 0..1 ("top-5").
-
-    Args:
-        best_clusters: The most probable clusters of each image, integers [N, T]; T is 5, or C if that is
-            less.
-        labels: Class of each image, integers [N], none negative.
-        mapping: Class of each cluster, int64 [C].
-    """
-    hits: NDArray[np.bool_] = (mapping[best_clusters] == np.asarray(labels)[:, None]).any(axis=1)
-    return float(hits.mean())

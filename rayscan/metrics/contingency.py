@@ -124,6 +124,35 @@ class Contingency:
         return sums
 
 
+class ContingencySum:
+    """A contingency table of images that come in pieces."""
+
+    def __init__(self, num_clusters: int, num_classes: int) -> None:
+        """Count nothing yet."""
+        self._shape = num_clusters, num_classes
+        self._table: Contingency | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image was counted."""
+        return self._table is None
+
+    @property
+    def table(self) -> Contingency:
+        """The table of all images so far.
+
+        Raises:
+            DataError: there are none.
+        """
+        return self._table or Contingency.count(np.empty(0), np.empty(0), *self._shape)
+
+    def add(self, clusters: NDArray[Any], labels: NDArray[Any]) -> None:
+        """Count some images, see `Contingency.count`."""
+        if len(clusters):
+            piece = Contingency.count(clusters, labels, *self._shape)
+            self._table = piece if self._table is None else Contingency.joined([self._table, piece])
+
+
 def entropy(sizes: NDArray[Any]) -> float:
     """Shannon entropy of a partition given its group sizes, in nats; empty groups add nothing."""
     kept = np.asarray(sizes, np.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -65,15 +67,6 @@ class ClusterHeads(nn.Module):
             self.bias.unsqueeze(1), features.expand(len(self.weight), -1, -1), self.weight.transpose(1, 2)
         )
 
-    def only(self, head: int) -> ClusterHeads:
-        """A copy with that head alone."""
-        _, num_clusters, dim = self.weight.shape
-        one = ClusterHeads(1, dim, num_clusters)
-        with torch.no_grad():
-            one.weight.copy_(self.weight[head : head + 1])
-            one.bias.copy_(self.bias[head : head + 1])
-        return one
-
 
 class ClusterNet(nn.Module):
     """Backbone and cluster heads: [B, 3, S, S] -> [H, B, C]."""
@@ -100,3 +93,26 @@ class ClusterNet(nn.Module):
         """[B, 3, S, S] -> [H, B, C]."""
         logits: Tensor = self.heads(self.features(pixels))
         return logits
+
+
+def heads_of(net: nn.Module) -> ClusterHeads:
+    """The cluster heads of a net: itself, or its `heads`."""
+    heads = net if isinstance(net, ClusterHeads) else net.heads
+    assert isinstance(heads, ClusterHeads)
+    return heads
+
+
+def one_head(net: nn.Module) -> nn.Module:
+    """A copy of a net with the first of its cluster heads alone, without gradient."""
+    one = copy.deepcopy(net).requires_grad_(requires_grad=False)
+    heads = heads_of(one)
+    heads.weight = nn.Parameter(heads.weight[:1].clone(), requires_grad=False)
+    heads.bias = nn.Parameter(heads.bias[:1].clone(), requires_grad=False)
+    return one
+
+
+def one_head_state(net: nn.Module, head: int) -> dict[str, Tensor]:
+    """The state of a net with that one of its cluster heads alone; no copy."""
+    state: dict[str, Tensor] = net.state_dict()
+    prefix = "" if heads_of(net) is net else "heads."
+    return state | {prefix + k: state[prefix + k][head : head + 1] for k in ("weight", "bias")}

@@ -2,57 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from rayscan.nets.heads import ClusterHeads
+from rayscan.nets.heads import heads_of, one_head, one_head_state
+from rayscan.objectives.counter import Counter
 
 
-class BestHead:
-    """Remembers the head and the epoch with the lowest held-out loss (SCAN Sec. 3.1)."""
+class BestHead(nn.Module):
+    """The head and the epoch with the lowest held-out loss (SCAN Sec. 3.1), and the net as it was then."""
 
-    def __init__(self) -> None:
-        """Nothing seen yet."""
-        self.loss = float("inf")
-        self.head = -1
-        self.epoch = -1
-        self.latest: list[float] = []
-        self.weights: dict[str, Tensor] = {}
+    lowest: Tensor
+    latest: Tensor
 
-    def consider(self, epoch: int, losses: Tensor, module: nn.Module, heads: ClusterHeads) -> None:
-        """Look at all heads after an epoch.
+    def __init__(self, net: nn.Module) -> None:
+        """Nothing seen yet.
+
+        Args:
+            net: Cluster heads, alone or on a backbone.
+        """
+        super().__init__()
+        self.net = one_head(net)
+        num_heads = len(heads_of(net).weight)
+        self.epoch, self.head = Counter(-1), Counter(-1)
+        self.register_buffer("lowest", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("latest", torch.zeros(num_heads, dtype=torch.float64))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any head has been judged."""
+        return int(self.epoch) >= 0
+
+    @property
+    def loss(self) -> float:
+        """Its held-out loss; infinite before the first is known."""
+        return float(self.lowest) if self.is_known else float("inf")
+
+    def consider(self, epoch: int, losses: Tensor, net: nn.Module) -> None:
+        """Keep the best head of an epoch if none before was better.
 
         Args:
             epoch: Number of the epoch.
             losses: [H] held-out losses; lower is better.
-            module: Net whose weights are kept if one of its heads is the best so far.
-            heads: The heads in it.
+            net: The net with all its heads.
         """
-        self.latest = losses.tolist()
+        losses = losses.detach().to("cpu", torch.float64)
+        self.latest.copy_(losses)
         head = int(losses.argmin())
-        if not self.latest[head] < self.loss:
+        if not float(losses[head]) < self.loss:
             return
-        self.loss, self.head, self.epoch = self.latest[head], head, epoch
-        whole = {k: v for k, v in module.state_dict().items() if not _is_head(k)}
-        one = {f"heads.{k}": v for k, v in heads.only(head).state_dict().items()}
-        self.weights = {k: v.detach().clone() for k, v in (whole | one).items()}
+        self.lowest.copy_(losses[head])
+        self.head.value, self.epoch.value = head, epoch
+        self.net.load_state_dict(one_head_state(net, head))
 
-    def notes(self) -> dict[str, Any]:
-        """What was seen, as JSON."""
-        return {"loss": self.loss, "head": self.head, "epoch": self.epoch, "losses": self.latest}
+    def weights(self) -> dict[str, Tensor]:
+        """Weights of the net with the best head alone; those of the head are called `heads.*`."""
+        is_whole = heads_of(self.net) is not self.net
+        return {k if is_whole else f"heads.{k}": v for k, v in self.net.state_dict().items()}
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The best weights."""
-        return {f"best.{k}": v for k, v in self.weights.items()}
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take back what `tensors` and `notes` gave."""
-        self.weights = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
-        self.loss, self.head = float(notes["loss"]), int(notes["head"])
-        self.epoch, self.latest = int(notes["epoch"]), list(notes["losses"])
-
-
-def _is_head(key: str) -> bool:
-    return key in ("weight", "bias") or key.startswith("heads.")
+    def facts(self) -> dict[str, Any]:
+        """Losses of all heads at the last epoch that was judged, and which head and epoch are kept."""
+        return {
+            "losses": self.latest.tolist() if self.is_known else [],
+            "best_head": int(self.head),
+            "best_epoch": int(self.epoch),
+            "best_loss": self.loss,
+        }

@@ -7,17 +7,17 @@ one view after the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rayscan.config import BYOLConfig
 from rayscan.losses.regression import unit_distance
 from rayscan.nets.average import follow, slow_copy
-from rayscan.nets.heads import ProjectedNet
-from rayscan.objectives.base import Batch, LossTerms
-from rayscan.objectives.pretext import PretextObjective, wide
+from rayscan.nets.heads import NormalizedHead, ProjectedNet
+from rayscan.objectives.base import Batch, LossTerms, at_least_float32
+from rayscan.objectives.counter import Counter
+from rayscan.objectives.pretext import PretextObjective, hidden_dim
 
 
 class PredictedNet(nn.Module):
@@ -49,7 +49,22 @@ class BYOL(PretextObjective):
         super().__init__(net)
         self.momentum, self.total_steps = momentum, total_steps
         self.target = slow_copy(net.encoder)
-        self.steps = 0
+        self.steps = Counter()
+
+    @classmethod
+    def projection(cls, settings: BYOLConfig, dim: int) -> nn.Module:
+        """Two layers with batch normalisation between."""
+        hidden, out = hidden_dim(settings, dim), settings.projection_dim
+        return NormalizedHead(dim, hidden, out, is_sync=settings.sync_batchnorm)
+
+    @classmethod
+    def build(cls, settings: BYOLConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> BYOL:
+        """BYOL as `pretext` sets it, with a fresh predictor."""
+        del num_images
+        weight, dim = next(net.parameters()), settings.projection_dim
+        hidden = hidden_dim(settings, net.backbone.dim)  # type: ignore[arg-type]
+        predictor = NormalizedHead(dim, hidden, dim, is_sync=settings.sync_batchnorm).to(weight.device)
+        return cls(PredictedNet(net, predictor), settings.encoder_momentum, total_steps)
 
     @property
     def encoder(self) -> ProjectedNet:
@@ -58,17 +73,17 @@ class BYOL(PretextObjective):
         assert isinstance(net, PredictedNet)
         return net.encoder
 
-    def compile(self) -> None:
-        """The slow copy too."""
-        super().compile()
+    def compile_nets(self) -> None:
+        """Compile the slow copy too."""
+        super().compile_nets()
         self.target.compile(dynamic=False)
 
     def loss(self, batch: Batch) -> LossTerms:
         """Each view's prediction against the target of the other."""
         views = batch["views"]
-        predictions = wide(self.net(views.flatten(0, 1)))
+        predictions = at_least_float32(self.net(views.flatten(0, 1)))
         with torch.no_grad():
-            targets = wide(self.target(views.flatten(0, 1)))
+            targets = at_least_float32(self.target(views.flatten(0, 1)))
         swapped = torch.cat(targets.chunk(2)[::-1])
         total = unit_distance(predictions, swapped) / batch["count"]
         value = total.detach()
@@ -77,19 +92,6 @@ class BYOL(PretextObjective):
 
     def after_step(self) -> None:
         """Tau = 1 - (1 - tau_0) (cos(pi k / K) + 1) / 2."""
-        rest = (1 - self.momentum) * (math.cos(math.pi * self.steps / self.total_steps) + 1) / 2
+        rest = (1 - self.momentum) * (math.cos(math.pi * self.steps.value / self.total_steps) + 1) / 2
         follow(self.target, self.encoder, 1 - rest)
-        self.steps += 1
-
-    def own_tensors(self) -> dict[str, Tensor]:
-        """The slow copy."""
-        return {f"target.{k}": v for k, v in self.target.state_dict().items()}
-
-    def notes(self) -> dict[str, Any]:
-        """Steps taken."""
-        return {"steps": self.steps}
-
-    def restore_own(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take both back."""
-        self.target.load_state_dict({k.removeprefix("target."): v for k, v in tensors.items()})
-        self.steps = int(notes["steps"])
+        self.steps.value += 1

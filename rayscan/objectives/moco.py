@@ -10,23 +10,26 @@ and nothing is shuffled. On one worker that is weaker than eight shuffled groups
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rayscan import comms
+from rayscan.config import MoCoConfig
 from rayscan.losses.info_nce import info_nce
 from rayscan.nets.average import follow, slow_copy
 from rayscan.nets.heads import ProjectedNet
-from rayscan.objectives.base import Batch, LossTerms
-from rayscan.objectives.pretext import PretextObjective, sizes_of, wide
+from rayscan.objectives.base import Batch, LossTerms, at_least_float32
+from rayscan.objectives.counter import Counter
+from rayscan.objectives.pretext import PretextObjective, sizes_of
 
 
 class MoCo(PretextObjective):
     """Batch: `views` [2, B, 3, S, S], `count`. View 0 is the query, view 1 the key."""
+
+    queue: Tensor
 
     def __init__(
         self, net: ProjectedNet, temperature: float, queue_size: int, momentum: float, dim: int
@@ -45,21 +48,29 @@ class MoCo(PretextObjective):
         self.key_encoder = slow_copy(net)
         weight = next(net.parameters())
         rows = torch.randn(queue_size, dim)  # on the CPU: the same numbers whatever the device
-        self.queue = functional.normalize(rows.to(weight), dim=1)
-        self.start = 0
+        self.register_buffer("queue", functional.normalize(rows.to(weight), dim=1))
+        self.start = Counter()
+        """Place of the oldest key in the queue."""
         self._keys: list[Tensor] = []
         self._sizes: list[Sequence[int] | None] = []
 
-    def compile(self) -> None:
-        """The key encoder too."""
-        super().compile()
+    @classmethod
+    def build(cls, settings: MoCoConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> MoCo:
+        """MoCo v2 as `pretext` sets it."""
+        del num_images, total_steps
+        momentum, dim = settings.encoder_momentum, settings.projection_dim
+        return cls(net, settings.temperature, settings.queue_size, momentum, dim)
+
+    def compile_nets(self) -> None:
+        """Compile the key encoder too."""
+        super().compile_nets()
         self.key_encoder.compile(dynamic=False)
 
     def loss(self, batch: Batch) -> LossTerms:
         """This worker's queries against their keys and the queue."""
-        queries = functional.normalize(wide(self.net(batch["views"][0])), dim=1)
+        queries = functional.normalize(at_least_float32(self.net(batch["views"][0])), dim=1)
         with torch.no_grad():
-            keys = functional.normalize(wide(self.key_encoder(batch["views"][1])), dim=1)
+            keys = functional.normalize(at_least_float32(self.key_encoder(batch["views"][1])), dim=1)
         self._keys.append(keys)
         self._sizes.append(sizes_of(batch))
         total = info_nce(queries, keys, self.queue, self.temperature) / batch["count"]
@@ -74,21 +85,7 @@ class MoCo(PretextObjective):
         known = [sum(parts) for parts in zip(*sizes, strict=True)] if len(sizes) == len(self._sizes) else None
         keys = comms.all_gather_with_grad(torch.cat(self._keys), known)[-len(self.queue) :]
         self._keys, self._sizes = [], []
-        places = (self.start + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        start = self.start.value
+        places = (start + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue.index_copy_(0, places, keys.to(self.queue.dtype))
-        self.start = (self.start + len(keys)) % len(self.queue)
-
-    def own_tensors(self) -> dict[str, Tensor]:
-        """Queue and key encoder."""
-        return {"queue": self.queue, **{f"key.{k}": v for k, v in self.key_encoder.state_dict().items()}}
-
-    def notes(self) -> dict[str, Any]:
-        """Where the oldest key is."""
-        return {"start": self.start}
-
-    def restore_own(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take back both."""
-        self.queue.copy_(tensors["queue"])
-        found = {k.removeprefix("key."): v for k, v in tensors.items() if k.startswith("key.")}
-        self.key_encoder.load_state_dict(found)
-        self.start = int(notes["start"])
+        self.start.value = (start + len(keys)) % len(self.queue)

@@ -1,41 +1,54 @@
-"""What all pretext objectives share: the net that is kept, and who looks at it between epochs."""
+"""What all pretext objectives share: the net that is kept, and who measures it between epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-import torch
 from torch import Tensor, nn
 
 from rayscan import comms
-from rayscan.nets.heads import ProjectedNet
-from rayscan.objectives.base import Batch, EpochEnd, Objective
+from rayscan.config import PretextConfig, ViewKind
+from rayscan.nets.heads import ProjectedNet, ProjectionHead
+from rayscan.objectives.base import Batch, EpochEnd, Objective, Source
+from rayscan.types import Ints
 
 
-class Watch(Protocol):
-    """Looks at the features now and then, without labels (`stages.monitor`)."""
+class Monitor(Protocol):
+    """Measures the features now and then, without labels; a module, for its state (`training.monitor`)."""
 
-    def look(self, net: ProjectedNet, epoch: int, *, is_last: bool) -> Mapping[str, float]:
+    def measure(self, net: ProjectedNet, epoch: int, *, is_last: bool) -> Mapping[str, float]:
         """Named values after an epoch; none when it is not time."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What it must remember until its next look."""
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave."""
 
 
 class PretextObjective(Objective):
-    """A pretext task. Subclasses give `loss`, and override `own_tensors` and `restore_own` for state."""
+    """A pretext task. Subclasses give `loss` and `build`."""
 
-    views: tuple[int, ...] = (0, 1)
+    numbers: tuple[int, ...] = (0, 1)
     """Numbers of the views a batch has."""
 
     def __init__(self, net: nn.Module) -> None:
         """Wrap the net that is trained."""
         super().__init__(net)
-        self.watch: Watch | None = None
+        self.family: ViewKind = "simclr"
+        self.monitor: Monitor | None = None
+
+    @classmethod
+    def projection(cls, settings: Any, dim: int) -> nn.Module:
+        """The head on features of width `dim` (D); the one of SimCLR unless a method has its own."""
+        return ProjectionHead(dim, hidden_dim(settings, dim), settings.projection_dim)
+
+    @classmethod
+    def build(cls, settings: Any, net: ProjectedNet, *, num_images: int, total_steps: int) -> Self:
+        """The objective around a net that is on its device already.
+
+        Args:
+            settings: The `pretext` section, of the class that goes with this method.
+            net: Backbone and `projection`.
+            num_images: Train images (N).
+            total_steps: Steps of the whole training.
+        """
+        raise TypeError(f"{cls.__name__} cannot be built from settings")
 
     @property
     def encoder(self) -> ProjectedNet:
@@ -44,36 +57,20 @@ class PretextObjective(Objective):
         assert isinstance(net, ProjectedNet)
         return net
 
+    def batch(self, source: Source, gids: Ints, epoch: int) -> dict[str, Tensor]:
+        """The views [V, B, 3, S, S]."""
+        return {"views": source.views(gids, self.family, epoch, self.numbers)}
+
     def end_epoch(self, epoch: int, *, is_last: bool) -> EpochEnd:
-        """Worker 0 may look at the features; the others need not."""
-        if self.watch is None or comms.rank():
+        """Worker 0 may measure the features; the others need not."""
+        if self.monitor is None or comms.rank():
             return EpochEnd()
-        return EpochEnd(self.watch.look(self.encoder, epoch, is_last=is_last))
-
-    def own_tensors(self) -> dict[str, Tensor]:
-        """State of the method beside the net."""
-        return {}
-
-    def restore_own(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take back what `own_tensors` and `notes` gave."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """State of the method and of the watch."""
-        watched = {} if self.watch is None else self.watch.tensors()
-        return {**self.own_tensors(), **{f"watch.{k}": v for k, v in watched.items()}}
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take back both."""
-        prefix = "watch."
-        self.restore_own({k: v for k, v in tensors.items() if not k.startswith(prefix)}, notes)
-        if self.watch is not None:
-            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            self.watch.restore(found)
+        return EpochEnd(self.monitor.measure(self.encoder, epoch, is_last=is_last))
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """fp32 at least: losses are not computed in half precision."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def hidden_dim(settings: PretextConfig, dim: int) -> int:
+    """Width of a projection's hidden layer: as set, else D."""
+    return settings.projection_hidden_dim or dim
 
 
 def sizes_of(batch: Batch) -> Sequence[int] | None:

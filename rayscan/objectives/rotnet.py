@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from rayscan.objectives.base import Batch, LossTerms
-from rayscan.objectives.pretext import PretextObjective, wide
+from rayscan.config import RotNetConfig
+from rayscan.nets.heads import ProjectedNet
+from rayscan.objectives.base import Batch, LossTerms, at_least_float32
+from rayscan.objectives.pretext import PretextObjective
 
 TURNS = 4
 
@@ -18,12 +20,24 @@ class RotNet(PretextObjective):
     Batch: `views` [1, B, 3, S, S], `count`. The net gives four logits a picture.
     """
 
-    views = (0,)
+    numbers = (0,)
+
+    @classmethod
+    def projection(cls, settings: RotNetConfig, dim: int) -> nn.Module:
+        """Four logits, one per number of turns."""
+        del settings
+        return nn.Linear(dim, TURNS)
+
+    @classmethod
+    def build(cls, settings: RotNetConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> RotNet:
+        """RotNet; it has no settings of its own."""
+        del settings, num_images, total_steps
+        return cls(net)
 
     def loss(self, batch: Batch) -> LossTerms:
         """Cross-entropy of the number of turns, averaged over images and turns."""
         pixels = batch["views"][0]
-        logits = wide(self.net(rotations(pixels)))
+        logits = at_least_float32(self.net(rotations(pixels)))
         turns = torch.arange(TURNS, device=logits.device).repeat_interleave(len(pixels))
         pictures = TURNS * batch["count"]
         total = functional.cross_entropy(logits, turns, reduction="sum") / pictures

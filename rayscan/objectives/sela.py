@@ -6,9 +6,9 @@ Batch: `images` [B, ...], `rows` int64 [B], their rows among the train images, `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,11 +17,14 @@ from rayscan import comms
 from rayscan.config import SelaConfig
 from rayscan.data.keyed import permutation
 from rayscan.nets.heads import ClusterHeads
-from rayscan.objectives.base import Batch, EpochEnd, LossTerms
-from rayscan.objectives.pair_losses import wide
-from rayscan.objectives.scan import Judge, SelectingObjective
+from rayscan.objectives.base import Batch, EpochEnd, LossTerms, Source, at_least_float32
+from rayscan.objectives.counter import Counter
+from rayscan.objectives.selecting import Judge, SelectingObjective
+from rayscan.types import Ints
 from rayscan.vectors.sinkhorn import Scores, labels_of, sinkhorn
 
+FACTS = ("relabeled", "sinkhorn_iterations", "sinkhorn_error")
+"""What is told of a transport: share of the labels that changed, mean iterations, largest error."""
 Features = Callable[[nn.Module], Tensor]
 """A net -> features [n, D] of this worker's part of the train images, in order; workers follow each other."""
 
@@ -40,12 +43,20 @@ def relabel_epochs(num_relabelings: int, epochs: int) -> list[int]:
 
 def random_labels(num_heads: int, num_images: int, num_clusters: int, seed: int) -> Tensor:
     """Balanced random labels of every head: int32 [H, N]."""
-    drawn = [permutation(seed, -2 - head, num_images) % num_clusters for head in range(num_heads)]
+    orders = (permutation(seed, "random labels", head, num_images) for head in range(num_heads))
+    drawn = [order % num_clusters for order in orders]
     return torch.stack([torch.from_numpy(labels).to(torch.int32) for labels in drawn])
 
 
 class Sela(SelectingObjective):
     """A net with T heads, [B, ...] -> [T, B, K], each with labels of its own."""
+
+    labels: Tensor
+    """int32 [T, N], on the CPU."""
+    potentials: Tensor
+    """Of the last transport, which the next starts from, float64 [T, K]."""
+    last_transport: Tensor
+    """`FACTS`, float64."""
 
     def __init__(
         self,
@@ -72,20 +83,30 @@ class Sela(SelectingObjective):
         """
         super().__init__(net, judge, judge_every)
         self.settings = settings
-        self.labels = labels.to(torch.int32)
+        self.register_buffer("labels", labels.to(torch.int32))
         num_clusters = self.heads.bias.shape[1]
         self.marginals = torch.full((num_clusters,), 1 / num_clusters) if marginals is None else marginals
-        self.potentials: Tensor | None = None
+        self.register_buffer("potentials", torch.zeros_like(self.heads.bias, dtype=torch.float64).detach())
+        self.num_relabeled = Counter()
+        self.register_buffer("last_transport", torch.zeros(len(FACTS), dtype=torch.float64))
         self.due = relabel_epochs(settings.num_relabelings, settings.epochs)
-        self.num_relabeled = 0
-        self.facts: dict[str, float] = {}
         self._features, self._on_pass = features, on_pass
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What is told of the last transport; nothing before the first."""
+        return dict(zip(FACTS, self.last_transport.tolist(), strict=True)) if self.num_relabeled.value else {}
+
+    def batch(self, source: Source, gids: Ints, epoch: int) -> dict[str, Tensor]:
+        """View 0 of the images, and their rows among the train images."""
+        rows = torch.from_numpy(np.searchsorted(source.gids, gids))
+        return {"images": source.views(gids, self.settings.views, epoch, (0,))[0], "rows": rows}
 
     def loss(self, batch: Batch) -> LossTerms:
         """Mean over the heads of the cross-entropy with each head's labels (Eq. 1)."""
-        if self.num_relabeled == 0 and self.due[:1] == [0]:
+        if self.num_relabeled.value == 0 and self.due[:1] == [0]:
             self.relabel()
-        logits = wide(self.net(batch["images"]))
+        logits = at_least_float32(self.net(batch["images"]))
         labels = self.labels[:, batch["rows"].cpu()].to(logits.device, torch.int64)
         each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
         total = each / (len(logits) * batch["count"])
@@ -107,11 +128,11 @@ class Sela(SelectingObjective):
         Deviation: plain images through the net in eval mode, where the published code predicts augmented
         ones in train mode; so labels depend neither on batches nor on workers.
         """
-        features = wide(self._features(self.module))
+        features = at_least_float32(self._features(self.module))
         heads = self.heads
         found, labels = [], []
         for head in range(len(heads.weight)):
-            start = None if self.potentials is None else self.potentials[head]
+            start = self.potentials[head] if self.num_relabeled.value else None
             scores = linear_scores(heads, head, features, self.settings.sinkhorn_weight)
             scaling = sinkhorn(
                 scores,
@@ -128,29 +149,12 @@ class Sela(SelectingObjective):
             mine = labels_of(scores, len(features), scaling.potentials).to(torch.int32)
             labels.append(comms.all_gather_with_grad(mine).cpu())
         renewed = torch.stack(labels)
-        self.facts = {
-            "relabeled": float((renewed != self.labels).double().mean()),
-            "sinkhorn_iterations": sum(s.iterations for s in found) / len(found),
-            "sinkhorn_error": max(s.error for s in found),
-        }
-        self.labels, self.potentials = renewed, torch.stack([s.potentials for s in found])
-        self.num_relabeled += 1
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The best weights, the labels and the potentials the next transport starts from."""
-        potentials = {} if self.potentials is None else {"potentials": self.potentials}
-        return {**super().tensors(), **potentials, "targets": self.labels}
-
-    def notes(self) -> dict[str, Any]:
-        """What belongs to them."""
-        return {**super().notes(), "num_relabeled": self.num_relabeled}
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take it all back."""
-        super().restore(tensors, notes)
-        self.labels = tensors["targets"].cpu()
-        self.potentials = tensors.get("potentials")
-        self.num_relabeled = int(notes["num_relabeled"])
+        relabeled = float((renewed != self.labels).double().mean())
+        iterations, error = sum(s.iterations for s in found) / len(found), max(s.error for s in found)
+        self.last_transport.copy_(torch.tensor([relabeled, iterations, error], dtype=torch.float64))
+        self.labels.copy_(renewed)
+        self.potentials.copy_(torch.stack([s.potentials for s in found]))
+        self.num_relabeled.value += 1
 
 
 def linear_scores(heads: ClusterHeads, head: int, features: Tensor, weight: float) -> Scores:

@@ -7,15 +7,13 @@ the value compares heads, epochs and settings. Linear in the number of edges, ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rayscan.losses.scan import scan_loss
-
-Gids = np.ndarray[Any, np.dtype[np.int64]]
+from rayscan.types import Ints
 
 GRAPH_NEIGHBORS = 5
 MAX_ANCHORS = 5_000
@@ -27,19 +25,19 @@ BLOCK_BYTES = 32_000_000
 class HeldoutGraph:
     """Held-out anchors and the images at both ends of their edges."""
 
-    gids: Gids
+    gids: Ints
     """Images to predict, sorted: anchors and their neighbors [U]."""
-    anchors: Gids
+    anchors: Ints
     """Row in `gids` of each edge's anchor [E]."""
-    neighbors: Gids
+    neighbors: Ints
     """Row in `gids` of each edge's neighbor [E]."""
 
     @classmethod
-    def build(cls, heldout: Gids, gids: Gids, ids: Gids) -> HeldoutGraph:
+    def build(cls, heldout: Ints, gids: Ints, ids: Ints) -> HeldoutGraph:
         """The graph of the held-out images.
 
         Args:
-            heldout: Gids of the held-out anchors, sorted; at most `MAX_ANCHORS` of them are used.
+            heldout: Ints of the held-out anchors, sorted; at most `MAX_ANCHORS` of them are used.
             gids: [N] gids with mined neighbors, sorted.
             ids: [N, K] their neighbors' gids, nearest first.
         """
@@ -83,7 +81,7 @@ def _blocks(count: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def split_heldout(gids: Gids, fraction: float, permutation: Gids) -> tuple[Gids, Gids]:
+def split_heldout(gids: Ints, fraction: float, permutation: Ints) -> tuple[Ints, Ints]:
     """Train gids that enter the loss and those that choose the head, both sorted.
 
     Args:

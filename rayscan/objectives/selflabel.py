@@ -6,45 +6,71 @@ result is a moving average of the weights, so that one bad batch late in trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from rayscan import comms
 from rayscan.config import SelfLabelConfig
 from rayscan.losses.confidence import class_thresholds, class_weights, confident, weighted_cross_entropy
+from rayscan.nets.heads import heads_of
 from rayscan.objectives.average import MovingAverage
-from rayscan.objectives.base import Batch, EpochEnd, LossTerms, Objective
-from rayscan.objectives.pair_losses import wide
+from rayscan.objectives.base import (
+    Batch,
+    EpochEnd,
+    LossTerms,
+    Objective,
+    Source,
+    at_least_float32,
+)
+from rayscan.objectives.counter import Counter
+from rayscan.types import Ints
 
 
 class SelfLabel(Objective):
     """A net with one head, [B, ...] -> [1, B, C], and its moving average."""
 
+    confident_now: Tensor
+    """Confident images of the running epoch."""
+    learnt: Tensor
+    """Images above the fixed threshold by cluster [C], in the last epoch."""
+    learnt_now: Tensor
+    """The same in the running epoch."""
+    counts: Tensor
+    """Confident images of each epoch; those of epochs to come are 0."""
+
     def __init__(self, net: nn.Module, settings: SelfLabelConfig, num_images: int) -> None:
         """Wrap the net.
 
         Args:
-            net: Anything with a `heads` of one head; what is frozen in it stays frozen.
+            net: One head, alone or on a backbone; what is frozen in it stays frozen.
             settings: Threshold, balance, averaging and plateau.
             num_images: Train images, for the plateau's tolerance and the per-class thresholds.
         """
         super().__init__(net)
         self.settings = settings
         self.num_images = num_images
-        self._average = MovingAverage(net, settings.ema_decay)
-        self.history: list[int] = []
-        device = next(net.parameters()).device
-        self.confident_now = torch.zeros((), dtype=torch.float64, device=device)
-        self.learnt_now: Tensor | None = None
-        self.learnt: Tensor | None = None
+        self.moving_average = MovingAverage(net, settings.ema_decay)
+        zeros = torch.zeros_like(heads_of(net).bias[0], dtype=torch.float64).detach()
+        self.register_buffer("confident_now", zeros.sum())
+        self.register_buffer("learnt", zeros)
+        self.register_buffer("learnt_now", zeros.clone())
+        self.register_buffer("counts", torch.zeros(settings.epochs, dtype=torch.int64))
+        self.num_epochs = Counter()
 
     @property
     def average(self) -> nn.Module:
         """The averaged net: the result."""
-        return self._average.net
+        return self.moving_average.net
+
+    @property
+    def history(self) -> list[int]:
+        """Confident images of each epoch so far."""
+        counts: list[int] = self.counts[: self.num_epochs.value].tolist()
+        return counts
+
+    def batch(self, source: Source, gids: Ints, epoch: int) -> dict[str, Tensor]:
+        """The plain image and its strong view."""
+        return {"weak": source.plain(gids), "strong": source.strong(gids, self.settings.views, epoch)}
 
     def loss(self, batch: Batch) -> LossTerms:
         """Cross-entropy of the strong view; a batch without a confident sample gives zero.
@@ -60,7 +86,7 @@ class SelfLabel(Objective):
         counts = comms.all_reduce(counts)
         self._count_learnt(weak_logits)
         weights = class_weights(counts, is_balanced=self.settings.class_balance)[labels] * mask_sum
-        strong_logits = wide(self.net(batch["strong"])[0])
+        strong_logits = at_least_float32(self.net(batch["strong"])[0])
         total = weighted_cross_entropy(strong_logits, labels, weights) / counts.sum().clamp(min=1)
         self.confident_now += counts.sum()  # global already: every worker keeps the same number
         share = mask.sum() / batch["count"]
@@ -69,11 +95,11 @@ class SelfLabel(Objective):
     @torch.no_grad()
     def _predict(self, weak: Tensor) -> Tensor:
         net = self.average if self.settings.teacher == "average" else self.module
-        return wide(net(weak)[0])
+        return at_least_float32(net(weak)[0])
 
     def _threshold(self) -> float | Tensor:
         """The fixed one; or one per cluster by what the last epoch learnt, the fixed one in the first."""
-        if self.learnt is None:
+        if self.settings.threshold_kind == "fixed" or self.num_epochs.value == 0:
             return self.settings.threshold
         return class_thresholds(
             self.learnt, self.num_images, self.settings.threshold, self.settings.threshold_floor
@@ -85,40 +111,22 @@ class SelfLabel(Objective):
             return
         labels, mask = confident(weak_logits, self.settings.threshold)
         counts = torch.bincount(labels[mask], minlength=weak_logits.shape[-1]).double()
-        counts = comms.all_reduce(counts)
-        self.learnt_now = counts if self.learnt_now is None else self.learnt_now + counts
+        self.learnt_now += comms.all_reduce(counts)
 
     def after_step(self) -> None:
         """Move the average towards the weights."""
-        self._average.follow(self.module)
+        self.moving_average.follow(self.module)
 
     def end_epoch(self, epoch: int, *, is_last: bool) -> EpochEnd:
         """Log the confident count of the epoch and stop at its plateau (SCAN, Sec. 3.1)."""
         count = int(self.confident_now.item())
         self.confident_now.zero_()
-        self.learnt, self.learnt_now = self.learnt_now, None
-        self.history.append(count)
-        patience = self.settings.plateau_epochs
-        best_before = max(self.history[:-patience], default=0)
-        best_since = max(self.history[-patience:])
-        has_plateau = len(self.history) > patience and best_since < best_before + max(
-            1, self.num_images // 1000
-        )
+        self.learnt.copy_(self.learnt_now)
+        self.learnt_now.zero_()
+        self.counts[self.num_epochs.value] = count
+        self.num_epochs.value += 1
+        history, patience = self.history, self.settings.plateau_epochs
+        best_before, best_since = max(history[:-patience], default=0), max(history[-patience:])
+        least_growth = max(1, self.num_images // 1000)
+        has_plateau = len(history) > patience and best_since < best_before + least_growth
         return EpochEnd({"confident": float(count)}, should_stop=has_plateau)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The average, and the counts of the running epoch."""
-        learnt = {"learnt": self.learnt, "learnt_now": self.learnt_now}
-        kept = {k: v for k, v in learnt.items() if v is not None}
-        return {**self._average.tensors(), **kept, "confident_now": self.confident_now}
-
-    def notes(self) -> dict[str, Any]:
-        """Steps taken and the confident counts."""
-        return {"steps": self._average.steps, "history": self.history}
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Take back the average and the counts."""
-        self._average.restore(tensors, int(notes["steps"]))
-        self.confident_now.copy_(tensors["confident_now"])
-        self.learnt, self.learnt_now = tensors.get("learnt"), tensors.get("learnt_now")
-        self.history = list(notes["history"])

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from rayscan import comms
+from rayscan.config import SimCLRConfig
 from rayscan.losses.nt_xent import nt_xent
 from rayscan.nets.heads import ProjectedNet
-from rayscan.objectives.base import Batch, LossTerms
-from rayscan.objectives.pretext import PretextObjective, sizes_of, wide
+from rayscan.objectives.base import Batch, LossTerms, at_least_float32
+from rayscan.objectives.pretext import PretextObjective, sizes_of
 
 
 class SimCLR(PretextObjective):
@@ -33,9 +34,15 @@ class SimCLR(PretextObjective):
         super().__init__(net)
         self.temperature = temperature
 
+    @classmethod
+    def build(cls, settings: SimCLRConfig, net: ProjectedNet, *, num_images: int, total_steps: int) -> SimCLR:
+        """SimCLR as `pretext` sets it."""
+        del num_images, total_steps
+        return cls(net, settings.temperature)
+
     def loss(self, batch: Batch) -> LossTerms:
         """This worker's anchors against the views of every worker; both views go through in one batch."""
-        z = functional.normalize(wide(self.net(batch["views"].flatten(0, 1))), dim=1)
+        z = functional.normalize(at_least_float32(self.net(batch["views"].flatten(0, 1))), dim=1)
         sizes = sizes_of(batch)
         return self.loss_of_projections(z, batch["count"], None if sizes is None else [2 * n for n in sizes])
 

@@ -7,16 +7,27 @@ from rayscan.config import (
     ImagesConfig,
     MineConfig,
     OptimizerConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelfLabelConfig,
+    SimCLRConfig,
 )
 
 IMAGES = ImagesConfig(size_px=32, canvas_px=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
 """Mean and standard deviation of the train pixels."""
 ADAM = OptimizerConfig(kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant")
-"""Of scan and selflabel alike (Sec. 3.1)."""
+"""Optimizer of scan and selflabel (Sec. 3.1)."""
+PRETEXT = SimCLRConfig(
+    backbone="resnet18",
+    stem="cifar",
+    projection_dim=128,
+    temperature=0.1,
+    views="simclr",
+    epochs=500,
+    batch_size=512,
+    optimizer=OptimizerConfig(kind="sgd", learning_rate=0.4, weight_decay=1e-4, final_fraction=1e-3),
+)
+"""SimCLR as in the published code."""
 
 
 def cifar10() -> Recipe:
@@ -34,19 +45,10 @@ def cifar10() -> Recipe:
         name="cifar10",
         num_clusters=10,
         images=IMAGES,
-        pretext=PretextConfig(
-            backbone="resnet18",
-            stem="cifar",
-            projection_dim=128,
-            temperature=0.1,
-            views="simclr",
-            epochs=500,
-            batch_size=512,
-            optimizer=OptimizerConfig(kind="sgd", learning_rate=0.4, weight_decay=1e-4, final_fraction=1e-3),
-        ),
+        pretext=PRETEXT,
         embed=EmbedConfig(space="projection"),
         mine=MineConfig(num_neighbors=50),
-        scan=ScanConfig(
+        scan=ScanLossConfig(
             inputs="images",
             num_neighbors=20,
             entropy_weight=5.0,

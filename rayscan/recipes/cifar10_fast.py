@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rayscan.config import EmbedConfig, OptimizerConfig, Recipe
-from rayscan.recipes.cifar10 import cifar10
+from rayscan.recipes.cifar10 import PRETEXT, cifar10
 
 
 def cifar10_fast() -> Recipe:
@@ -25,10 +25,10 @@ def cifar10_fast() -> Recipe:
         base,
         name="cifar10_fast",
         pretext=replace(
-            base.pretext,
+            PRETEXT,
             epochs=200,
             temperature=0.2,
-            optimizer=replace(base.pretext.optimizer, warmup_epochs=10),
+            optimizer=replace(PRETEXT.optimizer, warmup_epochs=10),
         ),
         embed=EmbedConfig(space="backbone", num_views=5),
         scan=replace(

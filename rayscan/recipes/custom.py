@@ -6,10 +6,10 @@ from rayscan.config import (
     ImagesConfig,
     MineConfig,
     OptimizerConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelfLabelConfig,
+    SimCLRConfig,
 )
 
 
@@ -31,7 +31,7 @@ def custom() -> Recipe:
         name="custom",
         num_clusters=None,
         images=ImagesConfig(size_px=64, canvas_px=72),
-        pretext=PretextConfig(
+        pretext=SimCLRConfig(
             backbone="resnet18",
             stem="stl",
             epochs=100,
@@ -39,6 +39,6 @@ def custom() -> Recipe:
             optimizer=OptimizerConfig(kind="sgd", learning_rate=0.2, weight_decay=1e-4, warmup_epochs=5),
         ),
         mine=MineConfig(num_neighbors=50, max_copies=1),
-        scan=ScanConfig(inputs="both", num_neighbors=20, num_heads=10, epochs=20, batch_size=128),
+        scan=ScanLossConfig(inputs="both", num_neighbors=20, num_heads=10, epochs=20, batch_size=128),
         selflabel=SelfLabelConfig(epochs=50, batch_size=256, plateau_epochs=5),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rayscan.config import (
     ImagesConfig,
     OptimizerConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelfLabelConfig,
+    SimCLRConfig,
 )
 
 
@@ -30,7 +30,7 @@ def digits() -> Recipe:
         name="digits",
         num_clusters=10,
         images=ImagesConfig(size_px=16, canvas_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-        pretext=PretextConfig(
+        pretext=SimCLRConfig(
             backbone="resnet10_w16",
             stem="cifar",
             projection_dim=64,
@@ -40,7 +40,7 @@ def digits() -> Recipe:
             batch_size=128,
             optimizer=OptimizerConfig(kind="adam", learning_rate=3e-3, weight_decay=1e-5, warmup_epochs=5),
         ),
-        scan=ScanConfig(
+        scan=ScanLossConfig(
             inputs="embeddings",
             num_neighbors=50,
             entropy_weight=10.0,

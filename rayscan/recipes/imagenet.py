@@ -6,10 +6,10 @@ from rayscan.config import (
     EmbedConfig,
     ImagesConfig,
     MineConfig,
+    MoCoConfig,
     OptimizerConfig,
-    PretextConfig,
     Recipe,
-    ScanConfig,
+    ScanLossConfig,
     SelfLabelConfig,
 )
 
@@ -89,15 +89,14 @@ def imagenet200() -> Recipe:
 def _imagenet(
     name: str, *, num_clusters: int, num_neighbors: int, batch_size: int, learning_rate: float
 ) -> Recipe:
-    """What the four share (SCAN B.1)."""
+    """The recipe that all of them share (SCAN B.1)."""
     return Recipe(
         name=name,
         num_clusters=num_clusters,
         images=ImagesConfig(size_px=224),
-        pretext=PretextConfig(
+        pretext=MoCoConfig(
             backbone="resnet50",
             stem="imagenet",
-            method="moco",
             projection_dim=128,
             temperature=0.2,
             queue_size=65_536,
@@ -109,7 +108,7 @@ def _imagenet(
         ),
         embed=EmbedConfig(space="backbone", num_views=5, dtype="float16"),
         mine=MineConfig(num_neighbors=50),
-        scan=ScanConfig(
+        scan=ScanLossConfig(
             inputs="embeddings",
             update="head",
             num_neighbors=num_neighbors,

@@ -14,20 +14,20 @@ from typing import Any, Protocol
 from rayscan.artifacts import Artifact, digest
 from rayscan.config import Recipe
 from rayscan.errors import DataError
-from rayscan.sections import semantic
+from rayscan.methods import METHODS
+from rayscan.sections import flat, semantic
 from rayscan.storage import Place
 
 METRICS = ("acc", "acc_tr", "many_to_one", "top5", "nmi", "ami", "ari")
-KEPT = (*METRICS, "hungarian_then_majority", "fowlkes_mallows")
+ROW_METRICS = (*METRICS, "hungarian_then_majority", "fowlkes_mallows")
 """Scores of a row; the text shows METRICS."""
-METHODS = ("scan", "sela", "kmeans")
 SPLITS = ("eval", "train")
-APART = ("seed", "report")
-"""Settings that part no groups."""
+IGNORED = ("seed", "report")
+"""Settings in which runs of one group may differ."""
 
 
 class ScoredRun(Protocol):
-    """What is read of a run."""
+    """The part of a run that is compared."""
 
     @property
     def place(self) -> Place:
@@ -46,7 +46,7 @@ class ScoredRun(Protocol):
 
 
 def compare(runs: Sequence[ScoredRun], *, as_json: bool = False, as_table1: bool = False) -> str:
-    """The table as text, or its rows as JSON; or Table 1 of arXiv 2008.10312.
+    """Return the table as text, or its rows as JSON; or as Table 1 of arXiv 2008.10312.
 
     Raises:
         DataError: there is no run, or two runs of one group have the same seed.
@@ -58,7 +58,7 @@ def compare(runs: Sequence[ScoredRun], *, as_json: bool = False, as_table1: bool
 
 
 def compare_rows(runs: Sequence[ScoredRun]) -> list[dict[str, Any]]:
-    """One row per group, split and method.
+    """Return one row per group, split and method.
 
     Returns:
         Rows of group, split, method, runs, seeds, and `scores`: metric -> {mean, std}; std is the sample
@@ -103,7 +103,9 @@ def _group_rows(name: str, group: Sequence[ScoredRun]) -> list[dict[str, Any]]:
                     "runs": len(scored),
                     "seeds": sorted(run.recipe.seed for run in group),
                     "scores": {
-                        m: _mean_std([s[m] for s in scored]) for m in KEPT if all(m in s for s in scored)
+                        m: _mean_std([s[m] for s in scored])
+                        for m in ROW_METRICS
+                        if all(m in s for s in scored)
                     },
                 }
             )
@@ -116,7 +118,7 @@ def _mean_std(values: Sequence[float]) -> dict[str, float | None]:
 
 def _settings(run: ScoredRun) -> dict[str, Any]:
     tree: dict[str, Any] = semantic(run.recipe)
-    return {key: value for key, value in tree.items() if key not in APART}
+    return {key: value for key, value in tree.items() if key not in IGNORED}
 
 
 def _require_seeds(group: Sequence[ScoredRun]) -> None:
@@ -135,14 +137,14 @@ def _require_seeds(group: Sequence[ScoredRun]) -> None:
 
 def _names(firsts: Sequence[ScoredRun]) -> list[str]:
     """Recipe, then the settings in which groups differ, then the images if nothing else differs."""
-    flat = [dict(_flat(_settings(run))) for run in firsts]
+    settings = [flat(_settings(run)) for run in firsts]
     differing = sorted(
-        {k for tree in flat for k in tree if any(tree.get(k) != other.get(k) for other in flat)}
+        {k for tree in settings for k in tree if any(tree.get(k) != other.get(k) for other in settings)}
     )
     shown = [key for key in differing if key != "name"]
     names = [
         " ".join([run.recipe.name, *(f"{k}={tree.get(k)}" for k in shown)])
-        for run, tree in zip(firsts, flat, strict=True)
+        for run, tree in zip(firsts, settings, strict=True)
     ]
     images = [run.artifact("index").identity[:8] for run in firsts]
     return [
@@ -151,16 +153,8 @@ def _names(firsts: Sequence[ScoredRun]) -> list[str]:
     ]
 
 
-def _flat(tree: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    return [
-        pair
-        for key, value in tree.items()
-        for pair in (_flat(value, f"{path}{key}.") if isinstance(value, Mapping) else [(path + key, value)])
-    ]
-
-
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Aligned text, scores in percent as mean or mean+-deviation."""
+    """Return aligned text, scores in percent as mean or mean+-deviation."""
     lines = [["group", "split", "method", "runs", *METRICS]]
     for row in rows:
         cells = [_cell(row["scores"].get(metric)) for metric in METRICS]
@@ -169,7 +163,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Columns of equal width, the first `left` of them to the left."""
+    """Align columns, the first `left` of them to the left."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     aligned = (
         "  ".join(
@@ -181,7 +175,7 @@ def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 
 def _table1(rows: Sequence[Mapping[str, Any]]) -> str:
-    """ACC, ARI, AMI, NMI in percent, mean +- deviation, as Table 1 of arXiv 2008.10312 has them.
+    """Return ACC, ARI, AMI, NMI in percent, mean +- deviation, as Table 1 of arXiv 2008.10312 has them.
 
     ACC is that of the mapping fitted on train labels, scored on the eval split, one to one and then greedily
     for clusters left over; where a run has no eval split, the mapping and the scores are those of train.

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -54,7 +56,7 @@ class Neighbors:
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity of one training."""
+    """The values of one quantity in one training."""
 
     stage: str
     name: str
@@ -93,7 +95,7 @@ class Content:
     clusters: Sequence[Cluster]
     label_free: Mapping[str, float]
     """used_clusters, balance, largest_share and, where neighbors are known, nmi_nn."""
-    confidences: NDArray[np.int64]
+    confidences: Ints
     """Images per equal bin of confidence over 0..1, int64 [bins]."""
     pictures: Mapping[int, Picture] = field(default_factory=dict)
     """By gid."""

@@ -51,30 +51,30 @@ class Axes:
     y_high: float
 
     def x(self, value: float) -> float:
-        """Chart x of a data value."""
+        """Return the chart x of a data value."""
         return LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Chart y of a data value; larger values are higher up."""
+        """Return the chart y of a data value; larger values are higher up."""
         return HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
 
     def frame(self, x_label: str, *, x_ticks: Sequence[float] | None = None) -> Markup:
-        """Grid lines, tick labels and the name of the x axis."""
+        """Draw grid lines, tick labels and the name of the x axis."""
         parts: list[Markup] = []
         for tick in ticks(self.y_low, self.y_high, 4):
             y = self.y(tick)
             parts += [
                 LINE.format("grid", LEFT, WIDTH - RIGHT, y, y),
-                text(LEFT - 6, y + 4, short(tick), "end"),
+                text(LEFT - 6, y + 4, compact(tick), "end"),
             ]
         along = ticks(self.x_low, self.x_high, 5) if x_ticks is None else x_ticks
-        parts += [text(self.x(tick), HEIGHT - BOTTOM + 15, short(tick), "middle") for tick in along]
+        parts += [text(self.x(tick), HEIGHT - BOTTOM + 15, compact(tick), "middle") for tick in along]
         parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, x_label, "middle", "axis"))
         return _join(parts)
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers within low..high, about so many, steps of 1, 2 or 5 times a power of ten."""
+    """Return round numbers within low..high, about so many, in steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     raw = (high - low) / about
@@ -84,8 +84,8 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def short(value: float) -> str:
-    """A number for a tick: 12k, 1.5M, 0.25."""
+def compact(value: float) -> str:
+    """Return a number in compact notation, as for a tick: 12k, 1.5M, 0.25."""
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if letter == 'k' else limit):.3g}{letter}"
@@ -93,30 +93,30 @@ def short(value: float) -> str:
 
 
 def sizes(counts: Array) -> Markup:
-    """Images per cluster, largest cluster first: bars, or one outline when there are many clusters."""
+    """Draw images per cluster, largest cluster first: bars, or one outline where there are many clusters."""
     ordered = np.sort(np.asarray(counts, np.float64))[::-1]
     axes = Axes(0, len(ordered), 0, max(float(ordered.max(initial=0)), 1.0) * 1.05)
     even = axes.y(float(ordered.mean()))
     shape = _bars(axes, ordered) if len(ordered) <= MAX_BARS else _outline(axes, ordered)
     line = LINE.format("even", LEFT, WIDTH - RIGHT, even, even)
-    says = (
+    description = (
         f"Images per cluster: {len(ordered)} clusters of {ordered[0]:,.0f} down to {ordered[-1]:,.0f} images"
     )
-    return svg(says, axes.frame("clusters, largest first (dashed: all equal)") + shape + line)
+    return svg(description, axes.frame("clusters, largest first (dashed: all equal)") + shape + line)
 
 
 def histogram(counts: Array, low: float, high: float, x_label: str) -> Markup:
-    """Counts in equal bins over low..high."""
+    """Draw counts in equal bins over low..high."""
     values = np.asarray(counts, np.float64)
     axes = Axes(0, len(values), 0, max(float(values.max(initial=0)), 1.0) * 1.05)
     named = [(low + (high - low) * i / 5, len(values) * i / 5) for i in range(6)]
     labels = [text(axes.x(at), HEIGHT - BOTTOM + 15, f"{value:.2g}", "middle") for value, at in named]
-    says = f"Histogram of {x_label}, {values.sum():,.0f} images"
-    return svg(says, axes.frame(x_label, x_ticks=[]) + _bars(axes, values) + _join(labels))
+    description = f"Histogram of {x_label}, {values.sum():,.0f} images"
+    return svg(description, axes.frame(x_label, x_ticks=[]) + _bars(axes, values) + _join(labels))
 
 
-def curve(x: Array, y: Array, x_label: str, says: str) -> Markup:
-    """A line over x; values that are not finite are left out, long series are averaged in bins."""
+def curve(x: Array, y: Array, x_label: str, description: str) -> Markup:
+    """Draw a line over x; values that are not finite are left out, long series are averaged in bins."""
     keep = np.isfinite(y) & np.isfinite(x)
     xs, ys = _thin(np.asarray(x, np.float64)[keep], np.asarray(y, np.float64)[keep])
     if not xs.size:
@@ -129,12 +129,12 @@ def curve(x: Array, y: Array, x_label: str, says: str) -> Markup:
         f"{axes.x(a):.1f},{axes.y(b):.1f}" for a, b in zip(xs.tolist(), ys.tolist(), strict=True)
     )
     marks = Markup('<polyline class="line" points="{}"/>').format(points)
-    marks += _dot(axes, float(xs[-1]), float(ys[-1]), "end", short(float(ys[-1])))
-    return svg(f"{says}: last value {ys[-1]:.4g}", axes.frame(x_label) + marks)
+    marks += _dot(axes, float(xs[-1]), float(ys[-1]), "end", compact(float(ys[-1])))
+    return svg(f"{description}: last value {ys[-1]:.4g}", axes.frame(x_label) + marks)
 
 
-def dots(values: Sequence[float], chosen: int | None, x_label: str, says: str) -> Markup:
-    """One dot per value in order, one of them marked: the losses of the heads."""
+def dot_plot(values: Sequence[float], chosen: int | None, x_label: str, description: str) -> Markup:
+    """Draw one dot per value in order, one of them marked: the losses of the heads."""
     finite = [v for v in values if math.isfinite(v)]
     if not finite:
         return Markup('<p class="quiet">no finite values</p>')
@@ -146,11 +146,11 @@ def dots(values: Sequence[float], chosen: int | None, x_label: str, says: str) -
         for i, v in enumerate(values)
         if math.isfinite(v)
     ]
-    return svg(says, axes.frame(x_label, x_ticks=steps) + _join(marks))
+    return svg(description, axes.frame(x_label, x_ticks=steps) + _join(marks))
 
 
-def heatmap(counts: Array, rows: Sequence[str], columns: Sequence[str], says: str) -> Markup:
-    """A table of counts [R, L] as colored cells, each row on the scale of its own sum.
+def heatmap(counts: Array, rows: Sequence[str], columns: Sequence[str], description: str) -> Markup:
+    """Draw a table of counts [R, L] as colored cells, each row on the scale of its own sum.
 
     Up to 30 x 30 with names and, where they fit, counts; above that as a picture of one px per cell.
 
@@ -158,11 +158,11 @@ def heatmap(counts: Array, rows: Sequence[str], columns: Sequence[str], says: st
         counts: Non-negative integers [R, L].
         rows: Name of each row.
         columns: Name of each column.
-        says: What a screen reader tells.
+        description: Text for a screen reader.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     if max(counts.shape) > MAX_NAMED:
-        return _pixels(shares, says)
+        return _pixels(shares, description)
     left, top = 14.0 + 6 * max(len(_cut(name)) for name in rows), 74.0
     cell = min(30.0, (WIDTH - left - 2) / counts.shape[1])
     height = top + cell * counts.shape[0] + 4
@@ -176,7 +176,7 @@ def heatmap(counts: Array, rows: Sequence[str], columns: Sequence[str], says: st
         for j, column in enumerate(columns):
             value = (float(shares[i, j]), int(counts[i, j]))
             parts.append(_cell(left + j * cell, y, cell, value, f"{name} / {column}"))
-    return svg(says, _join(parts), height=height, kind="chart heatmap")
+    return svg(description, _join(parts), height=height, kind="chart heatmap")
 
 
 def _cell(x: float, y: float, side: float, value: tuple[float, int], title: str) -> Markup:
@@ -186,17 +186,17 @@ def _cell(x: float, y: float, side: float, value: tuple[float, int], title: str)
     if side < MIN_COUNT_CELL or not count:
         return rect
     kind = "count dark" if share > 0.5 else "count"
-    return rect + text(x + side / 2, y + side / 2 + 3, short(count), "middle", kind)
+    return rect + text(x + side / 2, y + side / 2 + 3, compact(count), "middle", kind)
 
 
-def _pixels(shares: Array, says: str) -> Markup:
+def _pixels(shares: Array, description: str) -> Markup:
     pixels = np.zeros((*shares.shape, 4), np.uint8)
     pixels[..., :3] = (58, 123, 200)
     pixels[..., 3] = np.round(255 * np.sqrt(shares))  # the root keeps rare confusions visible
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(buffer, "PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return Markup('<img class="pixels" alt="{}" src="data:image/png;base64,{}">').format(says, data)
+    return Markup('<img class="pixels" alt="{}" src="data:image/png;base64,{}">').format(description, data)
 
 
 def _thin(x: Array, y: Array) -> tuple[Array, Array]:
@@ -232,7 +232,7 @@ def _dot(axes: Axes, x: float, y: float, kind: str, title: str) -> Markup:
 
 
 def text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> Markup:
-    """A label in a chart."""
+    """Draw a label in a chart."""
     return TEXT.format(kind, x, y, anchor, words)
 
 
@@ -244,8 +244,8 @@ def _join(parts: Iterable[Markup]) -> Markup:
     return Markup("").join(parts)
 
 
-def svg(says: str, body: Markup, *, height: float = HEIGHT, kind: str = "chart") -> Markup:
-    """A whole chart; `says` is what a screen reader tells."""
+def svg(description: str, body: Markup, *, height: float = HEIGHT, kind: str = "chart") -> Markup:
+    """Return a whole chart; `description` is for a screen reader."""
     return Markup('<svg class="{}" role="img" aria-label="{}" viewBox="0 0 {:g} {:g}">{}</svg>').format(
-        kind, says, WIDTH, height, body
+        kind, description, WIDTH, height, body
     )

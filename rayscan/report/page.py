@@ -20,8 +20,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from rayscan.methods import METHODS
 from rayscan.report import figures
 from rayscan.report.content import Content
+from rayscan.sections import flat
 
 METRICS = {
     "acc": "ACC, one to one",
@@ -34,31 +36,26 @@ METRICS = {
     "ari": "ARI",
     "fowlkes_mallows": "Fowlkes-Mallows",
 }
-METHODS = {
-    "scan": "SCAN",
-    "sela": "SeLa",
-    "kmeans": "k-means",
-}
 SPLITS = ("eval", "train")
 MAX_CONFUSIONS = 12
 
 
 def render(content: Content) -> str:
-    """The page.
+    """Return the page.
 
     Returns:
         A whole HTML document, ASCII only outside of names.
     """
-    style, script = part("page.css"), part("page.js")
+    style, script = asset("page.css"), asset("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {source_hash(style)}; "
-        f"script-src {source_hash(script)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; "
+        f"script-src {csp_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "short": figures.short}
-    return environment.from_string(part("template.html")).render(
+    environment.filters |= {"percent": percent, "compact": figures.compact}
+    return environment.from_string(asset("template.html")).render(
         policy=policy,
         style=Markup(style),
         script=Markup(script),
@@ -69,12 +66,12 @@ def render(content: Content) -> str:
         splits=list(_splits(content.scores)),
         headline=_headline(content),
         figures=_figures(content),
-        settings=list(_settings(content.recipe)),
+        settings=[(path, json.dumps(value)) for path, value in flat(content.recipe).items()],
     )
 
 
 def inert_json(value: object) -> Markup:
-    """JSON that cannot end the script element it stands in, nor start a comment there."""
+    """Return JSON that cannot end the script element it stands in, nor start a comment there."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -82,32 +79,34 @@ def inert_json(value: object) -> Markup:
 
 
 def percent(value: float) -> str:
-    """A share as percent with two digits, never a negative zero."""
+    """Return a share as percent with two digits, never a negative zero."""
     return f"{round(100 * value, 2) + 0.0:.2f}"
 
 
 @cache
-def part(name: str) -> str:
-    """A file of this package, as text."""
+def asset(name: str) -> str:
+    """Return a file of this package as text."""
     return resources.files("rayscan.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def source_hash(text: str) -> str:
-    """A source that a Content-Security-Policy admits: this very text."""
+def csp_hash(text: str) -> str:
+    """Return the source expression by which a Content-Security-Policy admits exactly this text."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
 def _method(recipe: Mapping[str, Any]) -> str:
-    return "SCAN with self-labelling" if recipe["selflabel"]["epochs"] else "SCAN"
+    """Return what the page calls the method; only SCAN has a self-labelling stage."""
+    has_selflabel = recipe["method"] == "scan" and recipe["selflabel"]["epochs"]
+    return METHODS[recipe["method"]].title + (" with self-labelling" if has_selflabel else "")
 
 
 def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Scores of the split the page leads with: eval, or train where there is no eval."""
+    """Return the scores of the split the page leads with: eval, or train where there is no eval."""
     return next((scores["splits"][s] for s in SPLITS if s in scores["splits"]), None) if scores else None
 
 
 def _headline(content: Content) -> tuple[tuple[str, str], ...]:
-    """Metrics to lead with; with more clusters than classes, one-to-one accuracy says little."""
+    """Return the metrics to lead with; with more clusters than classes, one-to-one accuracy says little."""
     split = _headline_split(content.scores)
     if split and len(content.clusters) > len(split["confusion"]["classes"]):
         return ("many_to_one", "Accuracy, many to one"), ("nmi", "NMI"), ("ami", "AMI")
@@ -115,7 +114,7 @@ def _headline(content: Content) -> tuple[tuple[str, str], ...]:
 
 
 def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """One score table per split: metrics down, methods across."""
+    """Yield one score table per split: metrics down, methods across."""
     for name in SPLITS:
         if not scores or name not in scores["splits"]:
             continue
@@ -130,17 +129,17 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "images": split["images"],
             "labelled": split["labelled"],
-            "methods": [METHODS[m] for m in methods],
+            "methods": [METHODS[m].title for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
-            "title": METHODS[methods[0]],
+            "title": METHODS[methods[0]].title,
             "scores": split["methods"][methods[0]],
             "kmeans": split["methods"].get("kmeans") if len(methods) > 1 else None,
         }
 
 
 def _figures(content: Content) -> dict[str, Any]:
-    """Charts by name; those without data are left out by the template."""
+    """Draw the charts, by name; those without data are left out by the template."""
     scores, split = content.scores, _headline_split(content.scores)
     purity = {int(k): v for k, v in (scores or {}).get("neighbor_purity", {}).items()}
     confusion = _confusion(split["confusion"], split["per_cluster"]) if split else None
@@ -154,7 +153,9 @@ def _figures(content: Content) -> dict[str, Any]:
         "heads": [
             (
                 h.stage,
-                figures.dots(h.losses, h.chosen, "head", f"Held-out loss of {len(h.losses)} {h.stage} heads"),
+                figures.dot_plot(
+                    h.losses, h.chosen, "head", f"Held-out loss of {len(h.losses)} {h.stage} heads"
+                ),
             )
             for h in content.heads
         ],
@@ -167,14 +168,14 @@ def _figures(content: Content) -> dict[str, Any]:
 def _confusion(
     confusion: Mapping[str, Any], per_cluster: list[Mapping[str, Any]]
 ) -> tuple[Markup, list[Any]]:
-    """The matrix with clusters in the order of their class, and the largest entries off their class."""
+    """Draw clusters against classes in the order of their class, and list the largest counts off it."""
     names = [str(name) for name in confusion["classes"]]
     counts = np.array(confusion["counts"], np.int64).reshape(len(confusion["clusters"]), len(names))
-    stands_for = np.array([_stands_for(per_cluster[cluster]) for cluster in confusion["clusters"]])
+    stands_for = np.array([_class_of(per_cluster[cluster]) for cluster in confusion["clusters"]])
     order = np.lexsort((-counts.sum(axis=1), stands_for))
     rows = [str(confusion["clusters"][i]) for i in order]
     seen = np.flatnonzero(counts.any(axis=0))
-    says = f"{len(rows)} clusters against {len(seen)} classes"
+    description = f"{len(rows)} clusters against {len(seen)} classes"
     off = counts.copy()
     off[np.arange(len(off)), stands_for] = 0
     worst = np.argsort(-off, axis=None, kind="stable")[:MAX_CONFUSIONS]
@@ -184,16 +185,16 @@ def _confusion(
         for i, j in pairs
         if off[i, j]
     ]
-    return figures.heatmap(counts[order][:, seen], rows, [names[j] for j in seen], says), confused
+    return figures.heatmap(counts[order][:, seen], rows, [names[j] for j in seen], description), confused
 
 
-def _stands_for(row: Mapping[str, Any]) -> int:
-    """Class of a cluster: its own by one-to-one mapping, else its majority; it has labelled images."""
+def _class_of(row: Mapping[str, Any]) -> int:
+    """Return the class of a cluster with labelled images: its one-to-one match, else its majority."""
     return int(row["majority"] if row["matched"] is None else row["matched"])
 
 
 def _data(content: Content) -> dict[str, Any]:
-    """What page.js draws from: rows of values, not objects, since there are thousands of them."""
+    """Return what page.js draws from: rows of values, not objects, since there are thousands of them."""
     split = _headline_split(content.scores)
     known = {row["cluster"]: row for row in split["per_cluster"]} if split else {}
     classes = split["confusion"]["classes"] if split else []
@@ -226,11 +227,3 @@ def _data(content: Content) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _settings(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{key}.")
-        else:
-            yield path + key, json.dumps(value)

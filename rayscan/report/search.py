@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from rayscan.report.page import part, source_hash
+from rayscan.report.page import asset, csp_hash
 from rayscan.report.scatter import Scale, scatter
 
 MAX_LISTED = 500
@@ -67,17 +67,16 @@ class SearchContent:
 
 
 def render(content: SearchContent) -> str:
-    """The page: a whole HTML document."""
-    style = part("page.css")
+    """Return the page: a whole HTML document."""
+    style = asset("page.css")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {source_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; base-uri 'none'; form-action 'none'"
     )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     ranked = sorted(content.rows, key=lambda r: (r.status != "finished", r.score is None, -(r.score or 0.0)))
-    return environment.from_string(part("search.html")).render(
+    return environment.from_string(asset("search.html")).render(
         policy=policy,
         style=Markup(style),
         c=content,
@@ -90,7 +89,7 @@ def render(content: SearchContent) -> str:
 
 
 def _chart(content: SearchContent, dimension: Dimension) -> Markup:
-    """Score over one setting; rejected trials hollow, the chosen one marked."""
+    """Draw the score over one setting; rejected trials hollow, the chosen one marked."""
     places = {name: float(i) for i, name in enumerate(dimension.names or ())}
     points = []
     for row in content.rows:
@@ -107,7 +106,7 @@ def _chart(content: SearchContent, dimension: Dimension) -> Markup:
 
 
 def _progress(content: SearchContent) -> Markup:
-    """Score in the order the trials ended."""
+    """Draw the score in the order the trials ended."""
     points = [
         (
             float(i),

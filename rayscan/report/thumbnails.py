@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rayscan.types import Ints
+
 Pixels = NDArray[np.uint8]
-Read = Callable[[NDArray[np.int64]], Sequence[Pixels]]
+Read = Callable[[Ints], Sequence[Pixels]]
 
 BATCH = 32
 QUALITY = 80
@@ -26,7 +28,7 @@ RECORD_BYTES = 110
 
 
 def encode(image: NDArray[Any], longest_px: int) -> str:
-    """One picture as a `data:` URL, WebP, shrunk to fit but never enlarged.
+    """Return one picture as a `data:` URL, WebP, shrunk to fit but never enlarged.
 
     Args:
         image: uint8 [h, w, 3].
@@ -42,8 +44,8 @@ def encode(image: NDArray[Any], longest_px: int) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def in_rounds(lists: Iterable[Sequence[int]]) -> list[int]:
-    """All first members, then all second ones, and so on; each number once."""
+def round_robin(lists: Iterable[Sequence[int]]) -> list[int]:
+    """Return all first members, then all second ones, and so on; each number once."""
     turns = zip_longest(*lists)
     return list(dict.fromkeys(number for turn in turns for number in turn if number is not None))
 
@@ -51,7 +53,7 @@ def in_rounds(lists: Iterable[Sequence[int]]) -> list[int]:
 def fill(
     gids: Iterable[int], read: Read, longest_px: int, max_bytes: float, name_bytes: Callable[[int], int]
 ) -> dict[int, str]:
-    """Pictures in the order given until the next one would pass the cap.
+    """Make thumbnails in the order given until the next one would pass the cap.
 
     Args:
         gids: Images wanted, the most wanted first.

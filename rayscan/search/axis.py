@@ -7,15 +7,13 @@ selflabel.threshold=0.8:0.999     between these
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
+from rayscan.sections import no_such_setting, paths
 
 Value: TypeAlias = int | float | str | bool | None
 
@@ -35,8 +33,8 @@ class Axis:
     is_log: bool = False
     choices: tuple[Value, ...] = ()
 
-    def ends(self) -> tuple[Value, ...]:
-        """The values that stand for all others in checks: both bounds, or every choice."""
+    def extremes(self) -> tuple[Value, ...]:
+        """The values whose validity implies that of all others: both bounds, or every choice."""
         if self.kind == "choice":
             return self.choices
         return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
@@ -47,21 +45,21 @@ class Axis:
             return self.choices
         return tuple(range(int(self.low), int(self.high) + 1)) if self.kind == "int" else None
 
-    def holds(self, value: Value) -> bool:
+    def contains(self, value: Value) -> bool:
         """Whether a value lies on the axis."""
         if self.kind == "choice":
             return any(value == c and type(value) is type(c) for c in self.choices)
         return isinstance(value, int | float) and self.low <= value <= self.high
 
-    def says(self) -> str:
-        """As it is written on the command line."""
+    def __str__(self) -> str:
+        """The axis as it is written on the command line."""
         if self.kind == "choice":
             return f"{self.path}={','.join('none' if c is None else str(c) for c in self.choices)}"
         return f"{self.path}={self.low:g}:{self.high:g}{':log' * self.is_log}"
 
 
 def parse_axis(text: str) -> Axis:
-    """One `path=values`.
+    """The axis that a text of the form `path=values` describes.
 
     Raises:
         ConfigError: it is not of this form, the path is unknown, or a value is not of the setting's type.
@@ -70,7 +68,9 @@ def parse_axis(text: str) -> Axis:
     path = path.strip().lstrip("-").replace("-", "_")
     if not mark or not path or not written.strip():
         raise ConfigError("a part of the space cannot be read", expected=EXAMPLE, got=text, where="--space")
-    hint = _hint(path, text)
+    if path not in (known := paths(Recipe)):
+        raise no_such_setting(path, Recipe, Recipe, where=f"--space {text}")
+    hint = known[path].hint
     if ":" in written:
         return _range(path, hint, written, text)
     choices = tuple(_parsed(part.strip(), hint, path, text) for part in written.split(","))
@@ -111,36 +111,6 @@ def _range(path: str, hint: Any, written: str, text: str) -> Axis:
     return Axis(path, kind, float(low), float(high), log)
 
 
-def paths(section: Any = Recipe, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Every setting: dotted path, type, field."""
-    hints = get_type_hints(section)
-    for field in dataclasses.fields(section):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            yield from paths(hint, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", hint, field
-
-
-def _hint(path: str, text: str) -> Any:
-    known = {name: hint for name, hint, _ in paths()}
-    if path in known:
-        return known[path]
-    near = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
-    raise ConfigError(
-        f"there is no setting {path}",
-        expected="a dotted path of recipe.json, such as scan.entropy_weight",
-        got=path,
-        where=f"--space {text}",
-        fix=f"perhaps you meant {' or '.join(near)}" if near else "see rayscan search RECIPE --help",
-    )
-
-
-def field_of(path: str) -> dataclasses.Field[Any]:
-    """The field behind a known path."""
-    return next(field for name, _, field in paths() if name == path)
-
-
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     """The types a setting may have: X | None is X and None."""
     is_choice_of_types = get_origin(hint) is not None and get_origin(hint) is not Literal
@@ -148,7 +118,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _parsed(word: str, hint: Any, path: str, text: str) -> Value:
-    """A word as a value of the setting's type."""
+    """The value that a word means, of the setting's type."""
     for kind in _alternatives(hint):
         try:
             return _as(word, kind)

@@ -1,4 +1,4 @@
-"""The best trials again with other seeds: the mean score decides, and agreement between seeds is told."""
+"""The best trials again with other seeds: the mean score decides, and their agreement is reported."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from rayscan.artifacts import load
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import ari
-from rayscan.search.ledger import Trial
-from rayscan.search.trial import CLUSTERS, Shared
+from rayscan.search.stored_trials import Trial
+from rayscan.search.trial import CLUSTERS, SearchSetup
 
 UNSTABLE = 0.6
 """Below this agreement the search warns. A guess, not a measured bound."""
@@ -51,34 +51,35 @@ def choose(trials: Sequence[Trial], count: int) -> list[Trial]:
     return sorted(finished, key=lambda t: (-(t.score or 0.0), t.name))[:count]
 
 
-def stability(shared: Shared, trials: Sequence[Trial]) -> float | None:
+def stability(setup: SearchSetup, trials: Sequence[Trial]) -> float | None:
     """Mean ARI over all pairs of seeds, on the train images; None if fewer than two have clusters."""
-    num_clusters = shared.space.base.num_clusters
+    num_clusters = setup.space.base.num_clusters
     assert num_clusters is not None
-    groupings = [
-        load(shared.out.child(t.name)).read_array(CLUSTERS) for t in trials if t.status == "finished"
-    ]
+    groupings = [load(setup.out.child(t.name)).read_array(CLUSTERS) for t in trials if t.status == "finished"]
     pairs = [ari(Contingency.count(a, b, num_clusters, num_clusters)) for a, b in combinations(groupings, 2)]
     return float(np.mean(pairs)) if pairs else None
 
 
 def compare(
-    shared: Shared, best: Sequence[Trial], seeds: int, again: Callable[[list[tuple[Any, int]]], list[Trial]]
+    setup: SearchSetup,
+    best: Sequence[Trial],
+    seeds: int,
+    rerun: Callable[[list[tuple[Any, int]]], list[Trial]],
 ) -> list[Finalist]:
     """Run the best trials over seeds and rank them, best first.
 
     Args:
-        shared: Settings and addresses.
+        setup: Settings and addresses.
         best: Trials of the search's own seed.
         seeds: Runs of each, the one it had included.
-        again: Runs (values, seed) pairs, in order.
+        rerun: Runs (values, seed) pairs, in order.
     """
-    first = shared.space.base.seed
+    first = setup.space.base.seed
     asked = [(dict(t.values), first + i) for t in best for i in range(1, seeds)]
-    others = again(asked) if asked else []
+    others = rerun(asked) if asked else []
     per = seeds - 1
     finalists = []
     for i, trial in enumerate(best):
         runs = [trial, *others[i * per : (i + 1) * per]]
-        finalists.append(Finalist(runs, stability(shared, runs)))
+        finalists.append(Finalist(runs, stability(setup, runs)))
     return sorted(finalists, key=Finalist.rank, reverse=True)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, Draft, find
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.search.space import Values
-from rayscan.search.trial import Report, Shared, prepared
+from rayscan.search.trial import Report, SearchSetup, prepared
 from rayscan.stages import assign, embed, mine, pretext, scan, selflabel
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 
 EARLY = (pretext, embed, mine)
 """Stages that keep the base seed: other seeds of a finalist are other starts of the heads, no more."""
@@ -36,24 +36,24 @@ LOCKS = ".work/search-locks"
 
 
 def train_images(
-    shared: Shared, values: Values, seed: int, draft: Draft, _report: Report
+    setup: SearchSetup, values: Values, seed: int, draft: Draft, _report: Report
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """The stages from the first one the values touch to the assignments; `search.trial.TrainTrial`.
 
     Nothing is reported on the way: a driver that is stopped inside a training leaves its workers behind for
     as long as Ray takes to notice, so whole trials run to their end.
     """
-    recipe = shared.recipe(values, seed)
-    early = replace(recipe, seed=shared.space.base.seed)
-    fleet = Fleet(recipe.fleet, shared.run.child(".work", "search", draft.step.directory))
+    recipe = setup.recipe(values, seed)
+    early = replace(recipe, seed=setup.space.base.seed)
+    fleet = Fleet(recipe.fleet, setup.run.child(".work", "search", draft.step.directory))
     # Read by no stage after index, and these begin after it.
-    context = Context(shared.run, Sources(data=None), fleet, Progress(io.StringIO()))
-    done: dict[str, Artifact] = {"index": shared.inputs["index"]}
+    context = Context(setup.run, Sources(data=None), fleet, Progress(io.StringIO()))
+    done: dict[str, Artifact] = {"index": setup.inputs["index"]}
     for stage in (*EARLY, *LATE):
         done[stage.NAME] = do_once(stage, early if stage in EARLY else recipe, done, context)
-    shared.run.delete(f".work/search/{draft.step.directory}")
+    setup.run.delete(f".work/search/{draft.step.directory}")
     table = done["assign"].read_table("assignments.parquet", columns=["gid", "cluster"])
-    gids, judge = table.column("gid").to_numpy(), prepared(shared)[1]
+    gids, judge = table.column("gid").to_numpy(), prepared(setup)[1]
     of = np.full(int(gids.max()) + 1, -1, np.int64)
     of[gids] = table.column("cluster").to_numpy()
     facts = {"heldout_loss": float(_heads(done["scan"])["best_loss"]), "stages": _directories(done)}
@@ -71,13 +71,13 @@ def do_once(stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], con
     found = find(context.out.child(step.directory), step)
     if found is not None:
         return found
-    with RunLock(context.out.child(LOCKS, step.directory), waits=True):
+    with RunLock(context.out.child(LOCKS, step.directory), wait=True):
         artifact, _ = pipeline.do(stage, recipe, done, context)
     return artifact
 
 
 def _heads(scanned: Artifact) -> Any:
-    """What scan says of its heads: those on images if it trained on images last."""
+    """The facts of scan's heads: of those on images if it trained on images last."""
     name = "finetune.json" if "finetune.json" in scanned.files else "heads.json"
     return scanned.read_json(name)
 

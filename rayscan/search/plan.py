@@ -13,13 +13,21 @@ class Plan:
     """How many trials, and how they run."""
 
     trials: int = 60
+    """Trials, those of an earlier search in this --out included."""
     finalists: int = 3
+    """Best trials that are run again with other seeds."""
     seeds: int = 3
+    """Runs of each finalist."""
     from_images: bool = False
+    """Train whole trials on images instead of heads on cached embeddings; any setting may then vary."""
     sampler: Literal["tpe", "random"] = "tpe"
+    """Learn from the trials so far, or draw at random."""
     early_stopping: bool = True
+    """Stop heads that are worse than others after the same training (ASHA)."""
     concurrent: int | None = None
+    """Trials at once; without it as many as fit."""
     gpus_per_trial: float | None = None
+    """GPUs of a trial of heads; without it a quarter where there are any."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -1,4 +1,4 @@
-"""What a search leaves behind for people: the table of trials, the best recipe, a page."""
+"""The results of a search for people: the table of trials, the best recipe, a page."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pyarrow.parquet as pq
 
 from rayscan.report.search import Dimension, Row, SearchContent, render
 from rayscan.run import recipe_to_json
-from rayscan.search import ledger
+from rayscan.search import stored_trials
 from rayscan.search.axis import Axis
 from rayscan.search.finalists import Finalist
-from rayscan.search.ledger import Trial
-from rayscan.search.trial import Shared
+from rayscan.search.stored_trials import Trial
+from rayscan.search.trial import SearchSetup
 
 
-def publish(shared: Shared, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> None:
+def publish(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> None:
     """Write `results.parquet`, `index.html` and, if there is a best one, `recipe.json`."""
     others = [run for finalist in ranked for run in finalist.trials[1:]]
     sink = pa.BufferOutputStream()
-    pq.write_table(ledger.table([*trials, *others], shared), sink, compression="zstd")
-    shared.out.write("results.parquet", memoryview(sink.getvalue()))
+    pq.write_table(stored_trials.table([*trials, *others], setup), sink, compression="zstd")
+    setup.out.write("results.parquet", memoryview(sink.getvalue()))
     if ranked:
-        best = shared.space.recipe(ranked[0].values)
-        shared.out.write("recipe.json", recipe_to_json(best))
-    shared.out.write("index.html", render(_content(shared, trials, ranked)).encode())
+        best = setup.space.recipe(ranked[0].values)
+        setup.out.write("recipe.json", recipe_to_json(best))
+    setup.out.write("index.html", render(_content(setup, trials, ranked)).encode())
 
 
 def settings_text(values: Mapping[str, Any]) -> str:
@@ -39,16 +39,16 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _content(shared: Shared, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> SearchContent:
-    base, index = shared.space.base, shared.inputs["index"]
+def _content(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> SearchContent:
+    base, index = setup.space.base, setup.inputs["index"]
     chosen = ranked[0].trials[0].name if ranked else None
     return SearchContent(
         recipe=base.name,
         num_clusters=base.num_clusters or 0,
         num_images=int(index.facts["train"]),
         seed=base.seed,
-        from_images=shared.from_images,
-        dimensions=[_dimension(axis) for axis in shared.space.axes],
+        from_images=setup.from_images,
+        dimensions=[_dimension(axis) for axis in setup.space.axes],
         rows=[_row(t, is_chosen=t.name == chosen and bool(t.name)) for t in trials],
         finalists=[
             (settings_text(f.values), f.mean, [t.score for t in f.trials], f.stability) for f in ranked

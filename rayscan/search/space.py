@@ -4,47 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from rayscan.config import Recipe
+from rayscan.config import Recipe, ScanLossConfig
 from rayscan.errors import ConfigError
-from rayscan.search.axis import Axis, Value, field_of, parse_axis
-from rayscan.sections import require
+from rayscan.search.axis import Axis, Value, parse_axis
+from rayscan.sections import paths, require, with_values
 
 Values: TypeAlias = Mapping[str, Value]
 """A value for each path of the space."""
 
-HEADS_READ = (
-    "scan.entropy_weight",
-    "scan.num_neighbors",
-    "scan.head_num_neighbors",
-    "scan.num_heads",
-    "scan.head_epochs",
-    "scan.head_batch_size",
-    "scan.head_optimizer.",
-    "scan.heldout_fraction",
-    "scan.loss",
-    "scan.neighbors_per_step",
-    "scan.include_self",
-    "scan.marginal",
-    "scan.marginal_decay",
-    "scan.heads_reduction",
-    "scan.pmi_beta",
-    "scan.teacher_decay",
-    "selflabel.threshold",
-    "selflabel.threshold_kind",
-    "selflabel.threshold_floor",
-    "selflabel.teacher",
-    "selflabel.keep_better",
-    "selflabel.tolerated_fall",
-    "selflabel.class_balance",
-    "selflabel.epochs",
-    "selflabel.batch_size",
-    "selflabel.optimizer.",
-    "selflabel.ema_decay",
-    "selflabel.plateau_epochs",
-)
-"""What heads on cached embeddings look at; a dot at the end means everything below."""
 NEVER = {
     "num_clusters": "scores of other numbers of clusters do not compare; search each by itself",
     "seed": "a seed is not a setting; the finalists run over several",
@@ -56,22 +25,24 @@ K_PATHS = ("scan.num_neighbors", "scan.head_num_neighbors")
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that stay, and the axes."""
+    """A search space: a base recipe, and the axes along which it varies."""
 
     base: Recipe
     axes: tuple[Axis, ...]
 
     def recipe(self, values: Values) -> Recipe:
-        """The base with these values.
+        """The base recipe with these values.
 
         Raises:
             ConfigError: they do not go together.
         """
         return with_values(self.base, values)
 
-    def holds(self, values: Values) -> bool:
+    def contains(self, values: Values) -> bool:
         """Whether these are values of this space."""
-        return set(values) == {a.path for a in self.axes} and all(a.holds(values[a.path]) for a in self.axes)
+        return set(values) == {a.path for a in self.axes} and all(
+            a.contains(values[a.path]) for a in self.axes
+        )
 
 
 def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Space:
@@ -93,7 +64,7 @@ def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Sp
         _require_effect(axis, recipe, from_images=from_images)
     base = _base(recipe, axes, from_images=from_images)
     for axis in axes:
-        for value in axis.ends():
+        for value in axis.extremes():
             try:
                 with_values(base, {axis.path: value})
             except ConfigError as error:
@@ -101,22 +72,24 @@ def make_space(recipe: Recipe, texts: Sequence[str], *, from_images: bool) -> Sp
                     f"the space holds a value that {axis.path} cannot take",
                     expected=error.text.replace("\n", ";"),
                     got=value,
-                    where=f"--space {axis.says()}",
+                    where=f"--space {axis}",
                     fix="narrow the range",
                 ) from error
     return Space(base, axes)
 
 
 def default_texts(recipe: Recipe) -> list[str]:
-    """Entropy weight, K and threshold; K is the one heads read, the threshold only where it acts."""
+    """Entropy weight where the loss has it, K that heads read, and the threshold where it acts."""
     k_path = K_PATHS[recipe.scan.head_num_neighbors is not None]
-    texts = ["scan.entropy_weight=1:20:log", f"{k_path}=5,10,20,50"]
-    return texts + ["selflabel.threshold=0.8:0.999"] * (recipe.selflabel.epochs > 0)
+    weight = ["scan.entropy_weight=1:20:log"] if isinstance(recipe.scan, ScanLossConfig) else []
+    return [*weight, f"{k_path}=5,10,20,50"] + ["selflabel.threshold=0.8:0.999"] * (
+        recipe.selflabel.epochs > 0
+    )
 
 
 def _base(recipe: Recipe, axes: Sequence[Axis], *, from_images: bool) -> Recipe:
     """The recipe with as many neighbors mined as the largest K needs, so that smaller ones are slices."""
-    largest = [int(v) for a in axes if a.path in K_PATHS for v in a.ends() if isinstance(v, int)]
+    largest = [int(v) for a in axes if a.path in K_PATHS for v in a.extremes() if isinstance(v, int)]
     wanted = max([recipe.mine.num_neighbors, *largest])
     if wanted != recipe.mine.num_neighbors and not any(a.path == "mine.num_neighbors" for a in axes):
         recipe = replace(recipe, mine=replace(recipe.mine, num_neighbors=wanted))
@@ -128,12 +101,11 @@ def _base(recipe: Recipe, axes: Sequence[Axis], *, from_images: bool) -> Recipe:
 
 def _require_effect(axis: Axis, recipe: Recipe, *, from_images: bool) -> None:
     """Refuse an axis that changes nothing, or what cannot be compared."""
-    where = f"--space {axis.says()}"
+    where = f"--space {axis}"
     if axis.path in NEVER:
         raise ConfigError(f"{axis.path} cannot be searched", expected=NEVER[axis.path], where=where)
-    if not field_of(axis.path).metadata.get("semantic", True) or axis.path.startswith(
-        ("assign.", "evaluate.", "report.", "fleet.")
-    ):
+    setting = paths(Recipe)[axis.path]
+    if not setting.is_semantic or axis.path.startswith(("assign.", "evaluate.", "report.", "fleet.")):
         raise ConfigError(
             f"{axis.path} changes no cluster",
             expected="a setting that decides the result",
@@ -145,42 +117,11 @@ def _require_effect(axis: Axis, recipe: Recipe, *, from_images: bool) -> None:
             where=where,
             fix="pass --selflabel.epochs N, or leave this axis out",
         )
-    is_read = any(axis.path == p or (p.endswith(".") and axis.path.startswith(p)) for p in HEADS_READ)
-    if not from_images and not is_read:
+    if not from_images and not setting.is_read_by_heads:
         raise ConfigError(
             f"{axis.path} does nothing to heads on cached embeddings",
-            expected=", ".join(p + "*" * p.endswith(".") for p in HEADS_READ),
+            expected=", ".join(path for path, leaf in paths(Recipe).items() if leaf.is_read_by_heads),
             got=axis.path,
             where=where,
             fix="add --from-images, which trains whole trials",
         )
-
-
-def with_values(recipe: Recipe, values: Values) -> Recipe:
-    """The recipe with some of its settings replaced, all at once.
-
-    Raises:
-        ConfigError: a value is out of range, or values do not go together.
-    """
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        node = tree
-        *sections, name = path.split(".")
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[name] = value
-    changed: Recipe = _replaced(recipe, tree)
-    return changed
-
-
-def _replaced(section: Any, tree: Mapping[str, Any]) -> Any:
-    new = {k: _replaced(getattr(section, k), v) if isinstance(v, dict) else v for k, v in tree.items()}
-    return replace(section, **new)
-
-
-def value_of(recipe: Recipe, path: str) -> Any:
-    """The setting at a dotted path."""
-    node: Any = recipe
-    for name in path.split("."):
-        node = getattr(node, name)
-    return node

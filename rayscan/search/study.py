@@ -1,7 +1,7 @@
-"""What to try next: Optuna's TPE over the space, told of everything that was tried before.
+"""What to try next: Optuna's TPE over the space, with the outcomes of all trials before.
 
-The study lives in memory. What outlives a killed search are the trials' own artifacts (`ledger`), from
-which a new study is told the same; so there is no state file that could be torn.
+The study lives in memory. What outlives a killed search are the trials' own artifacts (`stored_trials`),
+whose outcomes a new study is given; so there is no state file that could be torn.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from optuna.trial import TrialState
 from rayscan.search.axis import Axis
 from rayscan.search.space import Values
 
-ASK_AGAIN = 20
-"""Proposals that were had before are refused so often; then the first that was not is taken."""
-RANDOM_FIRST = 10
-"""Trials drawn at random before TPE begins to model."""
+MAX_REPEATS = 20
+"""How often a repeated proposal is drawn again; then the first combination not yet tried is taken."""
+STARTUP_TRIALS = 10
+"""Trials drawn at random before TPE begins to model (Optuna's n_startup_trials)."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """A trial that has ended, as the sampler sees it."""
+class Outcome:
+    """A trial that has ended, as the sampler sees it (Optuna's FrozenTrial)."""
 
     values: Values
     value: float | None
@@ -44,7 +44,7 @@ class Told:
 
 
 def distribution(axis: Axis) -> BaseDistribution:
-    """An axis in Optuna's words."""
+    """The Optuna distribution of an axis."""
     if axis.kind == "choice":
         return CategoricalDistribution(axis.choices)
     if axis.kind == "int":
@@ -73,25 +73,25 @@ class Study:
         *,
         seed: int,
         sampler: Literal["tpe", "random"] = "tpe",
-        told: Sequence[Told] = (),
+        outcomes: Sequence[Outcome] = (),
         first: Iterable[Values] = (),
     ) -> None:
         """Begin, or go on.
 
         Args:
             axes: The space.
-            seed: Of the sampler; moves on with the number of trials told, so that a search that goes on does
-                not propose again what it proposed at its beginning.
-            sampler: tpe models what was told; random does not.
-            told: Trials that have ended.
-            first: Values to propose before any others: trials that were cut off.
+            seed: Seed of the sampler; moves on with the number of outcomes, so that a resumed search does not
+                propose again what it proposed at its beginning.
+            sampler: tpe models the outcomes; random does not.
+            outcomes: Trials that have ended.
+            first: Values to propose before any others: interrupted trials.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = {axis.path: distribution(axis) for axis in axes}
-        seed = (seed * 1_000_003 + len(told)) % 2**32
+        seed = (seed * 1_000_003 + len(outcomes)) % 2**32
         # Several trials run at once: the liar keeps them apart.
         chosen = (
-            optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_FIRST, constant_liar=True)
+            optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
             if sampler == "tpe"
             else optuna.samplers.RandomSampler(seed=seed)
         )
@@ -99,9 +99,9 @@ class Study:
         self._open: dict[str, optuna.Trial] = {}
         self._axes = axes
         self._is_finite = capacity(axes) is not None
-        self._seen = {_key(trial.values) for trial in told}
+        self._seen = {_key(trial.values) for trial in outcomes}
         self._first = list(first)
-        for trial in told:
+        for trial in outcomes:
             self._study.add_trial(self._frozen(trial))
 
     def ask(self, name: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Study:
         if self._first:
             self._study.enqueue_trial(dict(self._first.pop(0)))
         trial = self._study.ask(self._space)
-        for _ in range(ASK_AGAIN):
+        for _ in range(MAX_REPEATS):
             if not self._is_finite or _key(trial.params) not in self._seen:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
@@ -123,22 +123,22 @@ class Study:
         self._open[name] = trial
         return dict(trial.params)
 
-    def tell(self, name: str, told: Told) -> None:
+    def tell(self, name: str, outcome: Outcome) -> None:
         """A trial that was asked for has ended."""
         trial = self._open.pop(name)
-        for step, value in told.steps.items():
+        for step, value in outcome.steps.items():
             trial.report(value, step)
-        state = _state(told)
-        self._study.tell(trial, told.value if state is TrialState.COMPLETE else None, state=state)
+        state = _state(outcome)
+        self._study.tell(trial, outcome.value if state is TrialState.COMPLETE else None, state=state)
 
-    def _frozen(self, told: Told) -> optuna.trial.FrozenTrial:
-        state = _state(told)
+    def _frozen(self, outcome: Outcome) -> optuna.trial.FrozenTrial:
+        state = _state(outcome)
         return optuna.trial.create_trial(
-            params=dict(told.values),
+            params=dict(outcome.values),
             distributions=self._space,
-            value=told.value if state is TrialState.COMPLETE else None,
+            value=outcome.value if state is TrialState.COMPLETE else None,
             state=state,
-            intermediate_values=dict(told.steps),
+            intermediate_values=dict(outcome.steps),
         )
 
 
@@ -146,7 +146,7 @@ def _key(values: Values) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(values.items()))
 
 
-def _state(told: Told) -> TrialState:
-    if told.value is None:
+def _state(outcome: Outcome) -> TrialState:
+    if outcome.value is None:
         return TrialState.FAIL
-    return TrialState.PRUNED if told.is_stopped else TrialState.COMPLETE
+    return TrialState.PRUNED if outcome.is_stopped else TrialState.COMPLETE

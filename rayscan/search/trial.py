@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,17 +26,19 @@ from rayscan.errors import ConfigError, DataError
 from rayscan.metrics.generalization import LinearProbe
 from rayscan.metrics.trial_score import Judge, degenerate
 from rayscan.nets.heads import ClusterHeads
-from rayscan.objectives.scan import ScanHeads
+from rayscan.objectives.scan import Scan
 from rayscan.objectives.selection import HeldoutGraph
 from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
-from rayscan.stages.chosen import neighbor_ids
-from rayscan.stages.features import CachedFeatures
-from rayscan.stages.prior import read_prior
-from rayscan.stages.training import TrainJob
-from rayscan.stages.unkeyed import Unkeyed
 from rayscan.storage import Place
+from rayscan.training.fit import alone, fit
+from rayscan.training.heldout import HeldoutJudge
+from rayscan.training.job import TrainJob
+from rayscan.training.models import heads_from
+from rayscan.training.prior import read_prior
+from rayscan.training.sources import FeatureSource
+from rayscan.vectors.neighbor_table import neighbor_ids
 
 SCHEMA = 1
 STAGE = "trial"
@@ -48,16 +49,13 @@ RUNGS = (1, 2, 4)
 PROBED = 20_000
 PROBED_PER_CLUSTER = 50
 """The linear probe sees so many train images, more if there are many clusters."""
-PROBE_EPOCH = -2
-"""Of the permutation that chooses and deals them: no epoch of any training."""
-ROWS_AT_ONCE = 65_536
 
 Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What all trials of a search have in common: settings and addresses."""
+class SearchSetup:
+    """Settings and addresses that all trials of a search have in common."""
 
     space: Space
     inputs: Mapping[str, Artifact]
@@ -95,7 +93,7 @@ class Shared:
         return digest([SCHEMA, tree, axes, recipe.num_clusters, self.from_images, inputs])
 
     def trained(self, recipe: Recipe) -> Recipe:
-        """What a trial trains of a recipe: heads on embeddings, unless whole trials were asked for."""
+        """The recipe as a trial trains it: heads on embeddings, unless whole trials were asked for."""
         if self.from_images:
             return recipe
         return replace(
@@ -117,11 +115,13 @@ class Shared:
         return Step(STAGE, SCHEMA, {"search": self.key, "values": dict(values), "seed": seed})
 
 
-def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: TrainTrial) -> dict[str, Any]:
+def run_trial(
+    setup: SearchSetup, values: Values, seed: int, report: Report, train: TrainTrial
+) -> dict[str, Any]:
     """One trial, or what it found if it has been done.
 
     Args:
-        shared: Settings and addresses.
+        setup: Settings and addresses.
         values: By path.
         seed: Of this trial.
         report: Told (rung, neighbor information) on the way.
@@ -130,12 +130,12 @@ def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: 
     Returns:
         Its facts: status finished or rejected, reason, score and its parts, losses, seconds.
     """
-    step = shared.step(values, seed)
-    found = find(shared.out.child(step.directory), step)
+    step = setup.step(values, seed)
+    found = find(setup.out.child(step.directory), step)
     if found is not None:
         return dict(found.facts)
-    draft = Draft(shared.out, step)
-    draft.finish_part(STARTED, {}, {"search": shared.key, "values": dict(values), "seed": seed})
+    draft = Draft(setup.out, step)
+    draft.finish_part(STARTED, {}, {"search": setup.key, "values": dict(values), "seed": seed})
     began, rungs = time.monotonic(), dict[str, float]()
 
     def noted(rung: int, value: float) -> None:
@@ -145,11 +145,11 @@ def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: 
     files: dict[str, FileEntry] = {}
     facts: dict[str, Any] = {"status": "finished", "reason": ""}
     try:
-        clusters, more = train(shared, values, seed, draft, noted)
+        clusters, more = train(setup, values, seed, draft, noted)
     except (DataError, ConfigError) as error:  # a loss that is not finite, values that do not go together
         facts |= {"status": "rejected", "reason": error.text.partition("\n")[0]}
     else:
-        judge = prepared(shared)[1]
+        judge = prepared(setup)[1]
         facts |= {**judge.score(clusters), **more}
         files[CLUSTERS] = draft.write_array(CLUSTERS, clusters.astype(np.int32))
         if reason := degenerate(clusters, judge.num_clusters):
@@ -159,85 +159,69 @@ def run_trial(shared: Shared, values: Values, seed: int, report: Report, train: 
     return dict(draft.commit(files, facts=facts).facts)
 
 
-TrainTrial = Callable[[Shared, Values, int, Draft, Report], tuple[NDArray[np.int64], dict[str, Any]]]
-"""(shared, values, seed, draft, report) -> clusters of the train images [N], facts."""
+TrainTrial = Callable[[SearchSetup, Values, int, Draft, Report], tuple[NDArray[np.int64], dict[str, Any]]]
+"""(setup, values, seed, draft, report) -> clusters of the train images [N], facts."""
 
 
 def train_heads(
-    shared: Shared, values: Values, seed: int, draft: Draft, report: Report
+    setup: SearchSetup, values: Values, seed: int, draft: Draft, report: Report
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Scan heads, then self-labelling of the best one, on the cached embeddings."""
-    features, judge = prepared(shared)
+    features, judge = prepared(setup)
     features = copy.copy(features)
     features.seed = seed
-    work = shared.run.child(".work", "search", draft.step.directory)
-    job = TrainJob(shared.recipe(values, seed), shared.inputs, draft, work)
+    work = setup.run.child(".work", "search", draft.step.directory)
+    job = TrainJob(setup.recipe(values, seed), setup.inputs, draft, work, "embeddings")
+    objective, schedule = scan.build(job, features, features.device)
     left = list(RUNGS[:-1])
 
-    def watch(logged: Mapping[str, Any], objective: ScanHeads) -> None:
-        if left and logged["step"] * RUNGS[-1] >= left[0] * logged["total"] and objective.best.weights:
-            report(left.pop(0), judge.neighbors_agree(clusters_of(_best(objective), features)))
+    def on_facts(logged: Mapping[str, Any]) -> None:
+        if left and logged["step"] * RUNGS[-1] >= left[0] * logged["total"] and objective.best.is_known:
+            report(left.pop(0), judge.neighbors_agree(features.clusters(_best(objective))[0]))
 
-    objective, history = scan.fit_heads(job, features, watch)
+    history = fit(job, alone(on_facts, features.device), objective, features, schedule)
     head: nn.Module = _best(objective)
     facts = {"train_loss": _last(history, "loss"), "heldout_loss": objective.best.loss}
     if job.recipe.selflabel.epochs:
-        taught, _ = selflabel.fit_head(replace(job, work=work.child("selflabel")), features, _best(objective))
-        guard = selflabel.guard_heads(job, features, head, taught.average)
+        job = replace(job, work=work.child("selflabel"))
+        taught, schedule = selflabel.build(job, features, _best(objective))
+        fit(job, alone(device=features.device), taught, features, schedule)
+        guard = selflabel.compare_with_scan(job, features, head, taught.average)
         is_kept = guard is None or guard["kept_new"]
         head = taught.average if is_kept else head
         facts |= {"selflabel_epochs": len(taught.history), "confident": taught.history[-1]}
         facts["selflabel_kept"] = float(is_kept)
     facts["scan_val_loss"] = _graph_loss(head, features, judge)
-    shared.run.delete(f".work/search/{draft.step.directory}")
-    return clusters_of(head, features), facts
+    setup.run.delete(f".work/search/{draft.step.directory}")
+    return features.clusters(head)[0], facts
 
 
-def clusters_of(head: nn.Module, features: CachedFeatures) -> NDArray[np.int64]:
-    """Most probable cluster of every train image by a single head: int64 [N]."""
-    device = next(head.parameters()).device
-    blocks = []
-    with torch.inference_mode():
-        for first in range(0, len(features.gids), ROWS_AT_ONCE):
-            rows = features.plain(features.gids[first : first + ROWS_AT_ONCE]).to(device)
-            blocks.append(head(rows)[0].argmax(1).cpu().numpy())
-    return np.concatenate(blocks)
+def _best(objective: Scan) -> ClusterHeads:
+    return heads_from(under(objective.best.weights(), "heads"))
 
 
-def _best(objective: ScanHeads) -> ClusterHeads:
-    state = under(objective.best.weights, "heads")
-    num_heads, num_clusters, dim = state["weight"].shape
-    head = ClusterHeads(num_heads, dim, num_clusters).to(state["weight"].device)
-    head.load_state_dict(state)
-    return head
-
-
-def _graph_loss(head: nn.Module, features: CachedFeatures, judge: Judge) -> float:
+def _graph_loss(head: nn.Module, features: FeatureSource, judge: Judge) -> float:
     """SCAN's validation loss (entropy weight 1) on the graph of the score, for comparison only."""
     graph = HeldoutGraph.build(judge.anchors, judge.anchors, judge.ids)
-    device = next(head.parameters()).device
-    with torch.inference_mode():
-        return float(graph.losses(head(features.plain(graph.gids).to(device)))[0])
+    return float(HeldoutJudge(graph, features)(head)[0])
 
 
 def _last(history: History, name: str) -> float:
     return float(next(row[3] for row in reversed(history.rows) if row[2] == name))
 
 
-def prepared(shared: Shared) -> tuple[CachedFeatures, Judge]:
+def prepared(setup: SearchSetup) -> tuple[FeatureSource, Judge]:
     """Features and judge of this process, made once for all its trials."""
-    embed, mine = shared.inputs["embed"], shared.inputs["mine"]
-    return _prepared(embed.place.uri, mine.place.uri, Unkeyed(shared))
+    num_clusters = setup.space.base.num_clusters
+    assert num_clusters is not None
+    return _prepared(setup.inputs["embed"], setup.inputs["mine"], num_clusters)
 
 
 @lru_cache(maxsize=1)
-def _prepared(_embed: str, _mine: str, carried: Unkeyed[Shared]) -> tuple[CachedFeatures, Judge]:
-    shared = carried.value
-    num_clusters = shared.space.base.num_clusters
-    assert num_clusters is not None
-    features = CachedFeatures(shared.inputs["embed"], seed=0)
-    anchors, ids = neighbor_ids(shared.inputs["mine"], 5)
+def _prepared(embed: Artifact, mine: Artifact, num_clusters: int) -> tuple[FeatureSource, Judge]:
+    features = FeatureSource(embed, seed=0, device=alone().device)
+    anchors, ids = neighbor_ids(mine, 5)
     count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
-    probed = np.sort(permutation(0, PROBE_EPOCH, len(anchors))[:count])
-    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, PROBE_EPOCH, count))
+    probed = np.sort(permutation(0, "probed images", 0, len(anchors))[:count])
+    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, "probed images", 0, count))
     return features, Judge(anchors, ids, probed, probe, num_clusters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,27 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.assignments import FILE, SEEDS, assignment_tables
+from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
+from rayscan.methods import METHODS
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.models import load_cluster_net, load_heads
-from rayscan.stages.partial import part_array
-from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
-from rayscan.stages.scoring import SEEDS
-from rayscan.stages.training import Gids
-from rayscan.stages.unkeyed import Unkeyed
-from rayscan.vectors.cluster_shard import nearest_centroid
+from rayscan.tables import write_tables
+from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.types import Ints
+from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
+from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
 NAME = "assign"
 SCHEMA = 1
 TOP = 5
-MODEL_STAGES = {"scan": "selflabel", "sela": "sela", "kmeans": "kmeans"}
-"""`Recipe.method` -> the stage whose result assigns."""
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
 """Probabilities a k-means holds at a time."""
@@ -61,21 +60,21 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
-    inputs = ("index", "pretext", "embed", MODEL_STAGES[recipe.method])
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Assign all parts on the fleet, then mark prototypes and write the tables."""
     draft = context.draft(step)
-    gids: Gids = done["embed"].read_array("gids.npy")
+    gids: Ints = done["embed"].read_array("gids.npy")
     parts = [
         Part(
             recipe,
             done["index"],
             done["pretext"],
             done["embed"],
-            done[MODEL_STAGES[recipe.method]],
+            done[METHODS[recipe.method].model],
             draft,
             number,
             first,
@@ -91,27 +90,44 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         uses_gpu=True,
         on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
-    tops = np.concatenate([_finished(draft, part) for part in parts])
-    prototypes = find_prototypes(tops, done["embed"], recipe.assign.num_prototypes)
-    table = assignments_table(done["index"], gids, tops, prototypes)
     num_clusters = recipe.clusters_formed
-    clusters = cluster_list(tops, gids, prototypes, num_clusters)
+    summary = ClusterSummary(num_clusters, recipe.assign.num_prototypes)
+    for part in parts:
+        tops = _tops(draft, part)
+        summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
+    prototypes = find_prototypes(summary, done["embed"])
+
     files = {
-        "assignments.parquet": draft.write_table("assignments.parquet", table),
-        "clusters.json": draft.write_json("clusters.json", clusters),
+        FILE: write_tables(
+            draft,
+            FILE,
+            TABLE_SCHEMA,
+            lambda: assignment_tables(
+                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values()
+            ),
+        ),
+        "clusters.json": draft.write_json("clusters.json", summary.cluster_list(gids, prototypes)),
     }
     if recipe.method == "kmeans":
         files[SEEDS] = draft.write_array(SEEDS, _seed_clusters(draft, parts))
-    used = sum(c["size"] > 0 for c in clusters)
+    used = int((summary.sizes > 0).sum())
     artifact = draft.commit(files, facts={"rows": len(gids), "num_clusters": num_clusters, "used": used})
     context.progress.finish(f"{len(gids):,} images in {used} of {num_clusters} clusters")
     return artifact
 
 
-def _finished(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+def _tops(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+    """The predictions of a part, see `top_dtype`."""
     finished = draft.finished_part(part.name)
     assert finished is not None
-    return np.frombuffer(draft.place.read(finished[0][part.name].path), dtype=top_dtype())
+    return np.frombuffer(finished[0][part.name].read(draft.place), dtype=top_dtype())
+
+
+def _tops_between(draft: Draft, parts: Sequence[Part], first: int, stop: int) -> np.ndarray[Any, Any]:
+    """The predictions of rows [first, stop)."""
+    needed = parts[first // ROWS_PER_PART : -(-stop // ROWS_PER_PART)]
+    begin = needed[0].first
+    return np.concatenate([_tops(draft, part) for part in needed])[first - begin : stop - begin]
 
 
 def top_dtype() -> np.dtype[Any]:
@@ -125,7 +141,7 @@ def _seed_clusters(draft: Draft, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
     for part in parts:
         finished = draft.finished_part(part.name)
         assert finished is not None
-        found.append(part_array(draft, finished[0][SEEDS]))
+        found.append(draft.read_part_array(finished[0][SEEDS]))
     return np.concatenate(found, axis=1)
 
 
@@ -178,7 +194,7 @@ def _probabilities(part: Part, device: str) -> Tensor:
         with torch.inference_mode():
             probs: Tensor = heads(rows)[0].softmax(-1)
         return probs
-    net, loader, gids = _loaded(part.index.place.uri, part.model.place.uri, device, Unkeyed(part))
+    net, loader, gids = _loaded(part.recipe, part.index, part.pretext, part.model, device)
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size
     logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
@@ -187,11 +203,10 @@ def _probabilities(part: Part, device: str) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    _index: str, _model: str, device: str, carried: Unkeyed[Part]
-) -> tuple[nn.Module, ViewLoader, Gids]:
+    recipe: Recipe, index: Artifact, pretext: Artifact, model: Artifact, device: str
+) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
-    part = carried.value
-    table = ImageTable.from_artifact(part.index)
-    net = load_cluster_net(part.recipe, part.pretext, part.model).eval().to(device)
-    loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
+    table = ImageTable.from_artifact(index)
+    net = load_cluster_net(recipe, pretext, model).eval().to(device)
+    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
     return net, loader, table.gids(None)

@@ -13,15 +13,14 @@ from torch import nn
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.errors import DataError
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.models import feature_net
-from rayscan.stages.training import Gids
-from rayscan.stages.unkeyed import Unkeyed
+from rayscan.training.models import feature_net
+from rayscan.types import Ints
 
 NAME = "embed"
 SCHEMA = 1
@@ -102,10 +101,10 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
 def embed_part(part: Part) -> None:
     """Embed one part and note it as finished."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net, loader, gids = _loaded(part.index.place.uri, part.pretext.place.uri, device, Unkeyed(part))
+    net, loader, gids = _loaded(part.recipe, part.index, part.pretext, device)
     mine = gids[part.first : part.stop]
 
-    def fetch(some: Gids) -> torch.Tensor:
+    def fetch(some: Ints) -> torch.Tensor:
         if part.view == 0:
             return loader.plain(some)
         return loader.views(some, part.recipe.scan.views, 0, views=(part.view,))[0]
@@ -128,12 +127,11 @@ def embed_part(part: Part) -> None:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    _index: str, _pretext: str, device: str, carried: Unkeyed[Part]
-) -> tuple[nn.Module, ViewLoader, Gids]:
+    recipe: Recipe, index: Artifact, pretext: Artifact, device: str
+) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
-    part = carried.value
-    table = ImageTable.from_artifact(part.index)
-    net, _ = feature_net(part.recipe, part.pretext)
-    loader = ViewLoader(table, part.recipe.images, part.recipe.seed, device=device)
-    # Gids of all usable images: view v > 0 covers the train split, which comes first in them.
+    table = ImageTable.from_artifact(index)
+    net, _ = feature_net(recipe, pretext)
+    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
+    # Ints of all usable images: view v > 0 covers the train split, which comes first in them.
     return net.eval().to(device), loader, table.gids(None)

@@ -1,14 +1,13 @@
-"""Stage index: what the user named -> one row per image, every one of them read, checksummed, decoded once.
+"""Stage index: what the user named -> one row per image, each read, checksummed and decoded once.
 
 Parallel over shards, or over chunks of single files. Rows keep the order of the listing, train before eval,
 so that a gid depends on nothing but the data. What does not decode goes into quarantine with its reason; too
-much of it, a damaged shard or a key that is used twice stops the run. Labels are not looked at.
+much of it, a damaged shard or a key that is used twice stops the run. Labels are not read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,21 +20,20 @@ import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import ImagesConfig, Recipe
-from rayscan.data import addresses
-from rayscan.data.inspection import inspect
-from rayscan.data.listing import Listing, SourceFile
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
+from rayscan.data.inspection import OK
+from rayscan.data.listing import Listing, list_sources
+from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
-from rayscan.data.tar_index import ROWS, index_shard
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.looking import look_for
 
 NAME = "index"
 SCHEMA = 1
-FILES_PER_TASK = 512
 ALWAYS_TOLERATED = 1
 """Bad images that never stop a run, however few images there are."""
 
+_CHUNK_SCHEMA = pa.schema([field for field in IMAGE_SCHEMA if field.name != "gid"])
 _SHARD_SCHEMA = pa.schema(
     {"shard": pa.int32(), "uri": pa.string(), "bytes": pa.int64(), "count": pa.int64(), "sha256": pa.string()}
 )
@@ -43,12 +41,12 @@ _SHARD_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Chunk:
-    """One tar shard, or up to 512 image files, to be looked at by one task."""
+    """Files to be scanned by one task: one that holds many images, or some that hold one each."""
 
     draft: Draft
     number: int
     split: str
-    kind: str
+    format: Format
     first_shard: int
     entries: tuple[SourceFile, ...]
     max_pixels: int
@@ -68,9 +66,27 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
     return Step(NAME, SCHEMA, _config(recipe, _listings(sources)))
 
 
+def listed(data: str, progress: Progress | None = None) -> Listing:
+    """The files that the user means, as `list_sources` finds them; their number so far is shown meanwhile.
+
+    Args:
+        data: Name, pattern, folder or list, local or remote.
+        progress: Where to show; standard error if not given.
+
+    Raises:
+        DataError: see `list_sources`.
+    """
+    shown = Progress() if progress is None else progress
+    shown.start(f"looking for {data}", 0, "files")
+    try:
+        return list_sources(data, shown.at)
+    finally:
+        shown.clear()
+
+
 def _listings(sources: Sources) -> dict[str, Listing]:
     named = {"train": sources.data, "eval": sources.eval_data}
-    listings = {split: look_for(data) for split, data in named.items() if data is not None}
+    listings = {split: listed(data) for split, data in named.items() if data is not None}
     if not listings:
         raise DataError("there is no data", expected="--data or --eval-data", got="neither")
     return listings
@@ -79,14 +95,14 @@ def _listings(sources: Sources) -> dict[str, Listing]:
 def _config(recipe: Recipe, listings: Mapping[str, Listing]) -> dict[str, Any]:
     """Settings that decide the rows. How many bad ones are tolerated only decides whether the run goes on."""
     data = {
-        split: {"kind": x.kind, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
+        split: {"kind": x.format.name, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
         for split, x in listings.items()
     }
     return {"max_pixels": recipe.images.max_pixels, **data}
 
 
 def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
-    """Look at everything on the fleet; chunks that an earlier attempt finished are taken over.
+    """Scan everything on the fleet; chunks that an earlier attempt finished are taken over.
 
     Raises:
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
@@ -98,7 +114,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         )
     draft = context.draft(step)
     chunks = _chunks(draft, listings, recipe.images.max_pixels)
-    _look(chunks, context)
+    _scan(chunks, context)
     parts = [_finished(chunk) for chunk in chunks]
     rows = pa.concat_tables([part.rows for part in parts])
     rows = (
@@ -108,7 +124,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     )
     _check_keys(rows, listings, parts)
     _check_bad(rows, listings, recipe.images)
-    bad = rows.filter(pc.not_equal(rows["status"], "ok"))
+    bad = rows.filter(pc.not_equal(rows["status"], OK))
     files = {
         IMAGES: draft.write_table(IMAGES, rows),
         SHARDS: draft.write_table(SHARDS, pa.concat_tables([part.shards for part in parts])),
@@ -138,16 +154,14 @@ def _chunks(draft: Draft, listings: Mapping[str, Listing], max_pixels: int) -> l
     chunks: list[Chunk] = []
     first_shard = 0
     for split, listing in listings.items():
-        size = 1 if listing.kind == "shards" else FILES_PER_TASK
-        for start in range(0, len(listing.entries), size):
-            entries = listing.entries[start : start + size]
-            chunks.append(Chunk(draft, len(chunks), split, listing.kind, first_shard, entries, max_pixels))
+        for entries in listing.batches():
+            chunks.append(Chunk(draft, len(chunks), split, listing.format, first_shard, entries, max_pixels))
             first_shard += len(entries)
     return chunks
 
 
-def _look(chunks: Sequence[Chunk], context: Context) -> None:
-    """Have every chunk looked at that is not finished yet."""
+def _scan(chunks: Sequence[Chunk], context: Context) -> None:
+    """Have every chunk scanned that is not finished yet."""
     todo = [chunk for chunk in chunks if chunk.draft.finished_part(chunk.name) is None]
     seen: Counter[str] = Counter()
 
@@ -155,69 +169,42 @@ def _look(chunks: Sequence[Chunk], context: Context) -> None:
         seen.update(result)
         context.progress.advance(len(todo[number].entries), images=seen["images"], bad=seen["bad"])
 
-    unit = "shards" if all(chunk.kind == "shards" for chunk in chunks) else "files"
+    names = {chunk.format.name for chunk in chunks}
+    unit = names.pop() if len(names) == 1 else "files"
     context.progress.start(NAME, sum(len(chunk.entries) for chunk in todo), unit)
-    context.fleet.map(look, todo, on_done=note)
+    context.fleet.map(scan_chunk, todo, on_done=note)
 
 
-def look(chunk: Chunk) -> dict[str, int]:
-    """Look at one chunk and store what was seen; runs on a worker.
+def scan_chunk(chunk: Chunk) -> dict[str, int]:
+    """Scan one chunk and store what was found; runs on a worker.
 
     Returns:
         How many images there are, and how many of them are bad.
     """
-    if chunk.kind == "shards":
-        (entry,) = chunk.entries
-        scan = index_shard(entry.uri, max_pixels=chunk.max_pixels)
-        rows, members = scan.rows, dict(scan.members)
-        shards = [{"uri": entry.uri, "bytes": scan.size, "count": len(rows), "sha256": scan.sha256}]
-        number = np.zeros(len(rows), np.int32)
-    else:
-        rows, members = _look_at_files(chunk), {}
-        number = np.arange(len(rows), dtype=np.int32)
-        lengths = rows["length"].to_pylist()
-        pairs = zip(chunk.entries, lengths, strict=True)
-        shards = [{"uri": entry.uri, "bytes": length, "count": 1, "sha256": ""} for entry, length in pairs]
-    rows = rows.append_column("shard", pa.array(number + chunk.first_shard, pa.int32()))
-    rows = rows.append_column("split", pa.array([chunk.split] * len(rows), pa.string()))
-    table = pa.Table.from_pylist(
-        [{"shard": chunk.first_shard + i, **s} for i, s in enumerate(shards)], _SHARD_SCHEMA
-    )
+    rows: list[dict[str, Any]] = []
+    shards: list[dict[str, Any]] = []
+    members: Counter[str] = Counter()
+    for number, entry in enumerate(chunk.entries, start=chunk.first_shard):
+        scan = chunk.format.scan(entry, max_pixels=chunk.max_pixels)
+        rows += [{**row, "shard": number, "split": chunk.split} for row in scan.rows]
+        told = {"uri": entry.uri, "bytes": scan.size, "count": len(scan.rows), "sha256": scan.sha256}
+        shards.append({"shard": number, **told})
+        members.update(scan.members)
     entries = {
-        "rows": chunk.draft.write_table(f"part-{chunk.name}.parquet", rows),
-        "shards": chunk.draft.write_table(f"part-{chunk.name}-shards.parquet", table),
+        "rows": chunk.draft.write_table(
+            f"part-{chunk.name}.parquet", pa.Table.from_pylist(rows, _CHUNK_SCHEMA)
+        ),
+        "shards": chunk.draft.write_table(
+            f"part-{chunk.name}-shards.parquet", pa.Table.from_pylist(shards, _SHARD_SCHEMA)
+        ),
     }
     chunk.draft.finish_part(chunk.name, entries, members)
-    return {"images": len(rows), "bad": pc.sum(pc.not_equal(rows["status"], "ok")).as_py() or 0}
-
-
-def _look_at_files(chunk: Chunk) -> pa.Table:
-    rows = []
-    for entry in chunk.entries:
-        data, status = _read(entry)
-        seen = inspect(data, max_pixels=chunk.max_pixels)._asdict()
-        if status:
-            seen["status"] = status
-        place = {"offset": 0, "length": len(data), "crc32": zlib.crc32(data)}
-        rows.append({"key": entry.key, "source": entry.uri, "id": entry.id, **place, **seen})
-    return pa.Table.from_pylist(rows, ROWS)
-
-
-def _read(entry: SourceFile) -> tuple[bytes, str]:
-    """Bytes of an image file; or none, and why it goes into quarantine."""
-    try:
-        return addresses.read(entry.uri), ""
-    except DataError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return b"", "missing"
-        if isinstance(error.__cause__, PermissionError):
-            return b"", "unreadable"
-        raise
+    return {"images": len(rows), "bad": sum(row["status"] != OK for row in rows)}
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What a worker stored of a chunk."""
+    """The result of a chunk, as a worker stored it."""
 
     rows: pa.Table
     shards: pa.Table
@@ -236,15 +223,15 @@ def _finished(chunk: Chunk) -> _Part:
 
 
 def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence[_Part]) -> None:
-    """Keys are unique within a split. Those of single files are their paths, unique by nature."""
-    for split, listing in listings.items():
-        own = rows.filter(pc.equal(rows["split"], split))
-        if listing.kind != "shards" or pc.count_distinct(own["key"]).as_py() == len(own):
+    """Refuse keys that are not unique within a split."""
+    for split in listings:
+        members = rows.filter(pc.equal(rows["split"], split))
+        if pc.count_distinct(members["key"]).as_py() == len(members):
             continue
-        counts = own["key"].value_counts()
+        counts = members["key"].value_counts()
         twice = next(item for item in counts.to_pylist() if item["counts"] > 1)["values"]
         uris = [uri for part in parts for uri in part.shards["uri"].to_pylist()]
-        where = own.filter(pc.equal(own["key"], twice))["shard"].to_pylist()
+        where = members.filter(pc.equal(members["key"], twice))["shard"].to_pylist()
         raise DataError(
             f"two images of the {split} split have the same key",
             expected="keys that are unique over all shards",
@@ -255,7 +242,7 @@ def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:
-    bad = rows.filter(pc.not_equal(rows["status"], "ok"))
+    bad = rows.filter(pc.not_equal(rows["status"], OK))
     reasons = Counter(bad["status"].to_pylist()).most_common()
     worst = [f"{count:,} {reason}" for reason, count in reasons]
     for split in listings:
@@ -276,7 +263,7 @@ def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesCo
 
 
 def _count_ok(rows: pa.Table, split: str) -> int:
-    return int(pc.sum(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["status"], "ok"))).as_py() or 0)
+    return int(pc.sum(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["status"], OK))).as_py() or 0)
 
 
 def content_identity(rows: pa.Table) -> str:

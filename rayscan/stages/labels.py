@@ -12,13 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from rayscan import storage
 from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data import addresses
 from rayscan.data.labels import Labels, first_note_has_label, from_file, from_members, read_members
+from rayscan.data.sources import named_format
 from rayscan.data.table import IMAGES, SHARDS
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
 
 NAME = "labels"
 SCHEMA = 1
@@ -32,13 +34,13 @@ def available(index: Artifact, sources: Sources) -> bool:
     """
     if sources.labels is not None or index.facts["cls"]:
         return True
-    return bool(index.facts["json"]) and first_note_has_label(_tars(index)[0][1])
+    return bool(index.facts["json"]) and first_note_has_label(_shards(index)[0][1])
 
 
-def _tars(index: Artifact) -> list[tuple[int, str]]:
-    """Number and address of every tar shard that has images."""
-    rows = index.read_table(SHARDS, columns=["shard", "uri", "count", "sha256"]).to_pylist()
-    return [(row["shard"], row["uri"]) for row in rows if row["sha256"] and row["count"]]
+def _shards(index: Artifact) -> list[tuple[int, str]]:
+    """Number and address of every file that holds many images, and has some."""
+    rows = index.read_table(SHARDS, columns=["shard", "uri", "count"]).to_pylist()
+    return [(row["shard"], row["uri"]) for row in rows if row["count"] and named_format(row["uri"]).has_many]
 
 
 def plan(_recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Step:
@@ -49,7 +51,7 @@ def plan(_recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Ste
     index = done["index"]
     config: dict[str, Any] = {"index": index.manifest["fingerprint"]}
     if sources.labels is not None:
-        config["file"] = hashlib.sha256(addresses.read(addresses.absolute(sources.labels))).hexdigest()
+        config["file"] = hashlib.sha256(storage.read(sources.labels)).hexdigest()
     else:
         config["shards"] = digest(index.read_table(SHARDS, columns=["sha256"])["sha256"].to_pylist())
     return Step(NAME, SCHEMA, config, {"index": index.identity})
@@ -91,12 +93,12 @@ def run(_recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Cont
 def _find(index: Artifact, images: pa.Table, context: Context) -> Labels:
     if context.sources.labels is not None:
         return from_file(addresses.absolute(context.sources.labels), images)
-    tars = _tars(index)
-    context.progress.start(NAME, len(tars), "shards")
-    tables = context.fleet.map(_read, tars, on_done=lambda _number, _table: context.progress.advance())
+    shards = _shards(index)
+    context.progress.start(NAME, len(shards), "shards")
+    tables = context.fleet.map(_read, shards, on_done=lambda _number, _table: context.progress.advance())
     return from_members(tables, images)
 
 
-def _read(tar: tuple[int, str]) -> pa.Table:
-    shard, uri = tar
-    return read_members(uri, shard)
+def _read(shard: tuple[int, str]) -> pa.Table:
+    number, uri = shard
+    return read_members(uri, number)

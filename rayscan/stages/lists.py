@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.config import Recipe
+from rayscan.context import Context
 from rayscan.fleet.shards import Lists
-from rayscan.stages.context import Context
 from rayscan.vectors.inverted import num_lists, sample_size, train_lists
 from rayscan.vectors.merge import Block, Searched
 from rayscan.vectors.parts import EmbeddingRows

@@ -11,40 +11,36 @@ blocks are put together, and a sample is held against brute force before anythin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
 from rayscan.config import Recipe
-from rayscan.data.equal_lists import as_lists
+from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.fleet.memory import require_memory
+from rayscan.fleet.shard_layout import shards_and_threads
 from rayscan.fleet.shards import LISTS_READ, Mining, mine_blocks
 from rayscan.sections import require, semantic
-from rayscan.stages.chosen import rule_of, write_chosen
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.layout import shards_and_threads
 from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
-from rayscan.stages.partial import part_array
+from rayscan.tables import as_lists, write_tables
+from rayscan.types import Ints
 from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
 from rayscan.vectors.merge import Block, Searched, blocks
+from rayscan.vectors.neighbor_table import FILE, write_mutual
+from rayscan.vectors.neighbor_table import SCHEMA as TABLE_SCHEMA
 from rayscan.vectors.parts import EmbeddingRows, spans
 from rayscan.vectors.recall import TOLERANCE, judge, look_up, questions, sample
 
 NAME = "mine"
 SCHEMA = 1
 
-ROW_GROUP = 131_072
-"""Rows of a Parquet row group, whatever the blocks were."""
-COLUMNS = pa.schema([("gid", pa.int64()), ("ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
-
-Neighbors: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
+Neighbors: TypeAlias = tuple[Ints, NDArray[np.float32]]
 """ids [m, K] and scores [m, K]."""
 
 
@@ -77,12 +73,12 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         ConfigError: K is not below the number of train images.
         DataError: an embedding is not finite.
     """
-    if not recipe.mine.chooses:
+    if recipe.mine.mutual is None:
         return _mined(recipe, done, step, context)
     whole = replace(recipe, mine=recipe.mine.unchosen)
     below = plan(whole, done, context.sources)
     lists = find(context.out.child(below.directory), below) or _mined(whole, done, below, context)
-    artifact = write_chosen(lists, context.draft(step), rule_of(recipe.mine))
+    artifact = write_mutual(lists, context.draft(step), recipe.mine.mutual)
     context.progress.say(f"  mine: {artifact.facts['chosen']['mean']:.1f} neighbors chosen per image")
     return artifact
 
@@ -114,7 +110,7 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
 
     parts = mine_blocks(work, searched, draft, mining, on_done=tell)
     sampled = sample(rows.train_rows)
-    entry, found = _publish(draft, _read(draft, work, parts, k), rows, sampled)
+    entry, found = _publish(draft, work, parts, rows, k, sampled)
     recall = _recall(
         searched, work, sampled, found, context, recipe.mine.min_recall, is_exact=mining.lists is None
     )
@@ -128,7 +124,7 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     if mining.lists is not None:
         facts |= {"search": "approximate", "lists": len(mining.lists.centers), "codes": mining.lists.codes}
         facts[LISTS_READ] = _lists_read(draft, work[0])
-    artifact = draft.commit({"neighbors.parquet": entry}, facts=facts)
+    artifact = draft.commit({FILE: entry}, facts=facts)
     for part in parts:
         for file in part.values():
             draft.place.delete(file.path)
@@ -177,17 +173,7 @@ def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: 
     return replace(mining, gpus_per_shard=0.0, lists=lists_of(recipe, searched, work, context))
 
 
-def _read(
-    draft: Draft, work: Sequence[Block], parts: Sequence[Mapping[str, FileEntry]], k: int
-) -> Iterator[Neighbors]:
-    """The blocks' neighbors by row number, in order, each checked."""
-    for block, part in zip(work, parts, strict=True):
-        neighbors = part_array(draft, part["ids"]), part_array(draft, part["scores"])
-        require_neighbors(block.rows, neighbors, k)
-        yield neighbors
-
-
-def require_neighbors(rows: NDArray[np.int64], neighbors: Neighbors, k: int) -> None:
+def require_neighbors(rows: Ints, neighbors: Neighbors, k: int) -> None:
     """Refuse neighbor lists that cannot be right.
 
     Args:
@@ -209,9 +195,7 @@ def require_neighbors(rows: NDArray[np.int64], neighbors: Neighbors, k: int) -> 
         )
 
 
-def _fault(
-    rows: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32], shape: tuple[int, int]
-) -> str:
+def _fault(rows: Ints, ids: Ints, scores: NDArray[np.float32], shape: tuple[int, int]) -> str:
     """What is wrong with the lists; empty if nothing is."""
     if not ids.shape == scores.shape == shape:
         return f"lists of shape {ids.shape} and {scores.shape}, not {shape}"
@@ -228,45 +212,36 @@ def _fault(
 
 
 def _publish(
-    draft: Draft, pieces: Iterable[Neighbors], rows: EmbeddingRows, sampled: NDArray[np.int64]
+    draft: Draft,
+    work: Sequence[Block],
+    parts: Sequence[Mapping[str, FileEntry]],
+    rows: EmbeddingRows,
+    k: int,
+    sampled: Ints,
 ) -> tuple[FileEntry, Neighbors]:
-    """Write `neighbors.parquet` row group by row group; also returns the lists of the sampled rows."""
+    """Write `neighbors.parquet` from the checked blocks; also returns the lists of the sampled rows."""
     gids = rows.gids[: rows.train_rows]
-    sink = pa.BufferOutputStream()
-    first = 0
     kept: list[Neighbors] = []
-    with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
-        for ids, scores in _regrouped(pieces):
-            stop = first + len(ids)
+
+    def tables() -> Iterator[pa.Table]:
+        kept.clear()
+        for block, part in zip(work, parts, strict=True):
+            ids, scores = draft.read_part_array(part["ids"]), draft.read_part_array(part["scores"])
+            require_neighbors(block.rows, (ids, scores), k)
+            first, stop = block.first, block.first + len(ids)
             columns = [pa.array(gids[first:stop]), as_lists(gids[ids]), as_lists(scores)]
-            writer.write_table(pa.table(columns, schema=COLUMNS), row_group_size=ROW_GROUP)
             here = sampled[(sampled >= first) & (sampled < stop)] - first
             kept.append((ids[here], scores[here]))
-            first = stop
-    entry = draft.write("neighbors.parquet", memoryview(sink.getvalue()))
-    return entry, _joined(kept)
+            yield pa.table(columns, schema=TABLE_SCHEMA)
 
-
-def _regrouped(pieces: Iterable[Neighbors]) -> Iterator[Neighbors]:
-    """The same rows in pieces of ROW_GROUP, so that equal neighbors give equal bytes."""
-    held: list[Neighbors] = []
-    for piece in pieces:
-        ids, scores = _joined([*held, piece])
-        while len(ids) >= ROW_GROUP:
-            yield ids[:ROW_GROUP], scores[:ROW_GROUP]
-            ids, scores = ids[ROW_GROUP:], scores[ROW_GROUP:]
-        held = [(ids, scores)] if len(ids) else []
-    yield from held
-
-
-def _joined(pieces: Sequence[Neighbors]) -> Neighbors:
-    return np.concatenate([ids for ids, _ in pieces]), np.concatenate([scores for _, scores in pieces])
+    entry = write_tables(draft, FILE, TABLE_SCHEMA, tables)
+    return entry, (np.concatenate([ids for ids, _ in kept]), np.concatenate([s for _, s in kept]))
 
 
 def _recall(
     searched: Searched,
     work: Sequence[Block],
-    sampled: NDArray[np.int64],
+    sampled: Ints,
     found: Neighbors,
     context: Context,
     min_recall: float,

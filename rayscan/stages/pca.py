@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from rayscan.artifacts import Artifact, FileEntry, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.sections import semantic
-from rayscan.stages.context import Context, Sources
 from rayscan.vectors.parts import EmbeddingRows
-from rayscan.vectors.pca import Pca, Stretch, shift_of, solve, stretch_moments
+from rayscan.vectors.pca import Stretch, shift_of, solve, stretch_moments
 
 NAME = "pca"
 SCHEMA = 1
@@ -57,15 +57,3 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = draft.commit(files, facts={"components": len(pca.variances), "explained": share})
     context.progress.finish(f"{len(pca.variances)} components, {100 * share:.1f} % of the variance")
     return artifact
-
-
-def read_pca(artifact: Artifact) -> Pca:
-    """The components in a result of this stage, or in a k-means that carries a copy."""
-    note = artifact.read_json("pca.json")
-    return Pca(
-        artifact.read_array("mean.npy"),
-        artifact.read_array("components.npy"),
-        artifact.read_array("variances.npy"),
-        note["total_variance"],
-        note["is_whitened"],
-    )

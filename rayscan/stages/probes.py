@@ -52,7 +52,7 @@ def probe(recipe: Recipe, embed: Artifact, class_of: NDArray[np.int64], num_clas
 
 def _sample(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
     """At most so many of the rows, drawn by the seed, rising."""
-    return np.sort(rows[permutation(seed, -2, len(rows))[:most]])  # epoch -2: no epoch of any training
+    return np.sort(rows[permutation(seed, "probed images", 0, len(rows))[:most]])
 
 
 def _share(right: torch.Tensor) -> float:

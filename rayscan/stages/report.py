@@ -1,4 +1,8 @@
-"""Stage report: everything a run has -> one self-contained page, `index.html`."""
+"""Stage report: everything a run has -> one self-contained page, `index.html`.
+
+A prediction has less: its images, their assignments, and under `MODEL` the result of another run that
+assigned them. Its page shows clusters, pictures and confidence, and nothing of a training.
+"""
 
 from __future__ import annotations
 
@@ -16,39 +20,40 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.page import render
-from rayscan.report.thumbnails import fill, in_rounds
+from rayscan.report.thumbnails import fill, round_robin
 from rayscan.sections import semantic
-from rayscan.stages.chosen import CHOSEN
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.evaluate import label_free_facts, read_assigned
+from rayscan.stages.evaluate import label_free_facts
+from rayscan.types import Ints
+from rayscan.vectors.neighbor_table import CHOSEN
 
 NAME = "report"
 SCHEMA = 1
+MODEL = "model"
+"""In `done`: the trained model of another run, where images were predicted."""
 CONFIDENCE_BINS = 20
 NUM_ANCHORS = 8
 NEIGHBORS_PER_ANCHOR = 8
 MAX_QUARANTINED = 200
 PACKAGES = ("ray", "torch", "faiss-gpu", "faiss-cpu", "numpy", "pyarrow")
 
-Ints = NDArray[np.int64]
-
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
-    """What this stage would do."""
+    """Return the step: settings of the page, and every result it shows."""
     inputs = {name: artifact.identity for name, artifact in done.items() if name != NAME}
     return Step(NAME, SCHEMA, semantic(recipe.report), inputs)
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
-    """Gather, fill the page with as many pictures as its cap allows, and write it."""
+    """Write the page, with as many pictures as its cap allows."""
     assigned = done["assign"].read_table("assignments.parquet")
     clusters = _clusters(done["assign"], assigned, recipe.report.images_per_cluster // 2)
     neighbors = _neighbors(done["mine"], recipe.seed) if "mine" in done else []
-    wanted = in_rounds([*([n.anchor, *n.ids] for n in neighbors), *_turns(clusters)])
+    wanted = round_robin([*([n.anchor, *n.ids] for n in neighbors), *_by_turns(clusters)])
     content = _content(recipe, done, context, assigned, clusters)
     content = replace(content, neighbors=neighbors, pictures=_pictures(assigned, wanted))
     context.progress.start(NAME, len(wanted), "pictures")
@@ -62,7 +67,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
 def _with_thumbnails(
     content: Content, wanted: Sequence[int], index: Artifact, recipe: Recipe, context: Context
 ) -> Content:
-    """The content with pictures in it; what does not fit, or is not asked for, is left out and said."""
+    """Return the content with thumbnails; a note says if some do not fit, or if none are wanted."""
     settings = recipe.report
     if settings.images == "none":
         note = "Pictures were left out on request; names stand for them."
@@ -94,20 +99,22 @@ def _content(
     assigned: pa.Table,
     clusters: Sequence[Cluster],
 ) -> Content:
-    """All but pictures and neighbors."""
+    """Collect the content of the page but pictures and neighbors."""
     scores = done["evaluate"].read_json("scores.json") if "evaluate" in done else None
     confidence = assigned.column("confidence").to_numpy()
     splits = assigned.column("split").to_numpy()
+    trained = [stage for stage in done if stage != MODEL]
     quarantine = done["index"].read_table("quarantine.parquet", columns=["key", "source", "reason"])
     return Content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
-        label_free=scores["label_free"] if scores else _label_free(done, len(clusters)),
+        label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
+        notes=_notes(done),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
-        curves=[curve for stage in done for curve in _curves(stage, done[stage])],
-        heads=[heads for stage in done for heads in _heads(stage, done[stage])],
+        curves=[curve for stage in trained for curve in _curves(stage, done[stage])],
+        heads=[heads for stage in trained for heads in _heads(stage, done[stage])],
         quarantined=[
             Quarantined(row["source"] or row["key"], row["reason"])
             for row in quarantine.slice(0, MAX_QUARANTINED).to_pylist()
@@ -117,12 +124,14 @@ def _content(
     )
 
 
-def _label_free(done: Mapping[str, Artifact], num_clusters: int) -> Mapping[str, float]:
-    return label_free_facts(read_assigned(done["assign"]), done, num_clusters)
+def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
+    if MODEL not in done:
+        return ()
+    return (f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.",)
 
 
 def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:
-    """Every cluster with its prototypes and its least confident other images."""
+    """List the clusters, each with its prototypes and its least confident other images."""
     number, gids = assigned.column("cluster").to_numpy(), assigned.column("gid").to_numpy()
     order = np.lexsort((gids, assigned.column("confidence").to_numpy(), number))
     rows = assign.read_json("clusters.json")
@@ -144,30 +153,30 @@ def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[
     return clusters
 
 
-def _turns(clusters: Sequence[Cluster]) -> Iterator[Sequence[int]]:
-    """Per cluster: typical, doubtful, typical, doubtful, ..."""
+def _by_turns(clusters: Sequence[Cluster]) -> Iterator[Sequence[int]]:
+    """Yield the images of each cluster by turns: typical, doubtful, typical, doubtful, ..."""
     for cluster in clusters:
-        yield in_rounds([cluster.prototypes, cluster.uncertain])
+        yield round_robin([cluster.prototypes, cluster.uncertain])
 
 
 def _neighbors(mine: Artifact, seed: int) -> list[Neighbors]:
-    """Seeded anchors with the nearest neighbors they are paired with."""
+    """Draw anchors by the seed, each with the nearest neighbors it is paired with."""
     table = mine.read_table("neighbors.parquet")
     chosen = np.random.default_rng(seed).permutation(len(table))[:NUM_ANCHORS]
     return [
-        Neighbors(row["gid"], *(_counting(row[name], row.get(CHOSEN)) for name in ("ids", "scores")))
+        Neighbors(row["gid"], *(_first_paired(row[name], row.get(CHOSEN)) for name in ("ids", "scores")))
         for row in table.take(pa.array(np.sort(chosen))).to_pylist()
     ]
 
 
-def _counting(values: Sequence[Any], chosen: Sequence[bool] | None) -> list[Any]:
-    """The first few values, of chosen neighbors only where a choice was made."""
+def _first_paired(values: Sequence[Any], chosen: Sequence[bool] | None) -> list[Any]:
+    """Return the first few values; where neighbors were chosen, those of chosen ones."""
     counting = values if chosen is None else [v for v, counts in zip(values, chosen, strict=True) if counts]
     return list(counting[:NEIGHBORS_PER_ANCHOR])
 
 
 def _pictures(assigned: pa.Table, gids: Sequence[int]) -> dict[int, Picture]:
-    """Name and confidence of the images the page names."""
+    """Return name, cluster and confidence of images, by gid."""
     wanted = assigned.filter(pc.is_in(assigned.column("gid"), pa.array(gids, pa.int64())))
     columns = wanted.select(["gid", "source", "key", "cluster", "confidence", "margin"])
     return {
@@ -187,7 +196,7 @@ def _curves(stage: str, artifact: Artifact) -> Iterator[Curve]:
 
 
 def _heads(stage: str, artifact: Artifact) -> Iterator[Heads]:
-    """Held-out losses, where more than one head was trained."""
+    """Yield the held-out losses of a stage that trained more than one head."""
     if "heads.json" not in artifact.files:
         return
     heads = artifact.read_json("heads.json")
@@ -206,7 +215,7 @@ def _versions(assign: Artifact) -> Iterator[tuple[str, str]]:
 
 
 def _times(context: Context) -> Iterator[tuple[str, str]]:
-    """Seconds of the stages that this run did itself."""
+    """Yield the seconds of the stages that this run did itself."""
     try:
         stages: Mapping[str, Mapping[str, Any]] = json.loads(context.out.read("run.json"))["stages"]
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rayscan.errors import DataError
+from rayscan.vectors.nearest import nearest_centroid
 
 BLOCK_ROWS = 8192
 """Rows assigned at a time; shards are whole numbers of blocks."""
@@ -233,19 +234,7 @@ def _sums(values: NDArray[np.float64], labels: NDArray[np.int32], num_clusters: 
     return sums
 
 
-def nearest_centroid(
-    rows: NDArray[np.float32], centroids: NDArray[np.float32]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Nearest centroid and squared distance to it, in float32 arithmetic: int32 [n], float32 [n]."""
-    if not len(rows):
-        return np.empty(0, np.int32), np.empty(0, np.float32)
-    distances, labels = faiss.knn(
-        np.ascontiguousarray(rows), np.ascontiguousarray(centroids), 1, metric=faiss.METRIC_L2
-    )
-    return labels[:, 0].astype(np.int32), distances[:, 0]
-
-
-def shares(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
+def shard_bounds(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
     """Rows [first, stop) of at most `num_shards` shards, whole blocks each, none empty."""
     blocks = np.arange(math.ceil(num_rows / BLOCK_ROWS))
     parts = np.array_split(blocks, max(1, min(num_shards, len(blocks))))

@@ -182,6 +182,12 @@ def inertia(extent: Extent, tally: Tally, centroids: NDArray[np.float32]) -> flo
     return max(0.0, extent.total_squares - 2 * cross + own)
 
 
-def best_of(states: Sequence[State]) -> int:
-    """Number of the fit of lowest inertia, the first at a tie."""
-    return int(np.argmin([state.inertia for state in states]))
+def best_of(states: Sequence[State], tolerance: float = 0.0) -> int:
+    """The number of the fit of lowest inertia, the first at a tie.
+
+    Args:
+        states: Fits that are over.
+        tolerance: Share by which inertias are taken for equal: two fits of one partition differ by rounding.
+    """
+    inertias = np.array([state.inertia for state in states])
+    return int(np.flatnonzero(inertias <= inertias.min() * (1 + tolerance))[0])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.artifacts import Artifact
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -59,6 +60,18 @@ class Pca:
     """Of all D directions."""
     is_whitened: bool = False
     """Whether `project` divides by the standard deviations."""
+
+    @staticmethod
+    def read(artifact: Artifact) -> Pca:
+        """The components in a result of stage pca, or in a k-means that carries a copy."""
+        note = artifact.read_json("pca.json")
+        return Pca(
+            artifact.read_array("mean.npy"),
+            artifact.read_array("components.npy"),
+            artifact.read_array("variances.npy"),
+            note["total_variance"],
+            note["is_whitened"],
+        )
 
     def project(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coordinates of rows: [n, D] -> float32 [n, P]."""

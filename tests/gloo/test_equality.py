@@ -16,11 +16,12 @@ from rayscan.data.order import rank_slice
 from rayscan.nets.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d
 from rayscan.nets.heads import ClusterHeads, ClusterNet
 from rayscan.nets.modes import evaluating
+from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import Objective
-from rayscan.objectives.pair_losses import PairLoss, PmiLoss, ScanLoss
-from rayscan.objectives.scan import Scan
+from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.sela import Sela, random_labels
 from rayscan.objectives.selflabel import SelfLabel
+from testing.objectives import pmi_of, scan_of
 from tests.gloo.world import run_in_world
 
 pytestmark = pytest.mark.gloo
@@ -47,21 +48,18 @@ def cluster_net(heads: int) -> ClusterNet:
     return ClusterNet(backbone(), ClusterHeads(heads, 16, C), is_normalized=False).double()
 
 
-def paired(loss: PairLoss) -> Objective:
-    return Scan(cluster_net(3), loss, lambda net: torch.zeros(3), 1, 0.9, is_head_only=False)
-
-
 def scan() -> Objective:
-    return paired(ScanLoss(2.0))
+    return scan_of(cluster_net(3), ScanLoss(2.0))
 
 
 def scan_running() -> Objective:
-    prior = torch.tensor([0.4, 0.3, 0.2, 0.1])
-    return paired(ScanLoss(2.0, reduction="mean", prior=prior, marginal_decay=0.8))
+    net, prior = cluster_net(3), torch.tensor([0.4, 0.3, 0.2, 0.1])
+    return scan_of(net, ScanLoss(2.0, prior=prior, running=RunningMarginal(0.8, net.heads.bias)))
 
 
 def pmi() -> Objective:
-    return paired(PmiLoss(0.6, 0.8))
+    net = cluster_net(3)
+    return scan_of(net, pmi_of(net, decay=0.8))
 
 
 def selflabel() -> Objective:
@@ -123,7 +121,7 @@ def train(rank: int, build: Callable[[], Objective], edges: list[int]) -> dict[s
             objective.end_epoch(0, is_last=False)  # per-class thresholds begin, labels are renewed
     end = objective.end_epoch(0, is_last=True).metrics if isinstance(objective, SelfLabel) else {}
     if isinstance(objective, Sela):
-        end = {"labels": objective.labels.tolist(), "transports": objective.num_relabeled}
+        end = {"labels": objective.labels.tolist(), "transports": int(objective.num_relabeled)}
     state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
     return {"losses": losses, "gradients": gradients, "state": state, "end": dict(end)}
 

@@ -76,7 +76,7 @@ def batch_of(objective: PretextObjective, step: int, edges: list[int], rank: int
     rng = np.random.default_rng(step)
     rows, noise = rng.permutation(N)[:B], rng.integers(0, N, (B, M))
     return {
-        "views": pixels(step, "views")[: len(objective.views), mine],
+        "views": pixels(step, "views")[: len(objective.numbers), mine],
         "rows": torch.from_numpy(rows)[mine],
         "noise": torch.from_numpy(noise)[mine],
         "count": B,
@@ -97,8 +97,7 @@ def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | Non
     objective = BUILDS[name]()
     optimizer = torch.optim.SGD(objective.module.parameters(), lr=0.05, momentum=0.9)
     if half is not None:
-        objective.module.load_state_dict(unpack(half["net"]))
-        objective.restore(unpack(half["own"]), half["notes"])
+        objective.load_state_dict(unpack(half["objective"]))
         restore_optimizer(optimizer, unpack(half["optimizer"]))
     losses, gradients, saved = [], {}, {}
     for step in range(0 if half is None else STEPS // 2, STEPS):
@@ -114,17 +113,14 @@ def train_one(rank: int, name: str, edges: list[int], half: dict[str, Any] | Non
         objective.after_step()
         if step + 1 == STEPS // 2:
             saved = {
-                "net": pack(objective.module.state_dict()),
-                "own": pack(objective.tensors()),
+                "objective": pack(objective.state_dict()),
                 "optimizer": pack(optimizer_tensors(optimizer)),
-                "notes": objective.notes(),
             }
         names = sorted(shares[0])
         summed = torch.stack([sum(share[k].double() for share in shares) for k in names])
         losses.append(dict(zip(names, comms.all_reduce(summed).tolist(), strict=True)))
-    state = {k: v.numpy() for k, v in objective.module.state_dict().items()}
-    own = {k: v.numpy() for k, v in objective.tensors().items()}
-    return {"losses": losses, "gradients": gradients, "state": state, "own": own, "half": saved}
+    state = {k: v.numpy() for k, v in objective.state_dict().items()}
+    return {"losses": losses, "gradients": gradients, "state": state, "half": saved}
 
 
 def train_all(rank: int, edges: list[int]) -> dict[str, Any]:
@@ -150,7 +146,7 @@ def test_workers_equal_one(name: str, world: int) -> None:
     for worker in (rank[name] for rank in together(world)):
         for theirs, mine in zip(worker["losses"], one["losses"], strict=True):
             assert theirs == pytest.approx(mine, rel=1e-9)
-        for part in ("gradients", "state", "own"):
+        for part in ("gradients", "state"):
             assert worker[part].keys() == one[part].keys()
             for key, value in one[part].items():
                 np.testing.assert_allclose(
@@ -165,9 +161,8 @@ def test_a_training_goes_on_with_another_number_of_workers(name: str) -> None:
     one, went_on = alone(name), train_one(0, name, [0, B], half)
     for theirs, mine in zip(went_on["losses"], one["losses"][STEPS // 2 :], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-9)
-    for part in ("state", "own"):
-        for key, value in one[part].items():
-            np.testing.assert_allclose(went_on[part][key], value, rtol=1e-9, atol=1e-12, err_msg=key)
+    for key, value in one["state"].items():
+        np.testing.assert_allclose(went_on["state"][key], value, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("name", BUILDS)

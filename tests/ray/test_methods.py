@@ -15,9 +15,10 @@ from rayscan.artifacts import Draft, Step
 from rayscan.config import OptimizerConfig
 from rayscan.engine.tensors import unpack
 from rayscan.experiments import EXPERIMENTS
-from rayscan.stages.selflabel import MODEL, train_head
-from rayscan.stages.training import TrainJob
+from rayscan.stages.selflabel import MODEL, train_worker
 from rayscan.storage import Place
+from rayscan.training.fit import alone
+from rayscan.training.job import TrainJob
 from tests.ray.tiny import command, run
 
 
@@ -39,10 +40,11 @@ def test_guard_keeps_the_weights_of_scan_where_self_labelling_spoils_them(
     inputs = {name: done.artifact(name) for name in ("index", "pretext", "embed", "scan", "mine")}
     draft = Draft(place, Step("selflabel", 2, {}, {}))
     recipe = replace(done.recipe, selflabel=settings)
-    made = train_head(TrainJob(recipe, inputs, draft, place.child("work")))
-    guard = made["facts"]["guard"]
+    job = TrainJob(recipe, inputs, draft, place.child("work"), "embeddings")
+    made = train_worker(job, alone())
+    guard = made.facts["guard"]
     assert guard["kept_new"] == is_kept == (guard["after"] >= guard["before"])
-    written = unpack(draft.place.read(made["files"][MODEL]["path"]))
+    written = unpack(draft.place.read(made.files[MODEL].path))
     before = unpack(inputs["scan"].read(MODEL))
     assert written["heads.weight"].equal(before["heads.weight"]) != is_kept
 

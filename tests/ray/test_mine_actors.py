@@ -18,23 +18,22 @@ import pytest
 import ray
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.config import FleetConfig, MineConfig, Recipe, ScanLossConfig
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, DataError, FleetError
 from rayscan.fleet import memory
 from rayscan.fleet import shards as fleet_shards
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.shards import Mining, mine_blocks
 from rayscan.stages import mine
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
-from rayscan.vectors.choose import Rule
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
-from tests.unit.vectors.test_choose import naive
 from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_inverted import bundles
+from tests.unit.vectors.test_mutual import naive
 
 pytestmark = pytest.mark.ray
 
@@ -51,7 +50,7 @@ def local_ray() -> Iterator[None]:
 
 def run_stage(out: Place, embed: Artifact, **settings: Any) -> Artifact:
     config = MineConfig(num_neighbors=K, **settings)
-    recipe = Recipe(name="test", mine=config, scan=ScanConfig(num_neighbors=K))
+    recipe = Recipe(name="test", mine=config, scan=ScanLossConfig(num_neighbors=K))
     done = {"embed": embed}
     sources = Sources(data=None)
     context = Context(out, sources, Fleet(FleetConfig(num_workers=2), out), Progress(StringIO()))
@@ -121,9 +120,9 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     x, gids = planted(), np.arange(617) * 2 + 1
     embed = embedded(Place(str(tmp_path / "in")), x, gids=gids)
     scores, ids = brute_force(x, K)
-    want = naive(x, ids, Rule(15, 1.2, 7))
+    want = naive(ids, 15)
     out = Place(str(tmp_path / "out"))
-    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15, adaptive=1.2)
+    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15)
     monkeypatch.setattr(mine, "mine_blocks", None)
     again = run_stage(out, embed, num_shards=8, mutual=20)
     table = first.read_table("neighbors.parquet")
@@ -132,7 +131,7 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     assert table["chosen"].to_pylist() == want.tolist()
     assert first.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
     mutual = again.read_table("neighbors.parquet")["chosen"].to_pylist()
-    assert mutual == naive(x, ids, Rule(20)).tolist()
+    assert mutual == naive(ids, 20).tolist()
 
 
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):

@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import FleetConfig, Recipe
+from rayscan.context import Sources
 from rayscan.data.digits import write_digits
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ConfigError
 from rayscan.recipes import by_name
+from rayscan.sections import with_values
 from rayscan.stages import embed, index, pretext
-from rayscan.stages.context import Sources
 from rayscan.storage import Place
 
 
@@ -28,17 +29,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def recipe(**changes: object) -> Recipe:
     base = by_name("digits")
-    quick = {"epochs": 2, "batch_size": 300, "noise_samples": 64, "accumulate_steps": 2, **changes}
-    return replace(base, pretext=replace(base.pretext, **quick), fleet=FleetConfig(num_workers=2))
+    quick = {"epochs": 2, "batch_size": 300, "accumulate_steps": 2, **changes}
+    made = with_values(base, {f"pretext.{name}": value for name, value in quick.items()})
+    return replace(made, fleet=FleetConfig(num_workers=2))
 
 
 def run(place: Place, asked: Recipe) -> dict[str, Artifact]:
     digits = write_digits(place.child("data"))
-    return pipeline.run(asked, Sources(digits.train), place, river=(index, pretext, embed))
+    return pipeline.run(asked, Sources(digits.train), place, stages=(index, pretext, embed))
 
 
 def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place, tmp_path: Path) -> None:
-    asked = recipe(method="instdisc", temperature=0.2)
+    asked = recipe(method="instdisc", temperature=0.2, noise_samples=64)
     done = run(place, asked)
     table = done["pretext"].read_table("metrics.parquet").to_pydict()
     last = dict(zip(table["name"], table["value"], strict=True))

@@ -12,14 +12,15 @@ import torch
 
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name
+from rayscan.sections import with_values
 from rayscan.stages import index, pretext
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.models import feature_net
-from rayscan.stages.progress import Progress
-from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place
+from rayscan.training.job import TrainJob
+from rayscan.training.models import feature_net
 from tests.unit.data.conftest import Serial
 
 METHODS = ("simclr", "moco", "instdisc", "rotnet", "byol")
@@ -47,8 +48,9 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, Artifact
 
 def quick(method: str, **changes: Any) -> Recipe:
     base = by_name("digits")
-    settings = {"method": method, "epochs": 2, "batch_size": 100, "queue_size": 256, "noise_samples": 32}
-    return replace(base, pretext=replace(base.pretext, **{**settings, **changes}))
+    own = {"moco": {"queue_size": 256}, "instdisc": {"noise_samples": 32}}.get(method, {})
+    settings = {"method": method, "epochs": 2, "batch_size": 100, **own, **changes}
+    return with_values(base, {f"pretext.{name}": value for name, value in settings.items()})
 
 
 def trained(indexed: tuple[Context, Artifact], recipe: Recipe) -> Artifact:
@@ -56,7 +58,7 @@ def trained(indexed: tuple[Context, Artifact], recipe: Recipe) -> Artifact:
     step = pretext.plan(recipe, {"index": images}, context.sources)
     job = TrainJob(recipe, {"index": images}, context.draft(step), context.work(step))
     returned = pretext.train_worker(job, Lone())  # type: ignore[arg-type]
-    return job.draft.commit(entries_from_json(returned["files"]), facts=returned["facts"])
+    return job.draft.commit(returned.files, facts=returned.facts)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -101,7 +103,7 @@ def test_windows_of_shards_train_in_their_own_order(indexed: tuple[Context, Arti
     context, images = indexed
     job, plain = (TrainJob(r, {"index": images}, None, None) for r in (windowed, base))  # type: ignore[arg-type]
     gids = job.train_gids()
-    order, mixed = job.order(gids, 100), plain.order(gids, 100)
+    order, mixed = job.windowed_order(gids, 100), plain.windowed_order(gids, 100)
     assert mixed.shards is None and order.num_steps == mixed.num_steps
     shards = [set(order.shards[np.searchsorted(gids, order.batch(0, step))].tolist()) for step in (0, 2)]  # type: ignore[index]
     assert all(len(found) == 1 for found in shards) and shards[0] != shards[1]

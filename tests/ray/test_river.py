@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import rayscan
+from rayscan.console.units import duration
 from rayscan.errors import ArtifactError
-from rayscan.stages.progress import duration
 from rayscan.storage import Place
 from tests.ray.tiny import command, run
 
@@ -174,3 +174,13 @@ def test_predict_gives_the_same_images_the_same_clusters(finished: Path, tmp_pat
     same = known.loc[predicted.index]
     assert (predicted.cluster == same.cluster).all()
     assert np.allclose(predicted.confidence, same.confidence, atol=1e-6)
+    page = (tmp_path / "new" / "report" / "index.html").read_text()
+    assert "299 images in 10 clusters" in page
+    assert f"the model in {finished}/selflabel-" in page
+    assert 'id="training"' not in page
+    assert list(rayscan.open(str(tmp_path / "new")).record["stages"]) == [
+        "index",
+        "embed",
+        "assign",
+        "report",
+    ]

@@ -19,7 +19,7 @@ import pytest
 
 from rayscan.recipes import by_name
 from rayscan.run import recipe_from_json
-from rayscan.search.space import value_of
+from rayscan.sections import get
 from tests.ray.tiny import TINY, run
 
 RAYSCAN = [sys.executable, "-m", "rayscan"]
@@ -98,7 +98,7 @@ def test_a_killed_search_goes_on_and_ends(finished: Path, tmp_path: Path) -> Non
     recipe = recipe_from_json((out / "search" / "recipe.json").read_bytes(), "recipe.json")
     means = table[table.status == "finished"].groupby(list(table.columns[4:7])).score.agg(["mean", "count"])
     means = means[means["count"] == 2]["mean"].round(3)
-    chosen = tuple(value_of(recipe, path) for path in table.columns[4:7])
+    chosen = tuple(get(recipe, path) for path in table.columns[4:7])
     assert chosen in means[means == means.max()].index
     assert recipe.pretext.backbone == by_name("digits").pretext.backbone
     plan = ["--plan", "--out", str(out), *images(finished)]

@@ -1,4 +1,4 @@
-"""One trial and the ledger of many, in this process: no Ray is started, though the stages can reach it."""
+"""One trial and the store of many, in this process: no Ray is started, though the stages can reach it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import pytest
 import torch
 
 from rayscan.artifacts import Artifact, Draft, Step, load
-from rayscan.config import FleetConfig, MineConfig, OptimizerConfig, Recipe, ScanConfig, SelfLabelConfig
+from rayscan.config import FleetConfig, MineConfig, OptimizerConfig, Recipe, ScanLossConfig, SelfLabelConfig
 from rayscan.engine.tensors import pack
 from rayscan.objectives.pretexts import build_projected_net
 from rayscan.objectives.selection import HeldoutGraph
-from rayscan.search import finalists, ledger
+from rayscan.search import finalists, stored_trials
 from rayscan.search.space import make_space
-from rayscan.search.trial import CLUSTERS, Shared, run_trial, train_heads
+from rayscan.search.trial import CLUSTERS, SearchSetup, run_trial, train_heads
 from rayscan.stages import scan, selflabel
-from rayscan.stages.chosen import neighbor_ids
-from rayscan.stages.models import load_heads
-from rayscan.stages.training import TrainJob, entries_from_json
 from rayscan.storage import Place
+from rayscan.training.fit import alone
+from rayscan.training.job import TrainJob
+from rayscan.training.models import load_heads
+from rayscan.vectors.neighbor_table import neighbor_ids
 from tests.unit.vectors.matrices import brute_force, embedded, unit
 
 SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]
@@ -34,7 +35,7 @@ RECIPE = Recipe(
     name="test",
     num_clusters=4,
     mine=MineConfig(num_neighbors=6),
-    scan=ScanConfig(
+    scan=ScanLossConfig(
         num_neighbors=3,
         num_heads=3,
         head_epochs=18,
@@ -61,68 +62,73 @@ def mined(place: Place, x: np.ndarray, k: int) -> Artifact:
     return draft.commit({"neighbors.parquet": draft.write_table("neighbors.parquet", table)})
 
 
-def shared(
+def make_setup(
     tmp_path: Path,
     k: int = 6,
     recipe: Recipe = RECIPE,
     texts: list[str] = SPACE,
     x: np.ndarray = grouped(),  # noqa: B008
-) -> Shared:
+) -> SearchSetup:
     place = Place(str(tmp_path / "in"))
     space = make_space(recipe, texts, from_images=False)
     index = Draft(place, Step("index", 1, {})).commit({}, facts={"train": len(x)})
     inputs = {"index": index, "embed": embedded(place, x), "mine": mined(place, x, k)}
-    return Shared(space, inputs, Place(str(tmp_path / "run")))
+    return SearchSetup(space, inputs, Place(str(tmp_path / "run")))
 
 
-def ran(told: Shared, values: dict, seed: int = 0, rungs: list | None = None) -> dict:
+def ran(setup: SearchSetup, values: dict, seed: int = 0, rungs: list | None = None) -> dict:
     return run_trial(
-        told, values, seed, lambda r, v: None if rungs is None else rungs.append((r, v)), train_heads
+        setup, values, seed, lambda r, v: None if rungs is None else rungs.append((r, v)), train_heads
     )
 
 
 def test_a_trial_finds_the_groups_reports_at_its_rungs_and_is_done_once(tmp_path: Path) -> None:
-    told, rungs = shared(tmp_path), []
-    facts = ran(told, GOOD, rungs=rungs)
+    setup, rungs = make_setup(tmp_path), []
+    facts = ran(setup, GOOD, rungs=rungs)
     assert facts["status"] == "finished"
     assert [r for r, _ in rungs] == [1, 2]
     assert facts["rungs"] == {str(r): v for r, v in rungs}
-    trial = ledger.look_up(told, GOOD, 0)
+    trial = stored_trials.find_trial(setup, GOOD, 0)
     assert trial is not None
-    clusters = load(told.out.child(trial.name)).read_array(CLUSTERS)
+    clusters = load(setup.out.child(trial.name)).read_array(CLUSTERS)
     purity = sum(np.bincount(clusters[g::4]).max() for g in range(4)) / 200
     assert purity > 0.9
     assert facts["score"] == pytest.approx((facts["nmi_nn"] + facts["cv_mi"]) / 2)
-    before = (Path(told.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns
-    assert ran(told, GOOD) == facts
-    assert (Path(told.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns == before
-    assert not list(Path(told.run.uri).glob(".work/search/*"))
+    before = (Path(setup.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns
+    assert ran(setup, GOOD) == facts
+    assert (Path(setup.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns == before
+    assert not list(Path(setup.run.uri).glob(".work/search/*"))
 
 
 def test_a_trial_is_what_the_stages_would_do(tmp_path: Path) -> None:
     """The heads that scan and selflabel write for the trial's recipe give the trial's clusters."""
-    told, seed = shared(tmp_path, recipe=replace(RECIPE, selflabel=replace(TAUGHT, keep_better=False))), 3
-    ran(told, GOOD, seed)
-    trial = ledger.look_up(told, GOOD, seed)
+    setup, seed = (
+        make_setup(tmp_path, recipe=replace(RECIPE, selflabel=replace(TAUGHT, keep_better=False))),
+        3,
+    )
+    ran(setup, GOOD, seed)
+    trial = stored_trials.find_trial(setup, GOOD, seed)
     assert trial is not None
-    recipe = told.recipe(GOOD, seed)
+    recipe = setup.recipe(GOOD, seed)
     place = Place(str(tmp_path / "stages"))
     draft = Draft(place, Step("pretext", 1, {}))
     weights = pack(build_projected_net(recipe.pretext).state_dict())
-    inputs = {**told.inputs, "pretext": draft.commit({B: draft.write(B, weights)})}
+    inputs = {**setup.inputs, "pretext": draft.commit({B: draft.write(B, weights)})}
     scanned = Draft(place, Step("scan", 1, {}))
-    scan.train_heads(TrainJob(recipe, inputs, scanned, place.child("work", "scan")))
+    job = TrainJob(recipe, inputs, scanned, place.child("work", "scan"), "embeddings")
+    scan.train_worker(job, alone())
     files, facts = scanned.finished_part(scan.HEADS)  # type: ignore[misc]
     inputs["scan"] = scanned.commit(files, facts=facts)
     taught = Draft(place, Step("selflabel", 1, {}))
-    made = selflabel.train_head(TrainJob(recipe, inputs, taught, place.child("work", "selflabel")))
-    head = load_heads(taught.commit(entries_from_json(made["files"])))
+    job = TrainJob(recipe, inputs, taught, place.child("work", "selflabel"), "embeddings")
+    made = selflabel.train_worker(job, alone())
+    head = load_heads(taught.commit(made.files))
     logits = head(torch.from_numpy(grouped())).detach()
     clusters = logits[0].argmax(1)
-    assert load(told.out.child(trial.name)).read_array(CLUSTERS).tolist() == clusters.tolist()
-    graph = HeldoutGraph.build(np.arange(200), *neighbor_ids(told.inputs["mine"], 5))
+    assert load(setup.out.child(trial.name)).read_array(CLUSTERS).tolist() == clusters.tolist()
+    graph = HeldoutGraph.build(np.arange(200), *neighbor_ids(setup.inputs["mine"], 5))
     assert trial.facts["scan_val_loss"] == pytest.approx(float(graph.losses(logits)[0]), rel=1e-6)
-    assert trial.facts["confident"] == made["facts"]["confident"][-1]
+    assert trial.facts["confident"] == made.facts["confident"][-1]
     assert trial.facts["heldout_loss"] == facts["heads"]["best_loss"]
 
 
@@ -131,7 +137,7 @@ def test_k_is_a_slice_of_the_largest_k(tmp_path: Path) -> None:
 
     The graph of the score has five neighbors, so fewer than five are never mined: 5 and 6 here.
     """
-    wide, narrow = shared(tmp_path / "a", k=6), shared(tmp_path / "b", k=5)
+    wide, narrow = make_setup(tmp_path / "a", k=6), make_setup(tmp_path / "b", k=5)
     assert wide.key == narrow.key
     assert wide.step(GOOD, 0) == narrow.step(GOOD, 0)
     a, b = ran(wide, GOOD), ran(narrow, GOOD)
@@ -142,72 +148,72 @@ def test_k_is_a_slice_of_the_largest_k(tmp_path: Path) -> None:
 def test_a_collapsed_trial_is_rejected_with_its_reason_and_told_as_worse_than_any(tmp_path: Path) -> None:
     """Images that are all but equal, and nothing that spreads them: all in one cluster."""
     alike = unit(1 + 1e-3 * np.random.default_rng(0).normal(size=(200, 12)))
-    told, flat = shared(tmp_path / "a"), shared(tmp_path / "b", x=alike)
+    setup, flat = make_setup(tmp_path / "a"), make_setup(tmp_path / "b", x=alike)
     ran(flat, {**GOOD, "scan.entropy_weight": 0.0})
-    ran(told, GOOD)
-    (bad,), (good,) = ledger.read(flat)[0], ledger.read(told)[0]
+    ran(setup, GOOD)
+    (bad,), (good,) = stored_trials.read_trials(flat)[0], stored_trials.read_trials(setup)[0]
     assert (bad.status, good.status) == ("rejected", "finished")
     assert bad.facts["reason"] == "100.0% of the images in 1 of 4 clusters"
-    assert (bad.told().value or 0) < 0 < (good.told().value or 0)
+    assert (bad.outcome().value or 0) < 0 < (good.outcome().value or 0)
     assert finalists.choose([bad, good], 3) == [good]
-    table = ledger.table([bad, good], told)
+    table = stored_trials.table([bad, good], setup)
     assert table["status"].to_pylist() == ["finished", "rejected"]
     assert table["scan.entropy_weight"].to_pylist() == [5.0, 0.0]
 
 
 def test_a_loss_that_is_not_finite_rejects_the_trial(tmp_path: Path) -> None:
     wild = replace(RECIPE.scan, head_optimizer=OptimizerConfig(kind="sgd", learning_rate=1e30))
-    told = shared(tmp_path, recipe=replace(RECIPE, scan=wild))
-    facts = ran(told, GOOD)
+    setup = make_setup(tmp_path, recipe=replace(RECIPE, scan=wild))
+    facts = ran(setup, GOOD)
     assert facts["status"] == "rejected"
     assert "not finite" in facts["reason"]
-    assert ledger.look_up(told, GOOD, 0).told().value == -1.0  # type: ignore[union-attr]
+    assert stored_trials.find_trial(setup, GOOD, 0).outcome().value == -1.0  # type: ignore[union-attr]
 
 
-def test_ledger_knows_what_ended_what_was_cut_and_what_is_another_search(tmp_path: Path) -> None:
-    told = shared(tmp_path)
-    ran(told, GOOD)
-    ran(told, GOOD, seed=1)  # a finalist's other seed
-    step = told.step({**GOOD, "selflabel.threshold": 0.7}, 0)
-    begun = {"search": told.key, "values": {**GOOD, "selflabel.threshold": 0.7}, "seed": 0}
-    Draft(told.out, step).finish_part("started", {}, begun)
-    told.out.write("trial-000000000000/parts/started.json", b"{")  # torn
+def test_the_store_knows_what_ended_what_was_cut_and_what_is_another_search(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    ran(setup, GOOD)
+    ran(setup, GOOD, seed=1)  # a finalist's other seed
+    step = setup.step({**GOOD, "selflabel.threshold": 0.7}, 0)
+    begun = {"search": setup.key, "values": {**GOOD, "selflabel.threshold": 0.7}, "seed": 0}
+    Draft(setup.out, step).finish_part("started", {}, begun)
+    setup.out.write("trial-000000000000/parts/started.json", b"{")  # torn
     stopped = {**GOOD, "selflabel.threshold": 0.8}
-    ledger.end_early(told, stopped, 0, {"status": "stopped", "reason": "", "rungs": {"1": 0.25}})
-    ended, cut = ledger.read(told)
+    stored_trials.commit_stopped(setup, stopped, 0, {"status": "stopped", "reason": "", "rungs": {"1": 0.25}})
+    ended, cut = stored_trials.read_trials(setup)
     assert sorted((t.status, t.seed) for t in ended) == [("finished", 0), ("finished", 1), ("stopped", 0)]
     assert cut == [begun["values"]]
-    told_of_it = next(t for t in ended if t.status == "stopped").told()
-    assert (told_of_it.is_stopped, told_of_it.steps) == (True, {1: 0.25})
-    other = shared(tmp_path, recipe=replace(RECIPE, num_clusters=5))
-    assert ledger.read(other) == ([], [])
-    mutual = shared(tmp_path, recipe=replace(RECIPE, mine=replace(RECIPE.mine, mutual=5)))
-    assert ledger.read(mutual) == ([], [])
-    narrower = shared(tmp_path, texts=[SPACE[0], SPACE[1], "selflabel.threshold=0.3:0.6"])
-    assert narrower.key == told.key
-    assert [t.values for t in ledger.read(narrower)[0]] == [GOOD, GOOD]  # those that lie in it
-    assert ledger.read(narrower)[1] == []
+    outcome = next(t for t in ended if t.status == "stopped").outcome()
+    assert (outcome.is_stopped, outcome.steps) == (True, {1: 0.25})
+    other = make_setup(tmp_path, recipe=replace(RECIPE, num_clusters=5))
+    assert stored_trials.read_trials(other) == ([], [])
+    mutual = make_setup(tmp_path, recipe=replace(RECIPE, mine=replace(RECIPE.mine, mutual=5)))
+    assert stored_trials.read_trials(mutual) == ([], [])
+    narrower = make_setup(tmp_path, texts=[SPACE[0], SPACE[1], "selflabel.threshold=0.3:0.6"])
+    assert narrower.key == setup.key
+    assert [t.values for t in stored_trials.read_trials(narrower)[0]] == [GOOD, GOOD]  # those that lie in it
+    assert stored_trials.read_trials(narrower)[1] == []
 
 
 def test_finalists_are_ranked_by_the_mean_over_seeds_then_by_agreement(tmp_path: Path) -> None:
-    told = shared(tmp_path)
+    setup = make_setup(tmp_path)
     one, two = GOOD, {**GOOD, "scan.num_neighbors": 6}
     for values in (one, two):
-        ran(told, values)
-    best = finalists.choose(ledger.read(told)[0], 2)
+        ran(setup, values)
+    best = finalists.choose(stored_trials.read_trials(setup)[0], 2)
 
     def again(asked: list) -> list:
         return [
             t
             for values, seed in asked
-            if ran(told, values, seed) and (t := ledger.look_up(told, values, seed))
+            if ran(setup, values, seed) and (t := stored_trials.find_trial(setup, values, seed))
         ]
 
-    ranked = finalists.compare(told, best, 3, again)
+    ranked = finalists.compare(setup, best, 3, again)
     assert [[t.seed for t in f.trials] for f in ranked] == [[0, 1, 2]] * 2
     for f in ranked:
         assert f.mean == pytest.approx(np.mean([t.score for t in f.trials]))
-        grouping = [load(told.out.child(t.name)).read_array(CLUSTERS) for t in f.trials]
+        grouping = [load(setup.out.child(t.name)).read_array(CLUSTERS) for t in f.trials]
         assert f.stability == pytest.approx(
             np.mean([naive_ari(grouping[i], grouping[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
         )

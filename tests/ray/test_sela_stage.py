@@ -5,30 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from rayscan.artifacts import Draft, Step
-from rayscan.config import Recipe, SelaConfig
+from rayscan.config import SelaConfig
 from rayscan.engine import watchdog
-from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import sela
-from rayscan.stages.training import TrainJob
 from rayscan.storage import Place
+from rayscan.training.job import TrainJob
+from tests.ray.test_search_trials import RECIPE, shared
 
 
 def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One transport of many images outlasts what a worker may stand still."""
     beats: list[int] = []
     monkeypatch.setattr(watchdog, "heartbeat", lambda: beats.append(1))
-    settings = SelaConfig(num_heads=2, sinkhorn_tolerance=1e-6)
-    recipe = replace(Recipe(name="test", num_clusters=3, method="sela"), sela=settings)
+    settings = SelaConfig(inputs="embeddings", num_heads=2, sinkhorn_tolerance=1e-6)
+    recipe = replace(RECIPE, method="sela", sela=settings)
     place = Place(str(tmp_path))
-    job = TrainJob(recipe, {}, Draft(place, Step("sela", 1, {})), place)
-    x = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
-    gids = np.arange(60, dtype=np.int64)
-    objective = sela._objective(job, ClusterHeads(2, 8, 3), lambda _: x, lambda _: torch.zeros(2), 1, gids)
+    inputs = shared(tmp_path).inputs
+    job = TrainJob(recipe, inputs, Draft(place, Step("sela", 1, {})), place, "embeddings")
+    objective, _ = sela.build(job, job.source("cpu"), "cpu")
     assert not beats
     objective.relabel()
     passes = 2 * objective.facts["sinkhorn_iterations"]

@@ -12,13 +12,13 @@ from ray.exceptions import RayTaskError
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.ray_errors import unwrapped
 from rayscan.recipes import by_name
 from rayscan.search.images import do_once
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 PART = "half"

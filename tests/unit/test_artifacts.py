@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_unknown_scheme_is_refused() -> None:
 
 
 def test_one_run_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayscan.lock.BEAT_SECONDS", 0.3)
+    monkeypatch.setattr("rayscan.lock.HEARTBEAT_SECONDS", 0.3)
     with RunLock(place), pytest.raises(ArtifactError, match="another run"):
         RunLock(place).__enter__()
     with RunLock(place):
@@ -132,12 +133,12 @@ def test_one_run_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_lock_that_waits_comes_after_its_holder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayscan.lock.BEAT_SECONDS", 0.3)
-    monkeypatch.setattr("rayscan.lock.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("rayscan.lock.HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr("rayscan.lock.POLL_SECONDS", 0.05)
     order = list[str]()
 
     def wait() -> None:
-        with RunLock(place, waits=True):
+        with RunLock(place, wait=True):
             order.append("second")
 
     second = threading.Thread(target=wait)
@@ -167,3 +168,13 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     holder.join()
     with RunLock(Place(str(tmp_path))):
         pass
+
+
+def test_a_result_that_was_read_twice_is_one_key_of_a_cache(tmp_path: Path) -> None:
+    """Workers keep what they made of a result over tasks, which bring it again and again."""
+    draft = Draft(Place(str(tmp_path)), step := Step("s", 1, {"a": 1}))
+    made = draft.commit({})
+    again, elsewhere = find(draft.place, step), replace(made, place=made.place.child("other"))
+    assert again == made and hash(again) == hash(made) and again is not made
+    other = replace(made, manifest={**made.manifest, "fingerprint": "0"})
+    assert len({made, again, elsewhere, other}) == 3

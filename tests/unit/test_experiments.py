@@ -15,8 +15,8 @@ import pytest
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError
 from rayscan.experiments import EXPERIMENTS, experiment_named
-from rayscan.experiments.base import Experiment, Row, altered, missing, scaled
-from rayscan.experiments.results import Found, figure, index_page, markdown, write
+from rayscan.experiments.base import Experiment, Row, recipe_of, scaled, unavailable
+from rayscan.experiments.results import Results, figure, index_page, markdown, write
 from rayscan.experiments.selection import kept_share, left_out, num_left, pure_neighbors
 from rayscan.recipes import by_name
 from rayscan.sections import semantic
@@ -29,9 +29,9 @@ ROWS = [(e.name, row) for e in EXPERIMENTS.values() for row in e.rows]
 def test_every_row_is_a_valid_change_of_every_recipe(name: str, row: Row) -> None:
     """Unknown keys and values out of range are refused when the recipe is made."""
     for recipe in ("cifar10", "digits", "imagenet50"):
-        if missing(row):
+        if unavailable(row):
             continue
-        made = altered(by_name(recipe), row)
+        made = recipe_of(by_name(recipe), row)
         assert isinstance(made, Recipe)
         for key, value in row.settings.items():
             if not callable(value) and key.startswith("scan."):
@@ -61,13 +61,13 @@ def test_which_experiments_train_on_labels_is_said() -> None:
 def test_unknown_names_and_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="perhaps you meant"):
         experiment_named("scan-tabel1")
-    with pytest.raises(ConfigError, match="unknown setting"):
-        altered(by_name("cifar10"), Row("x", {"scan.neighbours": 1}))
+    with pytest.raises(ConfigError, match=r"there is no setting scan\.neighbours"):
+        recipe_of(by_name("cifar10"), Row("x", {"scan.neighbours": 1}))
 
 
 def test_settings_follow_the_users_recipe() -> None:
     recipe = dataclasses.replace(by_name("digits"), num_clusters=7)
-    assert altered(recipe, Row("x", {"num_clusters": scaled("num_clusters", 2)})).num_clusters == 14
+    assert recipe_of(recipe, Row("x", {"num_clusters": scaled("num_clusters", 2)})).num_clusters == 14
 
 
 def test_shares_of_the_paper() -> None:
@@ -112,8 +112,8 @@ TWO = Experiment(
 )
 
 
-def found() -> Found:
-    values = Found()
+def found() -> Results:
+    values = Results()
     for seed, acc in enumerate((0.5, 0.6, 0.7)):
         values.add("a", seed, {"acc": acc, "nmi": 0.25})
     values.not_run["b < c"] = "there is no pretext x"

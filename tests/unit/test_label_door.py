@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rayscan.methods import METHODS, Method
+
 ROOT = Path(__file__).parents[2] / "rayscan"
 READER = "rayscan.data.labels"
 MAY_READ = {"stages/labels.py"}
@@ -53,33 +55,26 @@ def test_no_earlier_module_sees_the_path_or_the_artifact(module: str) -> None:
             assert node.slice.value != "labels", f"line {node.lineno}"
 
 
-def test_labels_are_opened_after_everything_was_assigned() -> None:
-    """The river hands a stage the results before it, so none before the labels stage can be given labels."""
-    river = next(
-        n.value
-        for n in nodes("pipeline.py")
-        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and n.target.id == "RIVER"
-    )
-    assert isinstance(river, ast.Tuple)
-    names = [stage.id for stage in river.elts if isinstance(stage, ast.Name)]
-    assert names[names.index("assign") :] == ["assign", "labels", "evaluate", "report"]
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_labels_are_opened_after_everything_was_assigned(method: Method) -> None:
+    """A stage is handed the results before it, so none before the labels stage can be given labels."""
+    assert method.stages[method.stages.index("assign") :] == ("assign", "labels", "evaluate", "report")
+    assert method.stages.count("labels") == 1
 
 
 def test_no_part_of_a_search_knows_a_stage_that_opens_labels() -> None:
     """Its trials are judged without them: neither the stages nor their artifact nor an option for a file."""
     searching = [m for m in MODULES if m.startswith("search/")]
-    assert "search/campaign.py" in searching
+    assert "search/driver.py" in searching
     for module in [*searching, "metrics/trial_score.py", "metrics/generalization.py", "fleet/tune.py"]:
         known = {f"rayscan.stages.{stage}" for stage in ("labels", "evaluate", "report")}
         assert not imports(module) & known, module
         words = {n.attr for n in nodes(module) if isinstance(n, ast.Attribute)}
         words |= {n.value for n in nodes(module) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         assert "labels" not in words, module
-    arguments = next(
-        n for n in nodes("cli/arguments.py") if isinstance(n, ast.ClassDef) and n.name == "SearchArguments"
+    command = next(
+        n for n in nodes("cli/commands.py") if isinstance(n, ast.FunctionDef) and n.name == "search"
     )
-    fields = {
-        n.target.id for n in arguments.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-    }
-    assert "data" in fields
-    assert "labels" not in fields
+    options = {argument.arg for argument in [*command.args.args, *command.args.kwonlyargs]}
+    assert "data" in options
+    assert "labels" not in options

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.chaos.store import CREDENTIALS, Line, service
 from rayscan import lock, storage
+from rayscan.context import Sources
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.stages.context import Sources
 from rayscan.storage import Place
 
 SECRET = "canary-8d1f2c"
@@ -46,7 +46,7 @@ def save(checkpoints: Checkpoints, step: int) -> None:
 
 
 def test_a_short_outage_is_waited_out(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(storage.PATIENCE, "60")
+    monkeypatch.setenv(storage.DEADLINE_VARIABLE, "60")
     place = remote(line, "short")
     place.write("a/b", b"before")
     line.is_cut = True
@@ -63,7 +63,7 @@ def test_a_long_outage_ends_cleanly_and_what_was_whole_stays(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The training goes on while nothing can be written, ends when patience does, and resumes."""
-    monkeypatch.setenv(storage.PATIENCE, "0.5")
+    monkeypatch.setenv(storage.DEADLINE_VARIABLE, "0.5")
     checkpoints = Checkpoints(remote(line, "long"), "f", patience_seconds=3600)
     save(checkpoints, 1)
     line.is_cut = True
@@ -86,7 +86,7 @@ def test_a_half_uploaded_checkpoint_is_never_loaded(
     line: Line, monkeypatch: pytest.MonkeyPatch, sent: int
 ) -> None:
     """The connection breaks after so many bytes of each request, in the state or before it."""
-    monkeypatch.setenv(storage.PATIENCE, "0.2")
+    monkeypatch.setenv(storage.DEADLINE_VARIABLE, "0.2")
     place = remote(line, f"half-{sent}")
     checkpoints = Checkpoints(place, "f", patience_seconds=3600)
     save(checkpoints, 1)
@@ -147,7 +147,7 @@ class Away(Place):
 
 def test_a_lock_outlives_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its heart beats on when the store is back; else another run could take the place."""
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
     place = Away(str(tmp_path))
     held = lock.RunLock(place)
     held._take_remote()  # as on an object store

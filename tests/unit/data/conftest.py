@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rayscan.data.tar_index import ShardScan, index_shard
+from rayscan.console.progress import Progress
+from rayscan.context import Context, Sources
+from rayscan.data.sources.base import Scan
+from rayscan.data.sources.tar import scan_tar
 from rayscan.errors import DataError
-from rayscan.stages.context import Context, Sources
-from rayscan.stages.progress import Progress
 from rayscan.storage import Place
 
 LIMIT = 10_000_000
@@ -48,9 +49,9 @@ def tar(tmp_path: Path) -> Callable[[bytes], str]:
     return write
 
 
-def scan(path: str) -> ShardScan:
+def scan(path: str) -> Scan:
     """What indexing sees of a shard."""
-    return index_shard(path, max_pixels=LIMIT)
+    return scan_tar(path, max_pixels=LIMIT)
 
 
 def refusal(path: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 from benchmarks import corruption
 from benchmarks.damage import doors, hostile, page, tars
 from benchmarks.damage.odd import odd_images
-from rayscan.data import reader, tar_index
+from rayscan.data import reader
+from rayscan.data.sources import tar
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_a_comparison_that_sees_nothing_is_caught(here, monkeypatch):
 
 
 def test_an_index_that_believes_in_cut_tars_is_caught(here, monkeypatch):
-    real = tar_index.members
+    real = tar.members
 
     def believing(tape):
         try:
@@ -47,7 +48,7 @@ def test_an_index_that_believes_in_cut_tars_is_caught(here, monkeypatch):
         except Exception:
             return
 
-    monkeypatch.setattr(tar_index, "members", believing)
+    monkeypatch.setattr(tar, "members", believing)
     assert verdict(here, tars.cut_between_members).is_silent_loss
 
 

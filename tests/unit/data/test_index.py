@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from rayscan.artifacts import find
+from rayscan.data import listing
 from rayscan.data.reader import Reader
+from rayscan.data.sources import files
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
 from rayscan.recipes import by_name
@@ -80,7 +82,7 @@ def test_rows_are_train_then_eval_in_the_order_of_the_listing(tars, context_for)
 
 
 def test_single_files_in_chunks(tmp_path, context_for, monkeypatch):
-    monkeypatch.setattr(index, "FILES_PER_TASK", 4)
+    monkeypatch.setattr(listing, "FILES_PER_TASK", 4)
     names = [f"class {n % 3}/p{n:02d}.jpg" for n in range(10)]
     write_files(tmp_path / "in", {name: encoded(picture(n), "JPEG") for n, name in enumerate(names)})
     context = context_for(str(tmp_path / "in"))
@@ -209,10 +211,10 @@ def test_a_split_without_usable_images_stops(tmp_path, context_for):
 
 
 def test_work_of_a_stopped_attempt_is_taken_over(tmp_path, context_for, monkeypatch):
-    monkeypatch.setattr(index, "FILES_PER_TASK", 2)
+    monkeypatch.setattr(listing, "FILES_PER_TASK", 2)
     pictures_and_junk(tmp_path / "in", 10, 0)
     context = context_for(str(tmp_path / "in"))
-    original, seen = index.inspect, []
+    original, seen = files.inspect, []
 
     def stops(data, *, max_pixels):
         seen.append(data)
@@ -220,12 +222,12 @@ def test_work_of_a_stopped_attempt_is_taken_over(tmp_path, context_for, monkeypa
             raise KeyboardInterrupt
         return original(data, max_pixels=max_pixels)
 
-    monkeypatch.setattr(index, "inspect", stops)
+    monkeypatch.setattr(files, "inspect", stops)
     with pytest.raises(KeyboardInterrupt):
         made(context)
     artifact = made(context)
     assert len(seen) == 6 + 6  # two of five chunks were finished, the third was half done
-    monkeypatch.setattr(index, "inspect", original)
+    monkeypatch.setattr(files, "inspect", original)
     untouched = made(context_for(str(tmp_path / "in"), out="other"))
     assert artifact.identity == untouched.identity
     assert artifact.read("images.parquet") == untouched.read("images.parquet")

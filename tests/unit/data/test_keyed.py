@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from rayscan.data import keyed
-from rayscan.data.keyed import Draw, choice, groups, permutation, uniforms
+from rayscan.data.keyed import PURPOSES, Draw, choice, groups, permutation, uniforms
 
 ROOT = Path(__file__).parents[3]
 GIDS = np.arange(40_000, dtype=np.int64)
@@ -87,23 +87,38 @@ def test_another_process_draws_the_same() -> None:
     program = (
         "import numpy as np; from rayscan.data.keyed import uniforms, permutation;"
         "print(uniforms(5, 6, np.arange(9), 1, 'crop', 3).tobytes().hex(), end='|');"
-        "print(permutation(5, 6, 20).tolist())"
+        "print(permutation(5, 'epoch', 6, 20).tolist())"
     )
     out = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
     hexed, order = out.split("|")
     assert bytes.fromhex(hexed) == uniforms(5, 6, np.arange(9), 1, "crop", 3).tobytes()
-    assert order == str(permutation(5, 6, 20).tolist())
+    assert order == str(permutation(5, "epoch", 6, 20).tolist())
 
 
 def test_permutations_hold_everything_once_and_change_with_the_key() -> None:
-    first = permutation(0, 0, 1000)
+    first = permutation(0, "epoch", 0, 1000)
     assert np.array_equal(np.sort(first), np.arange(1000))
-    for other in (permutation(0, 1, 1000), permutation(1, 0, 1000)):
+    for other in (
+        permutation(0, "epoch", 1, 1000),
+        permutation(1, "epoch", 0, 1000),
+        *(permutation(0, purpose, 0, 1000) for purpose in PURPOSES if purpose != "epoch"),
+    ):
         assert np.mean(other == first) < 0.01
-    firsts = [permutation(0, epoch, 10)[0] for epoch in range(2000)]
+    firsts = [permutation(0, "epoch", epoch, 10)[0] for epoch in range(2000)]
     assert stats.chisquare(np.bincount(firsts, minlength=10)).pvalue > 1e-4
+
+
+def test_words_of_purposes_differ_but_where_it_is_said() -> None:
+    """No epoch, head or class of one purpose draws the order of another, except head 0's labels."""
+    words = {
+        (purpose, number): first + step * number
+        for purpose, (first, step) in PURPOSES.items()
+        for number in (range(900) if step else [0])
+    }
+    shared = [key for key, word in words.items() if list(words.values()).count(word) > 1]
+    assert shared == [("probed images", 0), ("random labels", 0)]
 
 
 def test_choice_covers_the_range_and_never_leaves_it() -> None:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayscan.data.addresses import common_folder, expand_braces, locate, split_commas
+from rayscan.data.addresses import common_folder, expand_braces, split_commas
 from rayscan.data.listing import list_sources
 from rayscan.errors import DataError
-from rayscan.storage import Place
+from rayscan.storage import Place, locate
 from tests.unit.data.conftest import shared, write_files
 
 
@@ -32,7 +32,9 @@ def test_braces_expand_as_in_a_shell():
     assert expand_braces("x{a,b{1..2}}y") == ["xay", "xb1y", "xb2y"]
     assert expand_braces("{a,b}-{0..1}") == ["a-0", "a-1", "b-0", "b-1"]
     assert expand_braces("plain") == ["plain"] and expand_braces("open{") == ["open{"]
-    for wrong in ("{5..2}", "{0..99999999}", "{0..999}{0..999}{0..9}"):
+    assert expand_braces("{5..2}") == ["2", "3", "4", "5"] and expand_braces("{a}") == ["{a}"]
+    assert expand_braces("x{,-2}.tar") == ["x-2.tar", "x.tar"]
+    for wrong in ("{0..99999999}", "{0..999}{0..999}{0..9}", "{a,{0..99999999}}"):
         with pytest.raises(DataError):
             expand_braces(wrong)
 
@@ -74,7 +76,7 @@ def test_patterns_of_shards(shards):
     ]  # keys begin at the first wildcard
     listing = list_sources(str(shards / "train-000002.tar"))
     (entry,) = listing.entries
-    assert listing.kind == "shards" and entry.key == "train-000002.tar"
+    assert listing.format.name == "shards" and entry.key == "train-000002.tar"
     assert entry.size == len(b"train-000002.tar") == listing.size
     assert entry.mtime_ns == (shards / "train-000002.tar").stat().st_mtime_ns
     assert entry.uri == str(shards / "train-000002.tar")
@@ -101,7 +103,7 @@ def test_folder_of_images_nested_flat_any_case(tmp_path):
     ignored = ["readme.md", ".hidden.jpg", ".thumbs/x.jpg", "jpg"]
     write_files(tmp_path, dict.fromkeys(names + ignored, b"x"))
     listing = list_sources(str(tmp_path))
-    assert listing.kind == "files"
+    assert listing.format.name == "files"
     assert [entry.key for entry in listing.entries] == sorted(names)
     assert keys(tmp_path / "cats") == ["c.Png", "old/d.webp"]
     assert keys(f"{tmp_path}/cats,{tmp_path}/dogs") == ["cats/c.Png", "cats/old/d.webp", "dogs/e.tif"]
@@ -157,7 +159,7 @@ def test_lists_with_relative_paths_and_ids(tmp_path, kind):
     else:
         pq.write_table(pa.table({"uri": names, "id": ["000", "001", "002", "003"]}), path)
     listing = list_sources(str(path))
-    assert listing.kind == "files"
+    assert listing.format.name == "files"
     assert [(e.key, e.size) for e in listing.entries] == [
         ("other/no_extension", 3),
         ("pics/a.jpg", 1),
@@ -171,7 +173,7 @@ def test_lists_with_relative_paths_and_ids(tmp_path, kind):
 def test_a_list_may_name_shards(shards):
     (shards / "list.txt").write_text("train-000001.tar\ntrain-000000.tar\n")
     listing = list_sources(str(shards / "list.txt"))
-    assert (listing.kind, [e.key for e in listing.entries]) == (
+    assert (listing.format.name, [e.key for e in listing.entries]) == (
         "shards",
         ["train-000000.tar", "train-000001.tar"],
     )
@@ -228,7 +230,7 @@ def test_refusals_name_what_is_there(shards):
 
 def test_mixed_and_unusable_content_is_refused(shards):
     (shards / "a.jpg").write_bytes(b"x")
-    assert "4 tars" not in (text := refusal(shards)) and "6 tars and 1 images" in text
+    assert "4 shards" not in (text := refusal(shards)) and "6 shards and 1 files" in text
     (shards / "only").mkdir()
     assert "no images" in refusal(shards / "only")
     (shards / "only" / "movie.mp4").write_bytes(b"x")

@@ -16,17 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rayscan.data.addresses import locate
 from rayscan.data.node_cache import NodeCache, Shard
-from rayscan.data.patience import Patience, insist
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
-from rayscan.storage import Place
+from rayscan.storage import Place, RetryPolicy, locate, retry
 from tests.unit.data.conftest import encoded, make_tar, picture
 from tests.unit.data.test_loader import table_of
 
-QUICK = Patience(deadline_s=20.0, first_wait_s=0.01, longest_wait_s=0.05)
+QUICK = RetryPolicy(deadline_s=20.0, first_wait_s=0.01, longest_wait_s=0.05)
 SHARDS, EACH = 3, 4
 
 
@@ -119,7 +117,7 @@ def shards_of(table: ImageTable) -> list[Shard]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*.tar"))
+    return sorted(path.name for path in folder.glob("*.shard"))
 
 
 def test_shards_are_fetched_once_and_read_from_disk(bucket, tmp_path):
@@ -130,7 +128,7 @@ def test_shards_are_fetched_once_and_read_from_disk(bucket, tmp_path):
     assert files(cache.folder) == sorted(shard.name for shard in shards_of(table))
     away = replace(table, shard_uris=tuple(uri.replace("cache/", "gone/") for uri in table.shard_uris))
     with pytest.raises(DataError, match="cannot be read"):
-        Reader(away, NodeCache(tmp_path / "d", 10**9, Patience(0.1))).read([0])
+        Reader(away, NodeCache(tmp_path / "d", 10**9, RetryPolicy(0.1))).read([0])
     assert not list(cache.folder.glob(".*.partial"))
 
 
@@ -150,7 +148,7 @@ def test_a_store_that_stays_away_ends_at_the_deadline(bucket, tmp_path):
     line.cuts, line.after = 10**6, 0
     try:
         with pytest.raises(DataError, match="cannot be read"):
-            Reader(table, NodeCache(tmp_path / "c", 10**9, Patience(0.5, 0.01, 0.05))).read([0])
+            Reader(table, NodeCache(tmp_path / "c", 10**9, RetryPolicy(0.5, 0.01, 0.05))).read([0])
     finally:
         line.cuts = 0
     assert files(tmp_path / "c") == []
@@ -175,7 +173,7 @@ def test_the_cap_holds_and_what_is_in_use_stays(bucket, tmp_path):
         assert descriptor is not None
         os.close(descriptor)
         assert files(cache.folder) == sorted([first.name, shard.name])
-        held = sum(path.stat().st_size for path in cache.folder.glob("*.tar"))
+        held = sum(path.stat().st_size for path in cache.folder.glob("*.shard"))
         assert held <= cache.max_bytes
     other = cache.fetch(second)
     assert other is not None and cache.fetch(third) is None  # both are in use: no room, read by range
@@ -216,8 +214,8 @@ def test_leftovers_of_a_process_that_died_are_replaced(bucket, tmp_path):
     cache = NodeCache(tmp_path / "c", first.size, QUICK)
     cache.folder.mkdir()
     (cache.folder / f".{first.name}.partial").write_bytes(b"half")
-    (cache.folder / f".{'0' * 32}.tar.partial").write_bytes(bytes(first.size))
-    (cache.folder / f"{'1' * 32}.tar").write_bytes(bytes(first.size))
+    (cache.folder / f".{'0' * 32}.shard.partial").write_bytes(bytes(first.size))
+    (cache.folder / f"{'1' * 32}.shard").write_bytes(bytes(first.size))
     os.close(cache.fetch(first) or -1)
     assert files(cache.folder) == [first.name]
     (cache.folder / first.name).write_bytes(b"cut")  # as after a full disk
@@ -238,21 +236,21 @@ def test_expected_shards_are_fetched_ahead_in_order(bucket, tmp_path):
 
 def test_waits_double_and_end_at_the_deadline(monkeypatch):
     waits, now = [], [0.0]
-    monkeypatch.setattr("rayscan.data.patience.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("rayscan.storage.policy.time.monotonic", lambda: now[0])
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         now[0] += seconds
 
-    monkeypatch.setattr("rayscan.data.patience.time.sleep", sleep)
+    monkeypatch.setattr("rayscan.storage.policy.time.sleep", sleep)
 
     def ask() -> None:
         raise OSError("503")
 
     with pytest.raises(OSError, match="503"):
-        insist(ask, Patience(deadline_s=100.0, first_wait_s=1.0, longest_wait_s=16.0))
+        retry(ask, RetryPolicy(deadline_s=100.0, first_wait_s=1.0, longest_wait_s=16.0))
     assert sum(waits) <= 100 and len(waits) >= 9
     for wait, most in zip(waits, [1, 2, 4, 8, 16, 16, 16], strict=False):
         assert most / 2 <= wait <= most
     with pytest.raises(FileNotFoundError):
-        insist(lambda: (_ for _ in ()).throw(FileNotFoundError()), Patience())
+        retry(lambda: (_ for _ in ()).throw(FileNotFoundError()), RetryPolicy())

@@ -7,13 +7,11 @@ import hashlib
 import numpy as np
 import webdataset
 
-from rayscan.data.addresses import locate
 from rayscan.data.reader import Reader
-from rayscan.data.remote import RemoteFiles
 from rayscan.data.table import ImageTable
 from rayscan.recipes import by_name
 from rayscan.stages import index
-from rayscan.storage import Place
+from rayscan.storage import Place, RemoteFile, locate
 from tests.unit.data.conftest import encoded, make_tar, picture
 
 SHARDS, EACH, PART = 2, 30, 20
@@ -32,8 +30,8 @@ def test_a_pass_in_parts_is_what_webdataset_streams(s3_uri, tmp_path, context_fo
     recipe = by_name("digits")
     artifact = index.run(recipe, {}, index.plan(recipe, {}, context.sources), context)
     requests = []
-    real = RemoteFiles.read
-    monkeypatch.setattr(RemoteFiles, "read", lambda *given: requests.append(given[1:]) or real(*given))
+    real = RemoteFile.read
+    monkeypatch.setattr(RemoteFile, "read", lambda *given: requests.append(given[1:]) or real(*given))
     table = ImageTable.from_artifact(artifact)
     reader = Reader(table)
     parts = np.split(table.gids(), range(PART, SHARDS * EACH, PART))

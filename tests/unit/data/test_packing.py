@@ -9,7 +9,7 @@ import pytest
 
 from rayscan.data.listing import list_sources
 from rayscan.data.packing import PLAN, write_shards
-from rayscan.data.tar_index import index_shard
+from rayscan.data.sources.tar import scan_tar
 from rayscan.errors import ConfigError, DataError
 from tests.unit.data.conftest import encoded, picture, write_files
 
@@ -20,8 +20,8 @@ def photos(first: int, stop: int, folder: str = "p") -> dict[str, bytes]:
 
 def rows(out: Path) -> dict[str, tuple[str, int]]:
     """Source -> (key, crc32) over all shards."""
-    scans = [index_shard(str(path), max_pixels=10**6) for path in sorted(out.glob("*.tar"))]
-    found = [row for scan in scans for row in scan.rows.to_pylist()]
+    scans = [scan_tar(str(path), max_pixels=10**6) for path in sorted(out.glob("*.tar"))]
+    found = [row for scan in scans for row in scan.table.to_pylist()]
     assert len({row["key"] for row in found}) == len(found)
     return {row["source"]: (row["key"], row["crc32"]) for row in found}
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rayscan.data.keyed import Integers
 from rayscan.data.pairs import NeighborPairs
 from rayscan.errors import ConfigError, DataError
+from rayscan.types import Ints
 
 
 @pytest.fixture
-def table() -> tuple[Integers, Integers]:
+def table() -> tuple[Ints, Ints]:
     gids = np.arange(0, 4000, 2)  # gaps, as quarantined images leave them
     return gids, gids[:, None] * 100 + np.arange(10)
 
 
 def test_draws_belong_to_the_anchor_and_are_uniform_over_the_first_k(
-    table: tuple[Integers, Integers],
+    table: tuple[Ints, Ints],
 ) -> None:
     pairs = NeighborPairs(*table, num_neighbors=7, seed=0)
     counts = np.zeros(7, int)
@@ -30,7 +30,7 @@ def test_draws_belong_to_the_anchor_and_are_uniform_over_the_first_k(
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
-def test_a_draw_does_not_depend_on_the_batch(table: tuple[Integers, Integers]) -> None:
+def test_a_draw_does_not_depend_on_the_batch(table: tuple[Ints, Ints]) -> None:
     pairs = NeighborPairs(*table, num_neighbors=10, seed=3)
     whole = pairs.draw(table[0], 4)
     rows = np.random.default_rng(0).permutation(len(whole))[:77]
@@ -39,7 +39,7 @@ def test_a_draw_does_not_depend_on_the_batch(table: tuple[Integers, Integers]) -
     assert np.mean(NeighborPairs(*table, num_neighbors=10, seed=4).draw(table[0], 4) == whole) < 0.2
 
 
-def test_refusals(table: tuple[Integers, Integers]) -> None:
+def test_refusals(table: tuple[Ints, Ints]) -> None:
     gids, ids = table
     with pytest.raises(ConfigError, match=r"scan\.num_neighbors"):
         NeighborPairs(gids, ids, num_neighbors=11, seed=0)

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rayscan.data import local_files
-from rayscan.data import reader as reader_module
-from rayscan.data.addresses import locate
+from rayscan.data import local_files, stored_files
 from rayscan.data.reader import Reader
+from rayscan.data.sources.base import Rows
 from rayscan.data.table import ImageTable
 from rayscan.errors import DataError
-from rayscan.storage import Place
+from rayscan.storage import Place, locate
 from tests.unit.data.conftest import encoded, make_tar, picture, write_files
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -79,9 +78,10 @@ def test_bytes_come_in_the_order_asked(local):
         assert reader.read(gids) == [stored[gid] for gid in gids]
     assert reader.read([4]) == [stored[4]]
     every = np.arange(len(stored)).repeat(2)
-    spans = reader._spans(every, 0, reader_module.LOCAL_SPAN)
-    assert len(spans.shard) == len(stored)  # repeats are read once
-    joined = reader._spans(every, reader_module.LOCAL_GAP, reader_module.LOCAL_SPAN)
+    rows = Rows(table.shard[every], table.offset[every], table.length[every])
+    reads = stored_files.planned(rows, 0, stored_files.LONGEST_LOCAL_READ)
+    assert len(reads.shard) == len(stored)  # repeats are read once
+    joined = stored_files.planned(rows, stored_files.LOCAL_GAP, stored_files.LONGEST_LOCAL_READ)
     assert len(joined.shard) == 3  # neighbors of a shard come with one read
 
 
@@ -105,14 +105,15 @@ def test_object_store_ranges_near_and_far(s3_uri, tmp_path, monkeypatch):
 
     table, stored, _ = make(place)
     for gap, span in ((128 << 10, 8 << 20), (0, 8 << 20), (1 << 20, 3000)):
-        monkeypatch.setattr(reader_module, "REMOTE_GAP", gap)
-        monkeypatch.setattr(reader_module, "REMOTE_SPAN", span)
+        monkeypatch.setattr(stored_files, "REMOTE_GAP", gap)
+        monkeypatch.setattr(stored_files, "LONGEST_REMOTE_READ", span)
         reader = Reader(table)
         for gids in orders(len(stored)):
             assert reader.read(gids) == [stored[gid] for gid in gids]
-    monkeypatch.setattr(reader_module, "REMOTE_SPAN", 8 << 20)
-    spans = Reader(table)._spans(np.arange(len(stored)), reader_module.REMOTE_GAP, reader_module.REMOTE_SPAN)
-    assert len(spans.shard) == 3  # one request per shard instead of seven
+    monkeypatch.setattr(stored_files, "LONGEST_REMOTE_READ", 8 << 20)
+    rows = Rows(table.shard, table.offset, table.length)
+    reads = stored_files.planned(rows, stored_files.REMOTE_GAP, stored_files.LONGEST_REMOTE_READ)
+    assert len(reads.shard) == 3  # one request per shard instead of seven
 
 
 def test_local_files_one_by_one_have_few_open_descriptors(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from rayscan.data.packing import write_shards
 from rayscan.data.shard_writer import Sample, unique_keys, write_samples
-from rayscan.data.tar_index import index_shard
+from rayscan.data.sources.tar import scan_tar
 from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.storage import Place
 from tests.unit.data.conftest import encoded, picture, write_files
@@ -68,10 +68,10 @@ def test_files_go_in_byte_for_byte_with_their_path(folder, tmp_path):
 def test_our_index_reads_key_and_source_back(folder, tmp_path):
     summary = write_shards(str(folder), str(tmp_path / "out"), shard_bytes=4000)
     assert len(summary.shards) > 1
-    scans = [index_shard(uri, max_pixels=10**6) for uri in summary.shards]
-    keys = [key for scan in scans for key in scan.rows["key"].to_pylist()]
+    scans = [scan_tar(uri, max_pixels=10**6) for uri in summary.shards]
+    keys = [key for scan in scans for key in scan.table["key"].to_pylist()]
     assert keys == [sample["__key__"] for sample in read_back(summary.shards)]
-    assert [s for scan in scans for s in scan.rows["source"].to_pylist()] == sorted(photos())
+    assert [s for scan in scans for s in scan.table["source"].to_pylist()] == sorted(photos())
     assert all(scan.members["cls"] == 0 for scan in scans)
     assert str(len(summary.shards)) in str(summary) and "6 images" in str(summary)
 
@@ -112,7 +112,7 @@ def test_hard_names_all_arrive(tmp_path):
     summary = write_shards(str(tmp_path / "in"), str(tmp_path / "out"))
     samples = read_back(summary.shards)
     assert sorted(json.loads(s["json"])["source"] for s in samples) == sorted(names)
-    assert index_shard(summary.shards[0], max_pixels=10**6).rows.num_rows == len(names)
+    assert scan_tar(summary.shards[0], max_pixels=10**6).table.num_rows == len(names)
 
 
 def test_labels_come_from_folders_only_when_asked(folder, tmp_path):
@@ -141,7 +141,7 @@ def test_resize_shrinks_the_short_side_and_never_enlarges(tmp_path):
     }
     write_files(tmp_path / "in", files)
     summary = write_shards(str(tmp_path / "in"), str(tmp_path / "out"), resize_px=20)
-    rows = {r["source"]: r for r in index_shard(summary.shards[0], max_pixels=10**6).rows.to_pylist()}
+    rows = {r["source"]: r for r in scan_tar(summary.shards[0], max_pixels=10**6).table.to_pylist()}
     sizes = {name: (row["width"], row["height"], row["status"]) for name, row in rows.items()}
     assert sizes == {
         "wide.jpg": (40, 20, "ok"),
@@ -168,7 +168,7 @@ def digit_samples(count):
 def test_samples_are_cut_into_shards_by_count_and_size(tmp_path):
     summary = write_samples(iter(digit_samples(7)), str(tmp_path), "digits", max_count=3)
     assert [Path(s).name for s in summary.shards] == [f"digits-{n:06d}.tar" for n in range(3)]
-    assert [index_shard(s, max_pixels=10**6).rows.num_rows for s in summary.shards] == [3, 3, 1]
+    assert [scan_tar(s, max_pixels=10**6).table.num_rows for s in summary.shards] == [3, 3, 1]
     one_each = write_samples(digit_samples(4), str(tmp_path / "b"), "x", shard_bytes=10)
     assert len(one_each.shards) == 4
     assert write_samples([], str(tmp_path / "c"), "x").shards == ()
@@ -213,4 +213,4 @@ def test_to_an_object_store_and_back(folder, s3_uri, tmp_path):
     assert [Place(out).read(Path(s).name) for s in local.shards] == [
         Path(s).read_bytes() for s in local.shards
     ]
-    assert index_shard(summary.shards[0], max_pixels=10**6).rows["status"].to_pylist()[0] == "ok"
+    assert scan_tar(summary.shards[0], max_pixels=10**6).table["status"].to_pylist()[0] == "ok"

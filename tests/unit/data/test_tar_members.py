@@ -10,7 +10,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from rayscan.data.tar_members import Tape, members
+from rayscan.data.sequential import SequentialFile
+from rayscan.data.tar_members import members
 from rayscan.errors import DataError
 from tests.unit.data.conftest import encoded, make_tar, picture, refusal, samples, scan
 
@@ -44,7 +45,7 @@ def test_negative_and_huge_sizes_end_in_an_error(tar):
         info.size = size
         header = info.tobuf(tarfile.GNU_FORMAT)
         assert "damaged" in refusal(tar(header + bytes(2048)))
-        with pytest.raises(DataError), Tape(tar(header + bytes(2048))) as tape:
+        with pytest.raises(DataError), SequentialFile(tar(header + bytes(2048))) as tape:
             list(members(tape))
 
 
@@ -68,7 +69,7 @@ def test_links_and_folders_have_no_content_whatever_their_size_says(tar):
     data = headers + make_tar(samples(0, 2))
     with tarfile.open(fileobj=io.BytesIO(data)) as reference:
         expected = [info.offset_data for info in reference if info.isreg()]
-    assert scan(tar(data)).rows["offset"].to_pylist() == expected
+    assert scan(tar(data)).table["offset"].to_pylist() == expected
 
 
 def test_sparse_members_are_refused(tar, tmp_path):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from rayscan.data.doctor import describe, examine, tasks
 from rayscan.data.listing import list_sources
 from rayscan.data.shard_writer import Sample, write_samples
-from rayscan.data.tar_index import index_shard
-from rayscan.data.verification import verify_shard
+from rayscan.data.sources.tar import scan_tar
+from rayscan.data.verification import expected_shards, verify_shard
 from rayscan.recipes import by_name
-from rayscan.stages import doctor, index
-from rayscan.stages.doctor import describe, look, tasks
+from rayscan.stages import index
 from tests.unit.data.conftest import encoded, make_tar, picture, samples, write_files
 
 
 def expected(context, *uris):
     recipe = by_name("digits")
     step = index.plan(recipe, {}, context.sources)
-    return list(doctor.expected_shards(index.run(recipe, {}, step, context)))
+    return list(expected_shards(index.run(recipe, {}, step, context)))
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_single_files_are_compared_by_their_checksum(tmp_path, context_for):
 def test_our_own_shards_tell_a_flipped_bit_without_an_index(tmp_path):
     write_samples([Sample("a", encoded(picture(1), "JPEG"), "jpg", "a.jpg")], str(tmp_path), "s")
     path = tmp_path / "s-000000.tar"
-    (row,) = index_shard(str(path), max_pixels=10**6).rows.to_pylist()
+    (row,) = scan_tar(str(path), max_pixels=10**6).table.to_pylist()
     assert row["status"] == "ok"
     data = bytearray(path.read_bytes())
     data[row["offset"] + row["length"] // 2] ^= 1  # a JPEG decoder takes this for another picture
     path.write_bytes(data)
-    (row,) = index_shard(str(path), max_pixels=10**6).rows.to_pylist()
+    (row,) = scan_tar(str(path), max_pixels=10**6).table.to_pylist()
     assert row["status"] == "checksum"
 
 
@@ -94,7 +94,7 @@ def test_doctor_names_all_damage_at_once(tmp_path):
     )
     write_files(tmp_path, {"d.tar": make_tar(samples(5, 6))})
     listing = list_sources(str(tmp_path / "*.tar"))
-    lines, is_whole = describe(listing, [look(task) for task in tasks(listing, 10**6)])
+    lines, is_whole = describe(listing, [examine(task) for task in tasks(listing, 10**6)])
     text = "\n".join(lines)
     assert not is_whole and "2 damaged shards, 1 repeated keys" in text
     assert "a.tar" in text and "b.tar" in text and "'img005'" in text and "1 'format'" in text
@@ -103,5 +103,5 @@ def test_doctor_names_all_damage_at_once(tmp_path):
 def test_doctor_shows_hostile_names_escaped(tmp_path):
     write_files(tmp_path, {f"{n}.tar": make_tar([("\x1b[2J<b>.png", encoded(picture(1)))]) for n in "ab"})
     listing = list_sources(str(tmp_path / "*.tar"))
-    lines, _ = describe(listing, [look(task) for task in tasks(listing, 10**6)])
+    lines, _ = describe(listing, [examine(task) for task in tasks(listing, 10**6)])
     assert not any("\x1b" in line for line in lines) and any("\\x1b[2J<b>" in line for line in lines)

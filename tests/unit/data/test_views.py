@@ -12,8 +12,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
 from rayscan.config import ImagesConfig, ViewKind
-from rayscan.data.keyed import Draw, Integers
+from rayscan.data.keyed import Draw
 from rayscan.data.views import cutout_longest, make_views, view_boxes
+from rayscan.types import Ints
 
 FAMILIES: tuple[ViewKind, ...] = get_args(ViewKind)
 PLAIN_COLORS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -36,7 +37,7 @@ def _make(pixels: Tensor, family: ViewKind, draw: Draw, images: ImagesConfig) ->
     return make_views(repeated, boxes, family, draw, images).unflatten(0, (len(draw.views), -1))
 
 
-def _views(gids: Integers, family: ViewKind, side: int, size: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
+def _views(gids: Ints, family: ViewKind, side: int, size: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
     return _make(
         _pixels(24, side)[torch.from_numpy(gids)], family, Draw(7, 3, gids, views), ImagesConfig(size_px=size)
     )

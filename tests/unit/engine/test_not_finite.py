@@ -75,7 +75,7 @@ def training(
 
 def digest(run: Training) -> tuple[str, str, str]:
     """Of weights and state, optimizer, and the rows of metrics."""
-    state = {**run.objective.module.state_dict(), **run.objective.tensors()}
+    state = run.objective.state_dict()
     parts = pack(state), pack(optimizer_tensors(run.optimizer)), json.dumps(run.history.rows).encode()
     one, two, three = (hashlib.sha256(part).hexdigest() for part in parts)
     return one, two, three

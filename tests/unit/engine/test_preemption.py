@@ -11,7 +11,7 @@ import torch
 from rayscan.engine import preemption
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.storage import Place
-from tests.unit.engine.test_resume import EPOCHS, STEPS, scan_heads, state, train
+from tests.unit.engine.test_resume import EPOCHS, STEPS, scan_heads, train
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,8 @@ def test_no_step_is_lost(step: int, tmp_path: Path) -> None:
     preemption.set_check(preemption._never)
     moved = train(scan_heads(), tmp_path / "moved", "sgd", every=1e9)
     assert moved.history.rows == whole.history.rows
-    for key, value in state(whole.objective).items():
-        assert torch.equal(value, state(moved.objective)[key]), key
+    for key, value in whole.objective.state_dict().items():
+        assert torch.equal(value, moved.objective.state_dict()[key]), key
 
 
 def test_a_training_that_is_over_does_not_move(tmp_path: Path) -> None:

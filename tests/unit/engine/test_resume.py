@@ -14,10 +14,10 @@ from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.loop import LoopSettings, Training
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.base import Batch, Objective
-from rayscan.objectives.pair_losses import ScanLoss
-from rayscan.objectives.scan import ScanHeads
+from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.storage import Place
+from testing.objectives import scan_of
 
 EPOCHS, STEPS, D, C = 3, 4, 6, 3
 
@@ -54,7 +54,8 @@ class Features:
 def scan_heads() -> Objective:
     torch.manual_seed(0)
     watched = torch.randn(5, D)
-    return ScanHeads(ClusterHeads(2, D, C), ScanLoss(2.0), lambda net: net(watched).logsumexp(-1).mean(-1), 1)
+    heads = ClusterHeads(2, D, C)
+    return scan_of(heads, ScanLoss(2.0), lambda net: net(watched).logsumexp(-1).mean(-1))
 
 
 def selflabel() -> Objective:
@@ -77,10 +78,6 @@ def train(
     return training
 
 
-def state(objective: Objective) -> dict[str, torch.Tensor]:
-    return {**objective.module.state_dict(), **objective.tensors()}
-
-
 @pytest.mark.parametrize("build", [scan_heads, selflabel])
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 @pytest.mark.parametrize("cut_at", [1, 4, 6, 11])
@@ -89,12 +86,11 @@ def test_cut_and_resumed_equals_uninterrupted(build: Any, kind: str, cut_at: int
     train(build(), tmp_path / "cut", kind, cut_at)
     resumed = train(build(), tmp_path / "cut", kind)
     assert whole.step == resumed.step == EPOCHS * STEPS
-    for key, value in state(whole.objective).items():
-        assert torch.equal(value, state(resumed.objective)[key]), key
-    assert whole.objective.notes() == resumed.objective.notes()
+    for key, value in whole.objective.state_dict().items():
+        assert torch.equal(value, resumed.objective.state_dict()[key]), key
     assert whole.history.rows == resumed.history.rows
     if build is selflabel:
-        assert sum(whole.objective.notes()["history"]) > 0
+        assert sum(whole.objective.history) > 0
 
 
 def test_torn_altered_and_foreign_checkpoints_are_passed_over(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rayscan.config import OptimizerConfig, PretextConfig
+from rayscan.config import PRETEXTS, OptimizerConfig
 from rayscan.engine import precision
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.lars import Lars
@@ -31,13 +31,8 @@ B, N, M, STEPS = 6, 8, 3, 3
 
 
 def small(method: str) -> PretextObjective:
-    settings = PretextConfig(
-        method=method,  # type: ignore[arg-type]
-        backbone="resnet10_w16",
-        projection_dim=8,
-        queue_size=16,
-        noise_samples=M,
-    )
+    own = {"moco": {"queue_size": 16}, "instdisc": {"noise_samples": M}}.get(method, {})
+    settings = PRETEXTS[method](backbone="resnet10_w16", projection_dim=8, **own)
     torch.manual_seed(0)
     net = build_projected_net(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return build_objective(settings, net, num_images=N, total_steps=10)
@@ -60,7 +55,7 @@ class Fed:
     num_steps = STEPS
 
     def __init__(self, objective: PretextObjective, dtype: torch.dtype = torch.float32) -> None:
-        self.views, self.dtype = len(objective.views), dtype
+        self.views, self.dtype = len(objective.numbers), dtype
 
     def start(self, epoch: int, step: int, epochs: int) -> None:
         """Nothing to make ahead."""
@@ -118,7 +113,7 @@ def test_no_step_makes_the_host_wait(method: str, kind: str, tmp_path: Path) -> 
     """Forward, loss, backward, optimizer and what follows a step; logging, which waits, is not a step."""
     objective = small(method)
     run = training(objective, tmp_path, kind=kind)
-    batches = [batch_of(step, len(objective.views)) for step in range(2)]
+    batches = [batch_of(step, len(objective.numbers)) for step in range(2)]
     with Waits() as waits:
         for batch in batches:
             run._train_step(batch)
@@ -164,10 +159,8 @@ def test_parts_give_the_same_weights_and_state(
     cut_rows = training(cut, tmp_path / "cut", torch.float64, accumulate_steps=parts).run().rows
     for (*_, name, value), (*_, cut_name, cut_value) in zip(rows, cut_rows, strict=True):
         assert (cut_name, cut_value) == (name, pytest.approx(value, rel=1e-9))
-    for key, value in {**whole.module.state_dict(), **whole.tensors()}.items():
-        torch.testing.assert_close(
-            {**cut.module.state_dict(), **cut.tensors()}[key], value, rtol=1e-9, atol=1e-12
-        )
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(cut.state_dict()[key], value, rtol=1e-9, atol=1e-12)
 
 
 def test_parts_cover_every_worker_slice() -> None:
@@ -257,7 +250,7 @@ def test_every_objective_can_be_told_to_compile(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(nn.Module, "compile", lambda self, **_: asked.append(self))
     for method in METHODS:
         objective = small(method)
-        objective.compile()
+        objective.compile_nets()
         slow = {"moco": "key_encoder", "byol": "target"}.get(method)
         assert asked == [objective.module, *([getattr(objective, slow)] if slow else [])]
         asked.clear()
@@ -302,7 +295,5 @@ def test_cut_and_resumed_equals_uninterrupted(method: str, tmp_path: Path) -> No
     resumed = train("cut", None)
     assert whole.step == resumed.step == STEPS
     assert whole.history.rows == resumed.history.rows
-    assert whole.objective.notes() == resumed.objective.notes()
-    for key, value in {**whole.objective.module.state_dict(), **whole.objective.tensors()}.items():
-        again = {**resumed.objective.module.state_dict(), **resumed.objective.tensors()}[key]
-        assert torch.equal(value, again), key
+    for key, value in whole.objective.state_dict().items():
+        assert torch.equal(value, resumed.objective.state_dict()[key]), key

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rayscan.config import ScanConfig
+from rayscan.config import PmiLossConfig, ScanLossConfig
 from rayscan.nets.heads import ClusterHeads
 
 T, RATE, STEPS = 0.1, 1e-3, 20
@@ -36,6 +36,6 @@ def test_folded_equals_divided_logits() -> None:
 
 
 def test_pmi_alone_starts_so() -> None:
-    assert ScanConfig(loss="pmi").start_temperature == pytest.approx(0.1)
-    assert ScanConfig(loss="pmi", pmi_temperature=0.5).start_temperature == pytest.approx(0.5)
-    assert ScanConfig(loss="scan", pmi_temperature=0.5).start_temperature == 1.0
+    assert PmiLossConfig().start_temperature == pytest.approx(0.1)
+    assert PmiLossConfig(pmi_temperature=0.5).start_temperature == pytest.approx(0.5)
+    assert ScanLossConfig().start_temperature == 1.0

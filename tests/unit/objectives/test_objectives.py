@@ -9,13 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from rayscan.config import ScanConfig, SelfLabelConfig
+from rayscan.config import PmiLossConfig, ScanLossConfig, SelfLabelConfig
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.average import MovingAverage, RunningMarginal
-from rayscan.objectives.pair_losses import PmiLoss, ScanLoss, pair_loss
-from rayscan.objectives.scan import ScanHeads, split_pairs
+from rayscan.objectives.pair_losses import pair_loss
+from rayscan.objectives.pmi_loss import PmiLoss
+from rayscan.objectives.scan import Scan, split_pairs
+from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.selection import HeldoutGraph
 from rayscan.objectives.selflabel import SelfLabel
+from testing.objectives import pmi_of, scan_of
 
 
 def test_heldout_losses_equal_the_dense_definition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +49,7 @@ def test_heldout_losses_survive_a_vanishing_dot_product() -> None:
 def test_running_marginal_equals_its_recursion() -> None:
     """Even mean of the first steps, then the fixed decay; the gradient is the batch's own."""
     means = torch.from_numpy(np.random.default_rng(1).dirichlet(np.ones(4), size=(6, 2)))
-    running, value = RunningMarginal(0.7), None
+    running, value = RunningMarginal(0.7, means[0]), None
     for step, mean in enumerate(means):
         decay = min(0.7, step / (1 + step))
         value = mean if value is None else decay * value + (1 - decay) * mean
@@ -60,10 +63,10 @@ def test_running_marginal_equals_its_recursion() -> None:
 
 def test_running_marginal_resumes() -> None:
     means = torch.from_numpy(np.random.default_rng(2).dirichlet(np.ones(3), size=(4, 1)))
-    one, two = RunningMarginal(0.5), RunningMarginal(0.5)
+    one, two = RunningMarginal(0.5, means[0]), RunningMarginal(0.5, means[0])
     for mean in means[:2]:
         one.update(mean)
-    two.restore(one.tensors(), one.notes())
+    two.load_state_dict(one.state_dict())
     for mean in means[2:]:
         assert one.update(mean).equal(two.update(mean))
 
@@ -71,7 +74,8 @@ def test_running_marginal_resumes() -> None:
 def test_a_running_marginal_frees_the_entropy_from_the_batch_size() -> None:
     """Batches of one image each, all certain: the batch's entropy is 0, the running one that of all."""
     logits = 50 * torch.eye(4, dtype=torch.float64).view(4, 1, 1, 4)
-    batch, running = ScanLoss(1.0), ScanLoss(1.0, marginal_decay=0.99)
+    batch = ScanLoss(1.0)
+    running = ScanLoss(1.0, running=RunningMarginal(0.99, torch.zeros(1, 4, dtype=torch.float64)))
     for one in logits:
         a = batch((one, one.unsqueeze(2)), 1).parts["entropy"]
         b = running((one, one.unsqueeze(2)), 1).parts["entropy"]
@@ -79,21 +83,23 @@ def test_a_running_marginal_frees_the_entropy_from_the_batch_size() -> None:
     assert float(b) == pytest.approx(math.log(4))
 
 
-def test_heads_are_summed_or_averaged() -> None:
-    """Three equal heads: the sum is three times the mean, what is logged is the same."""
+def test_heads_are_summed() -> None:
+    """Three equal heads: the loss is three times that of one, what is logged is the same."""
     logits = torch.randn(1, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     three = logits.expand(3, 5, 4)
-    pair = (three, three.unsqueeze(2))
-    summed, averaged = ScanLoss(2.0)(pair, 5), ScanLoss(2.0, reduction="mean")(pair, 5)
-    assert float(summed.total) == pytest.approx(3 * float(averaged.total))
-    assert float(summed.parts["loss"]) == pytest.approx(float(averaged.parts["loss"]))
+    one, summed = (ScanLoss(2.0)((x, x.unsqueeze(2)), 5) for x in (logits, three))
+    assert float(summed.total) == pytest.approx(3 * float(one.total))
+    assert float(summed.parts["loss"]) == pytest.approx(float(one.parts["loss"]))
 
 
 def test_settings_name_the_loss() -> None:
-    assert isinstance(pair_loss(ScanConfig(loss="pmi")), PmiLoss)
-    scan = pair_loss(ScanConfig(entropy_weight=3.0, marginal="running", heads_reduction="mean"))
+    heads = ClusterHeads(2, 5, 3)
+    pmi = pair_loss(PmiLossConfig(teacher_decay=0.8), heads)
+    assert isinstance(pmi, PmiLoss)
+    assert pmi.teacher_decay == 0.8
+    scan = pair_loss(ScanLossConfig(entropy_weight=3.0, marginal="running"), heads)
     assert isinstance(scan, ScanLoss)
-    assert (scan.entropy_weight, scan.reduction, scan.running is not None) == (3.0, "mean", True)
+    assert (scan.entropy_weight, scan.running is not None, scan.teacher_decay) == (3.0, True, None)
 
 
 def test_pairs_lie_anchor_by_anchor() -> None:
@@ -111,7 +117,8 @@ def test_pmi_heads_find_two_plain_groups() -> None:
     group = np.repeat([0, 1], 40)
     x = torch.from_numpy(rng.normal(size=(80, 5)) * 0.2 + np.where(group, 1, -1)[:, None]).float()
     mates = torch.from_numpy(np.where(group, rng.integers(40, 80, 80), rng.integers(0, 40, 80)))
-    objective = ScanHeads(ClusterHeads(2, 5, 2), PmiLoss(0.6, 0.9), lambda net: torch.zeros(2), 1, 0.9)
+    heads = ClusterHeads(2, 5, 2)
+    objective = scan_of(heads, pmi_of(heads))
     optimizer = torch.optim.Adam(objective.module.parameters(), lr=0.1)
     for _ in range(60):
         objective.loss({"anchors": x, "neighbors": x[mates], "count": 80}).total.backward()
@@ -124,16 +131,16 @@ def test_pmi_heads_find_two_plain_groups() -> None:
     assert not objective.teacher.net.weight.equal(objective.module.weight)
 
 
-class Fixed(nn.Module):
-    """One head whose logits are what it is given, plus a weight."""
+class Fixed(ClusterHeads):
+    """One head whose logits are what it is given, plus its bias."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+        super().__init__(1, 3, 3)
+        self.bias = nn.Parameter(torch.zeros(1, 3, dtype=torch.float64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, 3] -> [1, B, 3]."""
-        return (x + self.bias).unsqueeze(0)
+        return (x + self.bias[0]).unsqueeze(0)
 
 
 def test_the_average_teaches_where_asked() -> None:
@@ -177,11 +184,12 @@ def test_pmi_resumes_with_teacher_and_marginal() -> None:
     """Six steps at once equal three, a new objective that takes everything over, and three more."""
     batches = torch.randn(6, 2, 12, 5, generator=torch.Generator().manual_seed(4))
 
-    def made() -> ScanHeads:
+    def made() -> Scan:
         torch.manual_seed(9)
-        return ScanHeads(ClusterHeads(2, 5, 3), PmiLoss(0.6, 0.9), lambda net: torch.zeros(2), 1, 0.9)
+        heads = ClusterHeads(2, 5, 3)
+        return scan_of(heads, pmi_of(heads))
 
-    def step(objective: ScanHeads, pair: torch.Tensor) -> None:
+    def step(objective: Scan, pair: torch.Tensor) -> None:
         objective.loss({"anchors": pair[0], "neighbors": pair[1], "count": 12}).total.backward()
         with torch.no_grad():
             for weight in objective.module.parameters():
@@ -195,8 +203,7 @@ def test_pmi_resumes_with_teacher_and_marginal() -> None:
     for pair in batches[:3]:
         step(first, pair)
     first.end_epoch(0, is_last=True)
-    again.module.load_state_dict(first.module.state_dict())
-    again.restore(first.tensors(), first.notes())
+    again.load_state_dict(first.state_dict())
     for pair in batches[3:]:
         step(again, pair)
     assert again.module.weight.equal(whole.module.weight)

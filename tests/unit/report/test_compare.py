@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.config import FleetConfig, Recipe, ReportConfig, ScanConfig
+from rayscan.config import FleetConfig, Recipe, ReportConfig, ScanLossConfig
 from rayscan.errors import DataError
 from rayscan.report.compare import compare
 from rayscan.storage import Place
@@ -62,7 +62,7 @@ def test_a_single_run_has_no_deviation(tmp_path: Path) -> None:
 
 
 def test_only_what_changes_a_result_parts_groups(tmp_path: Path) -> None:
-    more_heads = replace(BASE, scan=ScanConfig(num_heads=7))
+    more_heads = replace(BASE, scan=ScanLossConfig(num_heads=7))
     runs = [
         run(tmp_path, "a", BASE, 0.5),
         run(tmp_path, "b", replace(BASE, seed=1, report=ReportConfig(images="none")), 0.6),

@@ -33,7 +33,7 @@ def test_ticks_are_round_inside_and_evenly_spaced(low: float, high: float) -> No
     [(12_000, "12k"), (1_500_000, "1.5M"), (0.25, "0.25"), (999, "999"), (2_000, "2,000"), (-3, "-3")],
 )
 def test_short_numbers(value: float, text: str) -> None:
-    assert figures.short(value) == text
+    assert figures.compact(value) == text
 
 
 def test_size_bars_are_proportional_and_fall() -> None:
@@ -86,7 +86,7 @@ def test_long_series_are_averaged_not_sampled() -> None:
 
 
 def test_the_kept_head_is_marked() -> None:
-    svg = figures.dots([3.0, 1.0, 2.0], 1, "head", "losses")
+    svg = figures.dot_plot([3.0, 1.0, 2.0], 1, "head", "losses")
     kinds = [dot.get("class") for dot in parts(svg, "circle", "dot")]
     assert kinds == ["dot other", "dot chosen", "dot other"]
     lowest = max(parts(svg, "circle", "dot"), key=lambda dot: float(dot.get("cy", "")))
@@ -124,7 +124,7 @@ def test_names_cannot_become_markup() -> None:
         figures.heatmap(np.ones((1, 1), np.int64), [short], [short], HOSTILE),
         figures.curve(np.arange(3.0), np.arange(3.0), HOSTILE, HOSTILE),
         figures.histogram(np.ones(3), 0, 1, HOSTILE),
-        figures.dots([1.0, 2.0], 0, HOSTILE, HOSTILE),
+        figures.dot_plot([1.0, 2.0], 0, HOSTILE, HOSTILE),
     ):
         tags = {element.tag for element in ElementTree.fromstring(svg).iter()}
         assert tags <= {"svg", "rect", "text", "title", "line", "polyline", "circle"}

@@ -7,11 +7,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rayscan.config import ReportConfig
@@ -25,6 +27,8 @@ HOSTILE = {
     3: "{{ 7 * 7 }}${alert(3)} & ' \" \u2028.png",
     248: "<svg onload=alert(4)>.png",
 }
+
+pytestmark = pytest.mark.usefixtures("local_pool")
 
 
 class Page(HTMLParser):
@@ -171,6 +175,52 @@ def test_without_labels_the_page_shows_label_free_facts(tmp_path: Path) -> None:
     )
     assert f"{100 * np.bincount(clusters).max() / len(clusters):.2f}" in html
     assert all(c[4] is None and c[5] is None for c in page.data["clusters"])
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "title"),
+    [
+        ("scan", 200, "SCAN with self-labelling"),
+        ("scan", 0, "SCAN"),
+        ("sela", 200, "SeLa"),
+        ("kmeans", 200, "k-means"),
+    ],
+)
+def test_the_page_is_headed_by_its_own_method(tmp_path: Path, method: Any, epochs: int, title: str) -> None:
+    """Only SCAN has a self-labelling stage, and only what is not k-means stands beside k-means."""
+    run = DigitsRun(tmp_path)
+    selflabel = replace(run.recipe.selflabel, epochs=epochs)
+    run.recipe = replace(run.recipe, method=method, selflabel=selflabel)
+    html, _ = written(run)
+    assert re.findall(r"<span>seed 0</span> <span>(.*?)</span>", html) == [title]
+    beside = " beside k-means on the same embeddings" if method != "kmeans" else ""
+    assert f'<p class="lead">{title}{beside}, in percent.' in html
+    assert ("SCAN learns" in html) == (method == "scan")
+    heads = re.findall(r'<th scope="col" class="number">(.*?)</th>', html)
+    assert heads[: 1 + (method != "kmeans")] == [title.partition(" with")[0], "k-means"][-1 - bool(beside) :]
+
+
+def test_a_prediction_shows_its_images_and_no_training(tmp_path: Path) -> None:
+    """All images are new: no train split, no neighbors, no scores; the model's own curves stay out."""
+    run = DigitsRun(tmp_path)
+    assigned = run.done["assign"].read_table("assignments.parquet")
+    column = assigned.schema.get_field_index("split")
+    predicted = assigned.set_column(column, "split", pa.array(["eval"] * len(assigned)))
+    clusters = run.done["assign"].read_json("clusters.json")
+    model = run.done["selflabel"]
+    run.commit("assign", {"assignments.parquet": predicted, "clusters.json": clusters})
+    run.done = {"index": run.done["index"], "assign": run.done["assign"], report.MODEL: model}
+    html, page = written(run, has_labels=False)
+    assert {a.get("id") for a in page.with_tag("section")} == {"shape", "clusters", "run", "quarantine"}
+    assert f"clusters are those of the model in {model.place.uri}" in html
+    sizes = np.bincount(predicted["cluster"].to_numpy(), minlength=10)
+    shares = sizes[sizes > 0] / sizes.sum()
+    assert f"<dd>{-(shares * np.log(shares)).sum() / np.log(10):.3f}<span>1 = all" in html
+    assert f"<dd>{100 * sizes.max() / sizes.sum():.2f}<i>%</i><span>of the images" in html
+    assert [row[2] for row in page.data["clusters"]] == sizes.tolist()
+    wanted = {str(gid) for row in page.data["clusters"] for gid in (*row[6], *row[7])}
+    assert set(page.data["pictures"]) == wanted
+    assert all(url.startswith("data:image/webp") for *_, url in page.data["pictures"].values())
 
 
 def test_stage_times_come_from_the_run_record(tmp_path: Path) -> None:

@@ -127,10 +127,10 @@ def test_dots_lie_where_their_value_is(scale: Scale, x: float, share: float) -> 
 
 
 def test_marks_of_a_logarithmic_axis() -> None:
-    marks = Scale(1, 20, is_log=True).marks()
+    marks = Scale(1, 20, is_log=True).tick_labels()
     assert [name for _, name in marks] == ["1", "2", "5", "10", "20"]
     assert [at for at, _ in marks] == pytest.approx([math.log10(v) for v in (1, 2, 5, 10, 20)])
-    assert [name for _, name in Scale(1e-5, 1e-1, is_log=True).marks()] == [
+    assert [name for _, name in Scale(1e-5, 1e-1, is_log=True).tick_labels()] == [
         "1e-05",
         "0.0001",
         "0.001",

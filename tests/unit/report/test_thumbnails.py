@@ -36,7 +36,7 @@ def test_it_is_the_same_picture() -> None:
 
 
 def test_rounds_take_turns_and_name_each_image_once() -> None:
-    assert thumbnails.in_rounds([[1, 2, 3], [4], [], [5, 1]]) == [1, 4, 5, 2, 3]
+    assert thumbnails.round_robin([[1, 2, 3], [4], [], [5, 1]]) == [1, 4, 5, 2, 3]
 
 
 def test_the_cap_holds_and_the_first_asked_come_first() -> None:

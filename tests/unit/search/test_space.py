@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from rayscan.config import BYOLConfig, PmiLossConfig, Recipe
 from rayscan.errors import ConfigError
 from rayscan.recipes import by_name
 from rayscan.search.axis import Axis, parse_axis
 from rayscan.search.plan import Plan
-from rayscan.search.space import make_space, value_of, with_values
+from rayscan.search.space import make_space
+from rayscan.sections import get, paths, with_values
 
 PLAIN = by_name("digits")
 DIGITS = replace(PLAIN, scan=replace(PLAIN.scan, inputs="both", num_neighbors=10, head_num_neighbors=50))
@@ -37,7 +39,7 @@ DIGITS = replace(PLAIN, scan=replace(PLAIN.scan, inputs="both", num_neighbors=10
 )  # fmt: skip
 def test_what_is_written_is_what_is_meant(text: str, axis: Axis) -> None:
     assert parse_axis(text) == axis
-    assert parse_axis(axis.says()) == axis
+    assert parse_axis(str(axis)) == axis
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,8 @@ def test_what_is_written_is_what_is_meant(text: str, axis: Axis) -> None:
         ("selflabel.class_balance=yes,no", "expected: bool"),
         ("selflabel.threshold=0.8:1.2", "threshold is out of range"),
         ("scan.heldout_fraction=0.1,0.7", "heldout_fraction is out of range"),
+        ("scan.pmi_temperature=0.1,0.2", "scan.pmi_temperature belongs to scan.loss pmi"),
+        ("scan.loss=scan,temi", "scan or pmi"),
         ("num_clusters=5,10", "cannot be searched"),
         ("seed=0,1", "cannot be searched"),
         ("fleet.num_workers=1,2", "changes no cluster"),
@@ -75,6 +79,46 @@ def test_mistakes_are_refused_by_name(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         make_space(DIGITS, [text], from_images=False)
     assert says in str(caught.value)
+
+
+READ_BY_HEADS = {
+    *(f"scan.{name}" for name in (
+        "num_neighbors", "head_num_neighbors", "neighbors_per_step", "include_self", "heldout_fraction",
+        "num_heads", "head_epochs", "head_batch_size", "loss", "entropy_weight", "marginal", "marginal_decay",
+        "pmi_beta", "pmi_temperature", "teacher_decay",
+    )),
+    *(f"selflabel.{name}" for name in (
+        "threshold", "threshold_kind", "threshold_floor", "class_balance", "teacher", "ema_decay", "epochs",
+        "batch_size", "plateau_epochs", "keep_better", "tolerated_fall",
+    )),
+    *(f"{optimizer}.{name}" for optimizer in ("scan.head_optimizer", "selflabel.optimizer") for name in (
+        "kind", "learning_rate", "weight_decay", "decay_norms", "warmup_epochs", "schedule", "final_fraction",
+    )),
+}  # fmt: skip
+"""What `scan.fit_heads` and `selflabel.fit_head` read of a recipe."""
+
+
+def test_exactly_the_settings_that_heads_read_are_marked() -> None:
+    assert {path for path, leaf in paths(Recipe).items() if leaf.is_read_by_heads} == READ_BY_HEADS
+
+
+def test_settings_of_the_loss_may_vary() -> None:
+    """The temperature of PMI was refused once, though heads start from it."""
+    pmi = with_values(DIGITS, {"scan.loss": "pmi"})
+    space = make_space(pmi, ["scan.pmi_temperature=0.05:0.5"], from_images=False)
+    assert space.recipe({"scan.pmi_temperature": 0.2}).scan.start_temperature == 0.2
+    assert [a.path for a in make_space(pmi, [], from_images=False).axes] == [
+        "scan.head_num_neighbors",
+        "selflabel.threshold",
+    ]
+
+
+def test_variants_may_vary() -> None:
+    space = make_space(DIGITS, ["scan.loss=scan,pmi"], from_images=False)
+    assert type(space.recipe({"scan.loss": "pmi"}).scan) is PmiLossConfig
+    assert space.recipe({"scan.loss": "scan"}) == space.base
+    methods = make_space(DIGITS, ["pretext.method=simclr,moco,byol"], from_images=True)
+    assert type(methods.recipe({"pretext.method": "byol"}).pretext) is BYOLConfig
 
 
 def test_whole_trials_may_vary_what_heads_do_not_see() -> None:
@@ -111,16 +155,16 @@ def test_the_largest_k_is_mined_and_is_the_k_that_heads_read() -> None:
 def test_values_are_set_together_and_nothing_else_changes() -> None:
     values = {"scan.num_neighbors": 60, "mine.num_neighbors": 60, "scan.head_optimizer.learning_rate": 0.5}
     changed = with_values(DIGITS, values)  # one after the other, K = 60 of 50 mined would be refused
-    assert {path: value_of(changed, path) for path in values} == values
-    assert with_values(changed, {path: value_of(DIGITS, path) for path in values}) == DIGITS
+    assert {path: get(changed, path) for path in values} == values
+    assert with_values(changed, {path: get(DIGITS, path) for path in values}) == DIGITS
 
 
 def test_a_space_knows_its_own_values() -> None:
     space = make_space(DIGITS, ["scan.entropy_weight=1:5", "scan.num_heads=1,2"], from_images=False)
-    assert space.holds({"scan.entropy_weight": 1.0, "scan.num_heads": 2})
-    assert not space.holds({"scan.entropy_weight": 5.1, "scan.num_heads": 2})
-    assert not space.holds({"scan.entropy_weight": 2.0, "scan.num_heads": 3})
-    assert not space.holds({"scan.entropy_weight": 2.0})
+    assert space.contains({"scan.entropy_weight": 1.0, "scan.num_heads": 2})
+    assert not space.contains({"scan.entropy_weight": 5.1, "scan.num_heads": 2})
+    assert not space.contains({"scan.entropy_weight": 2.0, "scan.num_heads": 3})
+    assert not space.contains({"scan.entropy_weight": 2.0})
 
 
 @pytest.mark.parametrize(

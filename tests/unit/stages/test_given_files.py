@@ -12,8 +12,8 @@ import pytest
 
 from rayscan.config import Recipe, SelaConfig
 from rayscan.errors import ConfigError, DataError
-from rayscan.stages.first_labels import read_labels
-from rayscan.stages.prior import prior_tensor, read_prior
+from rayscan.training.first_labels import read_labels
+from rayscan.training.prior import prior_tensor, read_prior
 
 RECIPE = Recipe(name="x", num_clusters=3)
 

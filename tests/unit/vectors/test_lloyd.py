@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors import cluster_shard
-from rayscan.vectors.cluster_shard import ClusterShard, Extent, Tally, shares
+from rayscan.vectors.cluster_shard import ClusterShard, Extent, Tally, shard_bounds
 from rayscan.vectors.lloyd import FAR_ROWS, KMeans, State, best_of, fit, moved, seeds
 from tests.unit.vectors.matrices import unit
 
@@ -25,7 +25,7 @@ class LocalPool:
     def __init__(self, x: Rows, num_shards: int) -> None:
         self.shards = [
             ClusterShard(x[first:stop], first, threads=1, where="test")
-            for first, stop in shares(len(x), num_shards)
+            for first, stop in shard_bounds(len(x), num_shards)
         ]
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:

@@ -125,6 +125,6 @@ def test_weights_count_as_repeated_rows() -> None:
     assert counts[2] == 0
 
 
-def test_fingerprints_of_before_stay() -> None:
-    assert "seeding" not in semantic(KMeansConfig())
+def test_the_seeding_enters_the_fingerprint() -> None:
+    assert semantic(KMeansConfig())["seeding"] == "plus_plus"
     assert semantic(KMeansConfig(seeding="parallel"))["seeding"] == "parallel"

@@ -1,0 +1,123 @@
+"""Settings of the pretext task: representation learning without labels (SCAN Sec. 2.1).
+
+A method is a variant: what all share stands in `PretextConfig`, the rest in a class of its own. The classes
+stand here and not beside the objectives, because those import torch and settings must not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from rayscan.config.images import ViewKind
+from rayscan.config.optimizer import OptimizerConfig
+from rayscan.sections import Section, require, setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretextConfig(Section):
+    """Self-supervised representation learning (SCAN Sec. 2.1), or a checkpoint that somebody else trained."""
+
+    KEY: ClassVar[str] = "pretext"
+    TAG: ClassVar[str] = "method"
+    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
+
+    method: str
+    """Pretext task: simclr, moco (MoCo v2), instdisc (instance discrimination), rotnet (rotations) or byol.
+    Each has settings of its own, shown where it is chosen: --pretext.method NAME --help."""
+    checkpoint: str | None = None
+    """Weights to start from instead of training: the pretext stage only reads them. Safetensors, or a torch
+    file without code; layouts of MoCo, SimCLR, SwAV, DINO, lightly, solo-learn, torchvision, timm."""
+    checkpoint_license: str | None = None
+    """Licence of the checkpoint, as you know it; recorded in pretext.json, never checked."""
+    backbone: str = "resnet18"
+    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME with the extra."""
+    stem: Literal["cifar", "stl", "imagenet"] = "cifar"
+    """First layers: 3x3 stride 1; the same with a max-pool of 2; or 7x7 stride 2 with a max-pool."""
+    projection_dim: int = setting(128, ge=2)
+    """Width of the projection head's output (P); rotnet has no projection."""
+    projection_hidden_dim: int | None = None
+    """Width of its hidden layer (instdisc and rotnet have none); none takes the backbone's width (D)."""
+    views: ViewKind = "simclr"
+    """Augmentation family of the views."""
+    epochs: int = setting(500, ge=1)
+    """Passes over the train split."""
+    batch_size: int = setting(512, ge=2)
+    """Images per step over all workers."""
+    accumulate_steps: int = setting(1, ge=1)
+    """Parts a worker cuts its share of a step into, to need the memory of one. Normalisation, and simclr's
+    negatives, are those of a part."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimizer and schedule."""
+    sync_batchnorm: bool = True
+    """Normalise over the global batch. Without it the worker count changes the result."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto is bf16 on GPUs and, from 32 px on, on CPUs with bf16 units; fp32 elsewhere. Losses and statistics
+    of normalisation are fp32 in any case."""
+
+    def check(self) -> None:
+        """Every part of a step has two images, so that each has another to differ from."""
+        most = self.batch_size // 2
+        require(
+            self.accumulate_steps <= most, "pretext.accumulate_steps", f"1..{most}", self.accumulate_steps
+        )
+
+
+@PretextConfig.register
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimCLRConfig(PretextConfig):
+    """SimCLR (arXiv 2002.05709): two views of an image agree, and differ from the rest of the batch."""
+
+    method: Literal["simclr"] = "simclr"
+    temperature: float = setting(0.1, gt=0)
+    """Softmax temperature (tau)."""
+
+
+@PretextConfig.register
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MoCoConfig(PretextConfig):
+    """MoCo v2 (arXiv 2003.04297): a query finds the key of its image among a queue of earlier keys."""
+
+    method: Literal["moco"] = "moco"
+    temperature: float = setting(0.1, gt=0)
+    """Softmax temperature (tau)."""
+    queue_size: int = setting(65_536, ge=2)
+    """Earlier keys a query is compared with (Q), over all workers."""
+    encoder_momentum: float = setting(0.999, ge=0, lt=1)
+    """How slowly the key encoder follows, per step (m)."""
+
+
+@PretextConfig.register
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstDiscConfig(PretextConfig):
+    """Instance discrimination (arXiv 1805.01978): every image is a class of its own, told apart by NCE."""
+
+    method: Literal["instdisc"] = "instdisc"
+    temperature: float = setting(0.1, gt=0)
+    """Softmax temperature (tau)."""
+    noise_samples: int = setting(4_096, ge=1)
+    """Noise rows per image (m)."""
+    bank_momentum: float = setting(0.5, ge=0, lt=1)
+    """Share of an image's old row in the memory bank that is kept when the image is seen again."""
+
+
+@PretextConfig.register
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RotNetConfig(PretextConfig):
+    """RotNet (arXiv 1803.07728): say by how many quarter turns a picture was rotated."""
+
+    method: Literal["rotnet"] = "rotnet"
+
+
+@PretextConfig.register
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BYOLConfig(PretextConfig):
+    """BYOL (arXiv 2006.07733): a view predicts what a slow copy of the network makes of another view."""
+
+    method: Literal["byol"] = "byol"
+    encoder_momentum: float = setting(0.999, ge=0, lt=1)
+    """How slowly the target network follows, per step (tau); rises to 1 at the end."""
+
+
+PRETEXTS = PretextConfig.VARIANTS
+"""`pretext.method` -> its settings."""

@@ -1,0 +1,166 @@
+"""WebDataset tars, read once from end to end: where the images lie, what they are, whether the tar is whole.
+
+A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
+in the webdataset library. Images are decoded once, `.json` is asked for its "source" and "crc32", and all
+other members are passed over unread.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rayscan.data import addresses
+from rayscan.data.decode import IMAGE_EXTENSIONS
+from rayscan.data.inspection import CHANGED, inspect
+from rayscan.data.sequential import SequentialFile
+from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
+from rayscan.data.tar_members import Member, members, storable
+from rayscan.errors import DataError
+
+MAX_NOTE_BYTES = 1 << 20
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+class Tar(Format):
+    """Many images per file, each a contiguous range of bytes."""
+
+    name = "shards"
+    suffixes = (".tar",)
+    has_many = True
+
+    def claims(self, uri: str) -> bool:
+        """See `Format.claims`. Compressed ones too, to be refused."""
+        return addresses.plain(uri).lower().endswith((*self.suffixes, *_COMPRESSED))
+
+    def refuse(self, uris: Sequence[str]) -> None:
+        """See `Format.refuse`."""
+        compressed = [uri for uri in uris if addresses.plain(uri).lower().endswith(_COMPRESSED)]
+        if compressed:
+            raise DataError(
+                "compressed tars cannot be read by position",
+                expected="plain .tar",
+                got=f"{len(compressed)} compressed",
+                where=compressed[0],
+                fix="unpack them with gunzip, unxz or unzstd; images gain nothing from a second compression",
+            )
+
+    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+        """See `Format.scan`."""
+        return scan_tar(entry.uri, max_pixels=max_pixels)
+
+    def side_files(self, uri: str, extensions: Collection[str]) -> Iterator[SideFile]:
+        """See `Format.side_files`; larger ones than a megabyte are left out."""
+        with SequentialFile(uri) as file:
+            for member in members(file):
+                named = member.key_and_extension
+                if named is not None and named[1] in extensions and member.length <= MAX_NOTE_BYTES:
+                    yield SideFile(*named, file.read(member.length))
+
+
+@dataclass
+class _Sample:
+    """The members of one key, as far as they have been read."""
+
+    key: str
+    extensions: set[str] = field(default_factory=set)
+    source: str | None = None
+    crc32: int | None = None
+    row: dict[str, Any] | None = None
+    image: str = ""
+
+
+def scan_tar(uri: str, *, max_pixels: int) -> Scan:
+    """Read a tar through: find, checksum and decode its images, hash the whole.
+
+    Args:
+        uri: A plain tar, local or remote.
+        max_pixels: Images with more pixels are noted as bad, undecoded.
+
+    Raises:
+        DataError: the tar is damaged, a key comes twice or in pieces, or a sample has two images.
+    """
+    counts = Counter({"cls": 0, "json": 0, "other": 0})
+    samples: dict[str, _Sample] = {}
+    sample = _Sample("")
+    with SequentialFile(uri, is_hashing=True) as file:
+        for member in members(file):
+            if (named := member.key_and_extension) is None:
+                counts["other"] += 1
+                continue
+            key, extension = named
+            if key != sample.key:
+                if key in samples:
+                    raise _confused(file, member, "this key was there before, with others in between")
+                sample = samples.setdefault(key, _Sample(key))
+            if extension in sample.extensions:
+                raise _confused(file, member, "this key has this extension already")
+            sample.extensions.add(extension)
+            _take(file, member, extension, sample, counts, max_pixels)
+        rows = [_row(s, s.row) for s in samples.values() if s.row is not None]
+        counts["imageless"] = len(samples) - len(rows)
+        return Scan(uri, file.size, file.sha256, rows, dict(counts))
+
+
+def _take(
+    file: SequentialFile,
+    member: Member,
+    extension: str,
+    sample: _Sample,
+    counts: Counter[str],
+    max_pixels: int,
+) -> None:
+    """Read one member into its sample."""
+    if extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+        if sample.row is not None:
+            raise _confused(file, member, f"this key has an image already, {sample.image}")
+        data = file.read(member.length)
+        seen = inspect(data, max_pixels=max_pixels)
+        sample.image = member.name
+        sample.row = {
+            "key": sample.key,
+            "offset": member.offset,
+            "length": member.length,
+            "crc32": zlib.crc32(data),
+            "source": f"{file.uri}#{member.name}",
+            **seen._asdict(),
+        }
+    elif extension == "json":
+        counts["json"] += 1
+        if member.length <= MAX_NOTE_BYTES:
+            sample.source, sample.crc32 = _told(file.read(member.length))
+    elif extension != "txt":
+        counts["cls" if extension == "cls" else "other"] += 1
+
+
+def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a sample, once all its members were seen."""
+    row = row | {"source": sample.source or row["source"]}
+    if sample.crc32 is not None and sample.crc32 != row["crc32"]:
+        row |= {"width": 0, "height": 0, "status": CHANGED}
+    return row
+
+
+def _told(data: bytes) -> tuple[str | None, int | None]:
+    """The original path of an image and its checksum when it was packed, from the note beside it, if told."""
+    try:
+        note = json.loads(data)
+        source, crc32 = note.get("source"), note.get("crc32")
+    except (ValueError, AttributeError, RecursionError):  # notes are free text to others
+        return None, None
+    is_checksum = type(crc32) is int and 0 <= crc32 < 1 << 32
+    return storable(source) if isinstance(source, str) and source else None, crc32 if is_checksum else None
+
+
+def _confused(file: SequentialFile, member: Member, how: str) -> DataError:
+    return DataError(
+        "samples of a shard cannot be told apart",
+        expected="one image per key, the members of a key side by side",
+        got=how,
+        where=f"{file.uri}, member {member.name!a}",
+        fix="write the shard again with unique keys; a key ends at the first dot of the base name",
+    )

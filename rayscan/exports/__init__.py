@@ -1,0 +1,61 @@
+"""What a run found, in the formats of other programs: `rayscan export RUN --to FORMAT OUT`.
+
+A format is one file in here with one function, and one line of the table below.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from rayscan.errors import ConfigError
+from rayscan.exports.csv import export_csv
+from rayscan.run import Run
+from rayscan.storage import Place, split_uri
+
+Exporter = Callable[[Run, str], str]
+"""Writes a run to an address, which may be taken; returns a line that says what was written. An interrupted
+one leaves nothing at the address, or what was there before."""
+
+EXPORTERS: dict[str, Exporter] = {
+    "csv": export_csv,
+}
+"""Name on the command line -> format."""
+
+
+def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
+    """Write a run in another format.
+
+    Args:
+        run: A run with assignments, or the result of a prediction.
+        to: Name of the format.
+        out: File or directory, local or on an object store.
+        force: Replace what is at `out`.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        ConfigError: there is no such format, or `out` is taken.
+        ArtifactError: the run has no assignments, or they cannot be read.
+    """
+    out = out.rstrip("/")
+    if to not in EXPORTERS:
+        near = difflib.get_close_matches(to, EXPORTERS, n=1)
+        raise ConfigError(
+            f"there is no format {to}",
+            expected=", ".join(EXPORTERS),
+            got=to,
+            where="--to",
+            fix=f"perhaps you meant {near[0]}" if near else "take one of these",
+        )
+    place, name = split_uri(out)
+    if not force and (place.size(name) is not None or Place(out).names()):
+        raise ConfigError(
+            "there is something at OUT already",
+            expected="an address that is free",
+            got=out,
+            where="OUT",
+            fix="choose another one, or pass --force to replace it",
+        )
+    return EXPORTERS[to](run, out)

@@ -1,0 +1,140 @@
+"""A checkpoint as the result of the pretext stage: read, fitted, recorded, refused where it does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.config import EmbedConfig, PretextConfig, Recipe, SimCLRConfig
+from rayscan.engine.tensors import unpack
+from rayscan.errors import ArtifactError, ConfigError
+from rayscan.nets.catalog import build_backbone
+from rayscan.nets.heads import ProjectionHead
+from rayscan.run import record
+from rayscan.storage import Place
+from rayscan.training import pretext_checkpoint
+from rayscan.training.models import feature_net
+
+SETTINGS = SimCLRConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
+
+
+class Quiet:
+    """Progress that nobody sees."""
+
+    def start(self, *_: Any) -> None:
+        """Nothing."""
+
+    def finish(self, *_: Any) -> None:
+        """Nothing."""
+
+
+def weights() -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    return build_backbone("resnet10_w16", "cifar").state_dict()
+
+
+def write(path: Path, state: dict[str, torch.Tensor]) -> PretextConfig:
+    buffer = io.BytesIO()
+    torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in state.items()}}, buffer)
+    path.write_bytes(buffer.getvalue())
+    return replace(SETTINGS, checkpoint=str(path))
+
+
+def take_over(settings: PretextConfig, out: Path, space: str = "backbone") -> Artifact:
+    step = Step("pretext", 1, pretext_checkpoint.config(settings))
+    context: Any = SimpleNamespace(progress=Quiet())
+    recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space=space))  # type: ignore[arg-type]
+    return pretext_checkpoint.import_checkpoint(recipe, Draft(Place(str(out)), step), context)
+
+
+def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_path: Path) -> None:
+    state = weights()
+    settings = write(tmp_path / "theirs.pth", state)
+    artifact = take_over(settings, tmp_path / "run")
+    net, dim = feature_net(Recipe(name="r", pretext=settings), artifact)
+    theirs = build_backbone("resnet10_w16", "cifar")
+    theirs.load_state_dict(state)
+    x = torch.randn(2, 3, 32, 32)
+    assert dim == 128
+    assert torch.equal(net.eval()(x), theirs.eval()(x))
+    facts = artifact.read_json("pretext.json")
+    assert facts["source"] == str(tmp_path / "theirs.pth")
+    assert facts["license"] == "CC BY-NC 4.0"
+    assert facts["sha256"] == hashlib.sha256((tmp_path / "theirs.pth").read_bytes()).hexdigest()
+    assert facts["layout"] == "moco"
+
+
+def test_the_bytes_decide_and_not_the_name(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.pth", weights())
+    (tmp_path / "two.pth").write_bytes((tmp_path / "one.pth").read_bytes())
+    two = replace(one, checkpoint=str(tmp_path / "two.pth"))
+    assert pretext_checkpoint.config(one) == pretext_checkpoint.config(two)
+    state = weights()
+    state["conv1.weight"] += 1
+    assert pretext_checkpoint.config(write(tmp_path / "two.pth", state)) != pretext_checkpoint.config(one)
+
+
+def test_a_mismatch_names_missing_and_unexpected_keys(tmp_path: Path) -> None:
+    state = weights()
+    state["layer4.0.convX.weight"] = state.pop("layer4.0.conv2.weight")
+    with pytest.raises(ArtifactError) as caught:
+        take_over(write(tmp_path / "theirs.pth", state), tmp_path / "run")
+    assert "missing layer4.0.conv2.weight" in caught.value.text
+    assert "unexpected layer4.0.convX.weight" in caught.value.text
+    assert "layout moco" in caught.value.text
+
+
+def test_another_stem_is_named_by_its_shape(tmp_path: Path) -> None:
+    settings = write(tmp_path / "theirs.pth", weights())
+    with pytest.raises(ArtifactError, match=r"conv1\.weight \(16, 3, 3, 3\) for \(16, 3, 7, 7\)"):
+        take_over(replace(settings, stem="imagenet"), tmp_path / "run")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        pretext_checkpoint.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        pretext_checkpoint.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+    pretext_checkpoint.require_file(SETTINGS)
+    pretext_checkpoint.require_file(write(tmp_path / "there.pth", weights()))
+
+
+def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:
+    """As in MoCo v2 and SimCLR: neighbors can then be mined after it."""
+    torch.manual_seed(4)
+    head = ProjectionHead(128, 128, 16)
+    state = weights() | {f"fc.{k}": v for k, v in head.state_dict().items()}
+    settings = replace(write(tmp_path / "theirs.pth", state), projection_dim=16)
+    artifact = take_over(settings, tmp_path / "run", space="projection")
+    recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space="projection"))
+    net, dim = feature_net(recipe, artifact)
+    theirs = build_backbone("resnet10_w16", "cifar")
+    theirs.load_state_dict(weights())
+    x = torch.randn(2, 3, 32, 32)
+    assert dim == 16
+    assert torch.equal(net.eval()(x), head(theirs.eval()(x)))
+    assert artifact.facts["has_projection"]
+    with pytest.raises(ConfigError, match="no projection that fits"):
+        take_over(replace(settings, projection_dim=8), tmp_path / "other", space="projection")
+    assert not take_over(replace(settings, projection_dim=8), tmp_path / "other").facts["has_projection"]
+
+
+def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
+    """Its pretext's weights are what another run starts from."""
+    first = take_over(write(tmp_path / "theirs.pth", weights()), tmp_path / "run")
+    recipe = Recipe(name="r")
+    stages = {"pretext": {"directory": first.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}}
+    record(Place(str(tmp_path / "run")), recipe, {}, stages)
+    second = take_over(replace(SETTINGS, checkpoint=str(tmp_path / "run")), tmp_path / "second")
+    assert second.facts["layout"] == "rayscan"
+    ours, theirs = (unpack(a.read("backbone.safetensors")) for a in (second, first))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], v) for k, v in theirs.items())
