@@ -85,9 +85,8 @@ def train(
 
     Raises:
         RayscanError: what a worker raised.
-        FleetError: a worker raised the same exception twice at the same step, workers died
-            `fleet.max_failures` times in a row without progress, or no machine came within
-            `fleet.pending_seconds`.
+        FleetError: a worker raised twice at the same step, workers died `fleet.max_failures` times in a row
+            without progress, or no machine came within `fleet.pending_seconds`.
     """
     # Joined before anything touches Ray, which would start one of its own.
     scaling = _scaling(fleet.joined(), num_workers)
