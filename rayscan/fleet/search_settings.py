@@ -46,7 +46,7 @@ class IvfSettings:
     """Approximate search by inverted lists, of which as many are read as a sample needs."""
 
     centroids: NDArray[np.float32]
-    """Of the coarse quantizer: [nlist, D]."""
+    """Centroids of the coarse quantizer: [nlist, D]."""
     codes: str
     """flat or sq8, see `IvfSearch`."""
     sample: Ints

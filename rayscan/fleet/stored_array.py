@@ -23,7 +23,7 @@ class StoredArray:
     """
 
     place: Place
-    """Of the draft."""
+    """Where the draft lies."""
     path: str
     """Below it."""
 

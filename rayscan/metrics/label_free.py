@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from rayscan.metrics.contingency import (
     Contingency,
     ContingencySum,
-    IntArray,
     entropy,
     mutual_information,
 )
+from rayscan.types import Ints
 
 GRAPH_NEIGHBORS = 5
 """Neighbors per image of the fixed graph that every run and trial is judged on."""
@@ -28,7 +28,7 @@ def collapse(clusters: NDArray[Any], num_clusters: int) -> dict[str, float]:
     return size_facts(np.bincount(np.asarray(clusters, np.int64), minlength=num_clusters))
 
 
-def size_facts(sizes: IntArray) -> dict[str, float]:
+def size_facts(sizes: Ints) -> dict[str, float]:
     """Facts that show a degenerate grouping.
 
     Args:
@@ -46,7 +46,7 @@ def size_facts(sizes: IntArray) -> dict[str, float]:
     }
 
 
-def nmi_nn(cluster_of: NDArray[Any], anchors: IntArray, ids: NDArray[np.int64], num_clusters: int) -> float:
+def nmi_nn(cluster_of: NDArray[Any], anchors: Ints, ids: Ints, num_clusters: int) -> float:
     """I(c_i; c_j) / log C over neighbor pairs (i, j), see `pair_nmi` and `pair_clusters`."""
     pairs = ContingencySum(num_clusters, num_clusters)
     pairs.add(*pair_clusters(cluster_of, anchors, ids))
@@ -67,9 +67,7 @@ def pair_nmi(pairs: Contingency) -> float:
     return mutual_information(pairs) / math.log(pairs.num_clusters)
 
 
-def pair_clusters(
-    cluster_of: NDArray[Any], anchors: IntArray, ids: NDArray[np.int64]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def pair_clusters(cluster_of: NDArray[Any], anchors: Ints, ids: Ints) -> tuple[NDArray[Any], NDArray[Any]]:
     """The clusters of both of every neighbor pair, in both directions: integers [2 n 5] each.
 
     Args:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rayscan.errors import DataError
+from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroid
 
 BLOCK_ROWS = 8192
@@ -61,13 +62,13 @@ class ClusterSums:
 
     sums: NDArray[np.float64]
     """Sum of the rows of each cluster, exact multiples of the grid: [C, D]."""
-    counts: NDArray[np.int64]
+    counts: Ints
     """Rows of each cluster: [C]."""
     distance: float
     """Sum of squared distances to the centroids, by float32 arithmetic."""
     far_distances: NDArray[np.float32]
     """Squared distances of the rows farthest from their centroid, falling: [m]."""
-    far_rows: NDArray[np.int64]
+    far_rows: Ints
     """Their numbers in the whole matrix: [m]."""
     far_vectors: NDArray[np.float32]
     """The rows themselves: [m, D]."""
@@ -91,7 +92,7 @@ class ClusterShard:
     """Rows [first, first + n) of a matrix, float32 [n, D]."""
 
     def __init__(self, rows: NDArray[np.float32], first: int, *, threads: int, where: str) -> None:
-        """Take the rows.
+        """Hold the rows.
 
         Args:
             rows: [n, D].
@@ -134,13 +135,13 @@ class ClusterShard:
         )
 
     def cluster_sums_of(
-        self, centroids: NDArray[np.float32], grid: float, far: int, numbers: NDArray[np.int64]
+        self, centroids: NDArray[np.float32], grid: float, far: int, numbers: Ints
     ) -> ClusterSums:
-        """The same for some rows, by number in the whole matrix; those of other shards are passed over."""
+        """Sums over some rows, by number in the whole matrix; those of other shards are passed over."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
         return self._sums_of(self.rows[mine - self.first], mine, centroids, grid, far)
 
-    def take(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    def take(self, numbers: Ints) -> NDArray[np.float32]:
         """The rows among `numbers` that lie here, in the order asked for: [m, D]."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
         return self.rows[mine - self.first]
@@ -165,7 +166,7 @@ class ClusterShard:
             is_drawn[at] = rng.random(len(nearest[at])) < factor * nearest[at].astype(np.float64)
         return self.rows[is_drawn]
 
-    def weigh(self, candidates: NDArray[np.float32]) -> NDArray[np.int64]:
+    def weigh(self, candidates: NDArray[np.float32]) -> Ints:
         """Rows that are nearest to each candidate: [m, D] -> int64 [m]."""
         counts = np.zeros(len(candidates), np.int64)
         for block in self._blocks():
@@ -203,7 +204,7 @@ class ClusterShard:
     def _sums_of(
         self,
         rows: NDArray[np.float32],
-        numbers: NDArray[np.int64],
+        numbers: Ints,
         centroids: NDArray[np.float32],
         grid: float,
         far: int,

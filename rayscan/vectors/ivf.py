@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
 from rayscan.vectors.ivf_scan import search_lists
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.parts import require_unit_rows
@@ -100,9 +101,7 @@ class IvfSearch:
         for piece in self.rows.pieces() if isinstance(self.rows, StoredRows) else [self.rows]:
             self._index.add(piece)
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, nprobe: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: NDArray[np.float32], k: int, nprobe: int) -> tuple[NDArray[np.float32], Ints]:
         """The best rows of the `nprobe` nearest lists, best first.
 
         Args:
@@ -125,9 +124,7 @@ class IvfSearch:
         scores[local < 0] = -np.inf
         return scores, local
 
-    def score(
-        self, queries: NDArray[np.float32], query_at: NDArray[np.int64], row_at: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def score(self, queries: NDArray[np.float32], query_at: Ints, row_at: Ints) -> NDArray[np.float32]:
         """Exact scores of chosen pairs (`rescore.score_pairs`)."""
         if isinstance(self.rows, StoredRows):
             return self.rows.score(queries, query_at, row_at)

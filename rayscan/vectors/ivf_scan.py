@@ -16,6 +16,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
+
 TILE_VALUES = 1 << 20
 """Scores computed at a time: 4 MiB, so that the heaps read them from cache."""
 PIECE_ROWS = 1 << 14
@@ -24,7 +26,7 @@ PIECE_ROWS = 1 << 14
 
 def search_lists(
     index: Any, queries: NDArray[np.float32], k: int, nprobe: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Ints]:
     """The best rows of the `nprobe` nearest lists, best first.
 
     Args:
@@ -61,7 +63,7 @@ def search_lists(
     return scores, ids
 
 
-def _pieces(index: Any, number: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+def _pieces(index: Any, number: int) -> Iterator[tuple[NDArray[np.float32], Ints]]:
     """Rows [n, D] of a list and their numbers [n], where the index keeps them, so many at a time."""
     if (size := index.invlists.list_size(number)) == 0:
         return

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ConfigError
+from rayscan.types import Ints
 from rayscan.vectors.cluster_shard import ClusterSums, Extent
 from rayscan.vectors.seeding import Pool, parallel, plus_plus, seed_sample
 
@@ -48,7 +49,7 @@ class State:
     """[C, D]."""
     history: tuple[float, ...] = ()
     """Inertia before each move of the centroids so far; of a mini-batch pass, while they move."""
-    counts: NDArray[np.int64] | None = None
+    counts: Ints | None = None
     """Rows each centroid has seen, mini-batch only: [C]."""
     is_over: bool = False
     """Nothing is left to do; the last entry of the history is the inertia of these centroids."""

@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
 from rayscan.vectors.duplicates import Copies, expand, first_per_query, limited, without_self
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -31,7 +32,7 @@ D = 128)."""
 PROPOSALS_AT_ONCE = 1 << 23
 """Proposals the owner holds at a time; bounds its memory to about 200 MB."""
 
-Proposal: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
+Proposal: TypeAlias = tuple[NDArray[np.float32], Ints]
 """Scores and local rows, [q, width] each."""
 
 
@@ -47,7 +48,7 @@ class Shards(Protocol):
     """How far a proposed score may be off, twice: MARGIN for float32, infinite for 8-bit codes."""
 
     def exhaustive(self) -> Shards:
-        """The same shards, reading all lists."""
+        """These shards, reading all lists."""
         ...
 
     def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
@@ -55,15 +56,13 @@ class Shards(Protocol):
         ...
 
     def score(
-        self, queries: NDArray[np.float32], pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+        self, queries: NDArray[np.float32], pairs: Sequence[tuple[Ints, Ints]]
     ) -> list[NDArray[np.float32]]:
         """Exact scores of (query, local row) pairs, one pair of arrays per shard."""
         ...
 
 
-def nearest(
-    queries: NDArray[np.float32], shards: Shards, keep: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def nearest(queries: NDArray[np.float32], shards: Shards, keep: int) -> tuple[NDArray[np.float32], Ints]:
     """The `keep` best rows of all shards for every query.
 
     Args:
@@ -113,11 +112,11 @@ class Block:
 
     first: int
     """Number of the first row."""
-    representatives: NDArray[np.int64]
+    representatives: Ints
     """Representative of every row of the block: [m]."""
 
     @property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Ints:
         """Row numbers: [m]."""
         return np.arange(self.first, self.first + len(self.representatives))
 
@@ -127,14 +126,14 @@ class Block:
         return f"rows-{self.first:012d}-{self.first + len(self.representatives):012d}"
 
 
-def blocks(representatives: NDArray[np.int64], size: int) -> list[Block]:
+def blocks(representatives: Ints, size: int) -> list[Block]:
     """All rows [N], cut into blocks of `size`."""
     return [
         Block(first, representatives[first : first + size]) for first in range(0, len(representatives), size)
     ]
 
 
-def split_rows(uniques: NDArray[np.int64], num_shards: int) -> list[NDArray[np.int64]]:
+def split_rows(uniques: Ints, num_shards: int) -> list[Ints]:
     """The searched rows [U] in at most `num_shards` contiguous shards of about equal size, none empty."""
     return np.array_split(uniques, max(1, min(num_shards, len(uniques))))
 
@@ -144,7 +143,7 @@ class IndexedRows:
     """What the owner of a block must know of the matrix that is searched."""
 
     rows: EmbeddingRows
-    uniques: NDArray[np.int64]
+    uniques: Ints
     """Row number of every searched row, ascending: [U]."""
     copies: Copies
     """Sets of equal rows, for at least K + 1 copies each."""
@@ -154,7 +153,7 @@ class IndexedRows:
 
 def neighbors_of(
     block: Block, indexed: IndexedRows, shards: Shards, num_neighbors: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Ints]:
     """The K nearest of all rows for every row of a block, itself excluded by number.
 
     Args:
@@ -170,13 +169,13 @@ def neighbors_of(
 
 
 def neighbors_of_rows(
-    rows: NDArray[np.int64],
-    representatives: NDArray[np.int64],
+    rows: Ints,
+    representatives: Ints,
     indexed: IndexedRows,
     shards: Shards,
     num_neighbors: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The same for any rows [m] and their representatives [m]."""
+) -> tuple[NDArray[np.float32], Ints]:
+    """The K nearest of all rows for any rows [m], whose representatives are known [m]; see `neighbors_of`."""
     heads, query_of_row = np.unique(representatives, return_inverse=True)
     scores, positions = nearest(indexed.rows.take(heads), shards, num_neighbors + 1)
     if indexed.max_copies is not None:
@@ -187,7 +186,7 @@ def neighbors_of_rows(
     return without_self(scores[query_of_row], ids[query_of_row], rows)
 
 
-def _pieces(items: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+def _pieces(items: Ints, size: int) -> Iterator[Ints]:
     size = max(1, size)
     yield from (items[at : at + size] for at in range(0, len(items), size))
 
@@ -211,9 +210,7 @@ def _may_hide(
     return hiding
 
 
-def _contenders(
-    proposal: Proposal, last: NDArray[np.float32], settled: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _contenders(proposal: Proposal, last: NDArray[np.float32], settled: Ints) -> tuple[Ints, Ints]:
     """Pairs (number within `settled`, local row) of one shard that can come in."""
     scores, local = proposal
     query, column = np.nonzero((scores[settled] >= last[settled, None]) & (local[settled] >= 0))

@@ -57,7 +57,7 @@ class Pca:
     variances: NDArray[np.float64]
     """Variance along each, with N - 1: [P]."""
     total_variance: float
-    """Of all D directions."""
+    """Variance along all D directions together."""
     is_whitened: bool = False
     """Whether `project` divides by the standard deviations."""
 

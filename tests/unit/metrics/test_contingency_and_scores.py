@@ -11,13 +11,14 @@ from sklearn import metrics as sk
 
 from rayscan.errors import DataError
 from rayscan.metrics import assignment, scores
-from rayscan.metrics.contingency import Contingency, IntArray, entropy, mutual_information
+from rayscan.metrics.contingency import Contingency, entropy, mutual_information
 from rayscan.metrics.method_scores import MethodCounts, top_accuracy
+from rayscan.types import Ints
 
 SHAPES = [(200, 4, 4), (500, 12, 5), (300, 3, 9), (64, 64, 7), (1000, 30, 30), (7, 2, 2)]
 
 
-def draw(images: int, clusters: int, classes: int, *, seed: int = 0) -> tuple[IntArray, IntArray]:
+def draw(images: int, clusters: int, classes: int, *, seed: int = 0) -> tuple[Ints, Ints]:
     """Clusters that agree with the classes half of the time."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, images)
