@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from rayscan.vectors.choose import chosen_first
 
 from rayscan.vectors import sinkhorn as transport
-from rayscan.vectors.choose import chosen_first
 from rayscan.vectors.pca import moments, solve
 from rayscan.vectors.seeding import MIN_ROWS, ROWS_PER_CLUSTER, plus_plus, seed_sample
 
