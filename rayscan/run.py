@@ -201,9 +201,9 @@ def recipe_from_json(data: bytes, where: str) -> Recipe:
         if name not in tree:
             continue
         tag = tree[name].get(section.TAG) if isinstance(tree[name], dict) else None
-        made = section.VARIANTS.get(str(tag))
+        made = section.variants().get(str(tag))
         if made is None:
-            raise _unusable(f"one of {', '.join(section.VARIANTS)}", tag, f"{where}: {name}.{section.TAG}")
+            raise _unusable(f"one of {', '.join(section.variants())}", tag, f"{where}: {name}.{section.TAG}")
         tree[name] = _validated(made, tree[name], f"{where}: {name}.")
     return _validated(Recipe, tree, f"{where}: ")
 

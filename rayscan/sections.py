@@ -60,15 +60,6 @@ class Section:
     """Path of the section, for messages."""
     TAG: ClassVar[str] = ""
     """Field that names the variant; empty without variants."""
-    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
-    """Value of that field -> class; a section with variants has a dictionary of its own."""
-
-    @classmethod
-    def register(cls, made: type[S]) -> type[S]:
-        """Register a subclass, with the default of its tag; a decorator."""
-        (tag,) = (f.default for f in dataclasses.fields(cast(Any, made)) if f.name == cls.TAG)
-        cls.VARIANTS[str(tag)] = made
-        return made
 
     def __post_init__(self) -> None:
         """Check every field's bounds, then what spans fields."""
@@ -77,8 +68,17 @@ class Section:
         if self.TAG:
             name = getattr(self, self.TAG)
             expected = f"that of {type(self).__name__}; sections.with_values takes another class"
-            require(self.VARIANTS.get(name) is type(self), f"{self.KEY}.{self.TAG}", expected, name)
+            require(self.variants().get(name) is type(self), f"{self.KEY}.{self.TAG}", expected, name)
         self.check()
+
+    @classmethod
+    def variants(cls) -> dict[str, type[Section]]:
+        """The variants of a section: value of the tag -> class; empty where there are none."""
+        base = next((c for c in cls.__mro__ if vars(c).get("TAG")), None)
+        # dataclass(slots=True) makes a class a second time; the first one, without slots, is not used.
+        below: list[Any] = [] if base is None else base.__subclasses__()
+        made = [c for c in below if "__slots__" in vars(c)]
+        return {str(f.default): c for c in made for f in dataclasses.fields(c) if f.name == cls.TAG}
 
     def check(self) -> None:
         """Refuse values that do not go together."""
@@ -150,7 +150,7 @@ class Leaf:
 def paths(section: type[Section]) -> Mapping[str, Leaf]:
     """Every setting below a section by dotted path; where it has variants, those of all of them."""
     found: dict[str, Leaf] = {}
-    for made in section.VARIANTS.values() or (section,):
+    for made in section.variants().values() or (section,):
         hints = get_type_hints(made)
         for f in dataclasses.fields(cast(Any, made)):
             hint, is_read = hints[f.name], f.metadata.get("read_by_heads", False)
@@ -160,7 +160,7 @@ def paths(section: type[Section]) -> Mapping[str, Leaf]:
                     found.setdefault(f"{f.name}.{path}", below)
                 continue
             if f.name == section.TAG:
-                hint = _LITERAL[tuple(section.VARIANTS)]
+                hint = _LITERAL[tuple(section.variants())]
             found.setdefault(f.name, Leaf(hint, f.metadata.get("semantic", True), is_read))
     return found
 
@@ -230,13 +230,14 @@ def variant(section: type[Section], name: Any) -> type[Section]:
     Raises:
         ConfigError: there is none of that name; the message names the nearest ones.
     """
-    if name in section.VARIANTS:
-        return section.VARIANTS[name]
-    near = difflib.get_close_matches(str(name), section.VARIANTS)
+    known = section.variants()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(str(name), known)
     key = f"{section.KEY}.{section.TAG}"
     raise ConfigError(
         f"there is no {key} {name}",
-        expected=", ".join(section.VARIANTS),
+        expected=", ".join(known),
         got=name,
         where=key,
         fix=f"perhaps you meant {' or '.join(near)}" if near else f"pass --{dashed(key)} with one of these",
@@ -258,8 +259,8 @@ def no_such_setting(
             fix=f"perhaps you meant {' or '.join(near)}" if near else "see rayscan run RECIPE --help",
         )
     tag = f"{section.KEY}.{section.TAG}"
-    chosen = next(tag for tag, made in section.VARIANTS.items() if made is section)
-    owners = [tag for tag, made in section.VARIANTS.items() if name in _names(made)]
+    chosen = next(tag for tag, made in section.variants().items() if made is section)
+    owners = [tag for tag, made in section.variants().items() if name in _names(made)]
     return ConfigError(
         f"setting {path} belongs to {tag} {' or '.join(owners)}",
         expected=f"{tag} {' or '.join(owners)}",

@@ -15,7 +15,6 @@ from rayscan.config.kmeans import KMeansConfig, PcaConfig
 from rayscan.config.neighbors import EmbedConfig, MineConfig
 from rayscan.config.optimizer import OptimizerConfig
 from rayscan.config.pretext import (
-    PRETEXTS,
     BYOLConfig,
     InstDiscConfig,
     MoCoConfig,
@@ -24,15 +23,13 @@ from rayscan.config.pretext import (
     SimCLRConfig,
 )
 from rayscan.config.results import AssignConfig, EvaluateConfig, ReportConfig
-from rayscan.config.scan import SCAN_LOSSES, PmiLossConfig, ScanConfig, ScanLossConfig
+from rayscan.config.scan import PmiLossConfig, ScanConfig, ScanLossConfig
 from rayscan.config.sela import SelaConfig
 from rayscan.config.selflabel import SelfLabelConfig
 from rayscan.methods import METHODS
 from rayscan.sections import Section, require, setting
 
 __all__ = [
-    "PRETEXTS",
-    "SCAN_LOSSES",
     "AssignConfig",
     "BYOLConfig",
     "EmbedConfig",

@@ -20,7 +20,6 @@ class PretextConfig(Section):
 
     KEY: ClassVar[str] = "pretext"
     TAG: ClassVar[str] = "method"
-    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
 
     method: str
     """Pretext task: simclr, moco (MoCo v2), instdisc (instance discrimination), rotnet (rotations) or byol.
@@ -63,7 +62,6 @@ class PretextConfig(Section):
         )
 
 
-@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimCLRConfig(PretextConfig):
     """SimCLR (arXiv 2002.05709): two views of an image agree, and differ from the rest of the batch."""
@@ -73,7 +71,6 @@ class SimCLRConfig(PretextConfig):
     """Softmax temperature (tau)."""
 
 
-@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MoCoConfig(PretextConfig):
     """MoCo v2 (arXiv 2003.04297): a query finds the key of its image among a queue of earlier keys."""
@@ -87,7 +84,6 @@ class MoCoConfig(PretextConfig):
     """How slowly the key encoder follows, per step (m)."""
 
 
-@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstDiscConfig(PretextConfig):
     """Instance discrimination (arXiv 1805.01978): every image is a class of its own, told apart by NCE."""
@@ -101,7 +97,6 @@ class InstDiscConfig(PretextConfig):
     """Share of an image's old row in the memory bank that is kept when the image is seen again."""
 
 
-@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RotNetConfig(PretextConfig):
     """RotNet (arXiv 1803.07728): say by how many quarter turns a picture was rotated."""
@@ -109,7 +104,6 @@ class RotNetConfig(PretextConfig):
     method: Literal["rotnet"] = "rotnet"
 
 
-@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BYOLConfig(PretextConfig):
     """BYOL (arXiv 2006.07733): a view predicts what a slow copy of the network makes of another view."""
@@ -117,7 +111,3 @@ class BYOLConfig(PretextConfig):
     method: Literal["byol"] = "byol"
     encoder_momentum: float = setting(0.999, ge=0, lt=1)
     """How slowly the target network follows, per step (tau); rises to 1 at the end."""
-
-
-PRETEXTS = PretextConfig.VARIANTS
-"""`pretext.method` -> its settings."""

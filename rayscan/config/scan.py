@@ -20,7 +20,6 @@ class ScanConfig(Section):
 
     KEY: ClassVar[str] = "scan"
     TAG: ClassVar[str] = "loss"
-    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
 
     loss: str
     """scan is Eq. 2 of SCAN; pmi the weighted pointwise mutual information of TEMI (arXiv 2303.17896). Each
@@ -69,7 +68,6 @@ class ScanConfig(Section):
         return 1.0
 
 
-@ScanConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanLossConfig(ScanConfig):
     """Clustering with the SCAN loss (SCAN Eq. 2)."""
@@ -83,7 +81,6 @@ class ScanLossConfig(ScanConfig):
     """Decay per step of the running mean (with marginal running)."""
 
 
-@ScanConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PmiLossConfig(ScanConfig):
     """Clustering with the weighted pointwise mutual information of TEMI (arXiv 2303.17896)."""
@@ -102,7 +99,3 @@ class PmiLossConfig(ScanConfig):
     def start_temperature(self) -> float:
         """See `nets.heads.ClusterHeads`."""
         return self.pmi_temperature
-
-
-SCAN_LOSSES = ScanConfig.VARIANTS
-"""`scan.loss` -> its settings."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rayscan.config import PRETEXTS, Recipe
+from rayscan.config import PretextConfig, Recipe
 from rayscan.sections import get, with_values
 
 Value = Any
@@ -109,4 +109,4 @@ def scaled(key: str, factor: float, least: int = 0) -> Callable[[Recipe], Value]
 def unavailable(row: Row) -> str:
     """Why a row cannot be run by this version; empty if it can."""
     asked = row.settings.get("pretext.method")
-    return "" if asked is None or asked in PRETEXTS else f"there is no pretext {asked}"
+    return "" if asked is None or asked in PretextConfig.variants() else f"there is no pretext {asked}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rayscan.config import PRETEXTS, OptimizerConfig
+from rayscan.config import OptimizerConfig, PretextConfig
 from rayscan.engine import precision
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.lars import Lars
@@ -32,7 +32,7 @@ B, N, M, STEPS = 6, 8, 3, 3
 
 def small(method: str) -> PretextObjective:
     own = {"moco": {"queue_size": 16}, "instdisc": {"noise_samples": M}}.get(method, {})
-    settings = PRETEXTS[method](backbone="resnet10_w16", projection_dim=8, **own)
+    settings = PretextConfig.variants()[method](backbone="resnet10_w16", projection_dim=8, **own)
     torch.manual_seed(0)
     net = build_projected_net(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return build_objective(settings, net, num_images=N, total_steps=10)
