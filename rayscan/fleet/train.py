@@ -93,13 +93,11 @@ def train(
     if scaling.elasticity_enabled:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
     progress = TrainingProgress(on_facts)
-    loop_config = {"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)}
+    backend, timeout_s = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
     trainer = InterruptibleTrainer(
         _worker,
-        train_loop_config=loop_config,
-        torch_config=BoundTorchConfig(
-            backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
-        ),
+        train_loop_config={"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)},
+        torch_config=BoundTorchConfig(backend=backend, timeout_s=timeout_s),
         scaling_config=scaling,
         run_config=_run_config(fleet, name, _retry_budget(fleet, name, scaling, progress)),
     )
