@@ -87,25 +87,13 @@ class FileEntry:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Artifact:
-    """A finished result. Small: it travels to workers, which read the files themselves."""
+    """A finished result, equal to any at its place. Small: it travels to workers, which read the files."""
 
     stage: str
     place: Place
-    manifest: Mapping[str, Any]
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both are the same result in the same place, so that what is made of it can be cached."""
-        return isinstance(other, Artifact) and self._key == other._key
-
-    def __hash__(self) -> int:
-        """Hash of what makes two of them equal."""
-        return hash(self._key)
-
-    @property
-    def _key(self) -> tuple[str, str]:
-        return self.place.uri, str(self.manifest["fingerprint"])
+    manifest: Mapping[str, Any] = field(compare=False)
 
     @property
     def identity(self) -> str:

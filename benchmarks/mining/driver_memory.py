@@ -48,7 +48,7 @@ RECIPE = Recipe(
     num_clusters=CLUSTERS,
     mine=MineConfig(num_neighbors=K, search="approximate", num_shards=2),
     scan=ScanLossConfig(num_neighbors=K),
-    evaluate=EvaluateConfig(kmeans_restarts=1, kmeans_iterations=4),
+    evaluate=EvaluateConfig(kmeans_n_init=1, kmeans_max_iter=4),
 )
 
 

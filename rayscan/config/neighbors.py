@@ -42,7 +42,7 @@ class MineConfig(Section):
     """Recall on 1,000 sampled images below which nothing is published; approximate search reads as many lists
     as it takes."""
     codes: Literal["flat", "sq8"] = "flat"
-    """What lists hold: rows, or 8 bits a value, which takes a quarter of their memory."""
+    """Codes of the inverted lists: rows as they are, or 8 bits a value, in a quarter of the memory."""
     max_copies: int | None = setting(None, ge=1)
     """Exact copies of one picture among the neighbors of an image, itself aside; none sets no limit, so that
     a collection full of copies gives copies for neighbors."""
@@ -74,5 +74,5 @@ class MineConfig(Section):
 
     @property
     def unchosen(self) -> MineConfig:
-        """The same search without a choice: what the choice is made from."""
+        """These settings without a rule that chooses: what it chooses from."""
         return replace(self, mutual=None)

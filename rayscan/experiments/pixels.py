@@ -41,8 +41,8 @@ def pixel_scores(
         train,
         recipe.num_clusters,
         seed=seed,
-        restarts=settings.kmeans_restarts,
-        iterations=settings.kmeans_iterations,
+        restarts=settings.kmeans_n_init,
+        iterations=settings.kmeans_max_iter,
     )
     gids = table.gids("eval" if split == "eval" else "train")
     gids = gids[classes.of[gids] >= 0]

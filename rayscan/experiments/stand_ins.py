@@ -36,7 +36,7 @@ class SelectedIndex:
     NAME: str = "index"
 
     def plan(self, recipe: Recipe, _done: Mapping[str, Artifact], _sources: Sources) -> Step:
-        """What it would do."""
+        """The step it would do."""
         config = {"selection": self.selection, "seed": recipe.seed, "classes": len(self.classes.names)}
         return Step(self.NAME, 1, config, {"index": self.whole.identity})
 
@@ -69,7 +69,7 @@ class PureMine:
     NAME: str = "mine"
 
     def plan(self, recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Step:
-        """What it would do."""
+        """The step it would do."""
         mined = mine.plan(recipe, done, sources)
         config = {**mined.config, "pure": True, "classes": len(self.classes.names)}
         return Step(self.NAME, mined.schema, config, mined.inputs)

@@ -127,8 +127,8 @@ def _counted(
             rows,
             num_clusters,
             seed=recipe.seed,
-            n_init=settings.kmeans_restarts,
-            iterations=settings.kmeans_iterations,
+            n_init=settings.kmeans_n_init,
+            iterations=settings.kmeans_max_iter,
         )
     counts: dict[str, SplitCounts] = {}
     first = 0

@@ -48,7 +48,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         DataError: an embedding is not finite.
     """
     rows, draft, wanted = EmbeddingRows(done["embed"]), context.draft(step), recipe.kmeans
-    tried = [(recipe.seed + i, r) for i in range(wanted.num_seeds) for r in range(wanted.restarts)]
+    tried = [(recipe.seed + i, r) for i in range(wanted.num_seeds) for r in range(wanted.n_init)]
     context.progress.start(NAME, len(tried), "fits")
     with kmeans_pool(context.fleet, rows, wanted.num_shards, done["pca"]) as pool:
         extent = Extent.joined(pool.ask("extent"))
@@ -56,7 +56,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         for seed, restart in tried:
             fits.append(_fit(recipe, pool, extent, draft, seed, restart))
             context.progress.advance(inertia=fits[-1].inertia)
-    groups = [fits[i : i + wanted.restarts] for i in range(0, len(fits), wanted.restarts)]
+    groups = [fits[i : i + wanted.n_init] for i in range(0, len(fits), wanted.n_init)]
     restarts = [best_of(group) for group in groups]
     kept = [group[r] for group, r in zip(groups, restarts, strict=True)]
     noted = [draft.finished_part(_name(*one)) for one in tried]  # a commit forgets them
@@ -79,7 +79,7 @@ def _fit(recipe: Recipe, pool: Pool, extent: Extent, draft: Draft, seed: int, re
     wanted, name = recipe.kmeans, _name(seed, restart)
     settings = KMeans(
         num_clusters=recipe.clusters_formed,
-        iterations=wanted.iterations,
+        iterations=wanted.max_iter,
         tolerance=wanted.tolerance,
         is_spherical=wanted.is_spherical,
         is_minibatch=wanted.variant == "minibatch",

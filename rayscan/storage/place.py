@@ -48,6 +48,14 @@ class Place:
         """Travel as the URI: filesystem clients do not survive pickling everywhere."""
         return (Place, (self.uri,))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both name the same directory."""
+        return isinstance(other, Place) and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        """Hash of the address, so that what is made of a place can be cached."""
+        return hash(self.uri)
+
     def __repr__(self) -> str:
         """For messages."""
         return f"Place({self.uri!r})"

@@ -57,7 +57,7 @@ def test_kmeans_is_fitted_on_train_rows_and_scored_on_both_splits(tmp_path: Path
     train = int(run.done["embed"].facts["train_rows"])
     settings = run.recipe.evaluate
     centroids, _ = kmeans(
-        run.rows[:train], 10, seed=0, restarts=settings.kmeans_restarts, iterations=settings.kmeans_iterations
+        run.rows[:train], 10, seed=0, restarts=settings.kmeans_n_init, iterations=settings.kmeans_max_iter
     )
     distances = np.linalg.norm(run.rows[:, None].astype(np.float64) - centroids[None], axis=2)
     for split, rows in (("train", slice(0, train)), ("eval", slice(train, None))):
@@ -109,7 +109,7 @@ def test_the_plan_follows_settings_seed_and_inputs(tmp_path: Path) -> None:
     assert plan.inputs == {name: run.done[name].identity for name in ("assign", "labels", "mine", "embed")}
     for other in (
         replace(run.recipe, seed=5),
-        replace(run.recipe, evaluate=EvaluateConfig(kmeans_restarts=3)),
+        replace(run.recipe, evaluate=EvaluateConfig(kmeans_n_init=3)),
     ):
         assert evaluate.plan(other, run.done, run.context.sources).fingerprint != plan.fingerprint
     same = evaluate.plan(

@@ -66,7 +66,7 @@ class DigitsRun:
             num_clusters=self.num_clusters,
             mine=MineConfig(num_neighbors=20),
             scan=ScanLossConfig(num_neighbors=5, num_heads=4),
-            evaluate=EvaluateConfig(kmeans_restarts=2, kmeans_iterations=15),
+            evaluate=EvaluateConfig(kmeans_n_init=2, kmeans_max_iter=15),
             report=self.report,
         )
         self.out = Place(str(self.folder / "run"))

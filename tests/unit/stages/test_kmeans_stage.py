@@ -29,13 +29,13 @@ from tests.unit.local_fleet import LocalFleet, LocalPool
 from tests.unit.vectors.matrices import embedded, unit
 
 TRAIN = 1500
-SMALL = KMeansConfig(num_seeds=2, iterations=6)
+SMALL = KMeansConfig(num_seeds=2, max_iter=6)
 BASE = Recipe(
     name="test",
     num_clusters=10,
     method="kmeans",
     pca=PcaConfig(num_components=30),
-    kmeans=KMeansConfig(num_seeds=2, restarts=2),
+    kmeans=KMeansConfig(num_seeds=2, n_init=2),
 )
 
 
@@ -101,7 +101,7 @@ def test_any_number_of_shards_gives_the_same_files(tmp_path: Path, embed: Artifa
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize("settings", [{}, {"variant": "minibatch", "iterations": 4}])
+@pytest.mark.parametrize("settings", [{}, {"variant": "minibatch", "max_iter": 4}])
 def test_a_lost_driver_goes_on_from_the_last_move(
     tmp_path: Path, embed: Artifact, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
