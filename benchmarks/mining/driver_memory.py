@@ -1,10 +1,11 @@
 """Peak memory of the driver while it mines and evaluates more and more rows: it must not grow with them.
 
-    python -m benchmarks.mining.driver_memory --json FILE [--rows 300000 1200000] [--min-recall 0.99]
+    python -m benchmarks.mining.driver_memory --json FILE [--rows 300000 1200000] [--without-search]
 
-Clustered vectors, 128 wide, a tenth of them the eval split, K = 20, approximate search, 100 clusters, two
-restarts of k-means beside. Each size is mined and evaluated by a driver in a process of its own, which has
-made none of the rows; its peak resident memory is read after each stage.
+Clustered vectors, 128 wide, a tenth of them the eval split, K = 20, approximate search, 100 clusters, one
+fit of k-means beside. Each size is mined and evaluated by a driver in a process of its own, which has
+made none of the rows; its peak resident memory is read after each stage. --without-search has tasks make
+the lists up instead of searching, and checks none: all that the driver itself does stays, in minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,17 @@ from benchmarks.harness import MIN_ROUNDS, Options, Report, peak_bytes
 from benchmarks.mining.growth import SPECTRUM
 from benchmarks.mining.sets import clustered
 from benchmarks.mining.through_ray import K, embedded
-from rayscan.artifacts import Artifact, Draft, Step, load
+from rayscan.artifacts import Artifact, Draft, FileEntry, Step, load
 from rayscan.assignments import FILE, SCHEMA
-from rayscan.config import EvaluateConfig, FleetConfig, MineConfig, Recipe, ScanConfig
+from rayscan.config import EvaluateConfig, FleetConfig, MineConfig, Recipe, ScanLossConfig
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
+from rayscan.fleet.search_settings import SearchSettings
 from rayscan.stages import evaluate, mine
 from rayscan.storage import Place
 from rayscan.tables import as_lists, write_tables
+from rayscan.vectors.merge import Block, IndexedRows
 
 SIZES = (300_000, 1_200_000)
 CLUSTERS = 100
@@ -44,8 +47,8 @@ RECIPE = Recipe(
     name="benchmark",
     num_clusters=CLUSTERS,
     mine=MineConfig(num_neighbors=K, search="approximate", num_shards=2),
-    scan=ScanConfig(num_neighbors=K),
-    evaluate=EvaluateConfig(kmeans_n_init=2, kmeans_max_iter=10),
+    scan=ScanLossConfig(num_neighbors=K),
+    evaluate=EvaluateConfig(kmeans_n_init=1, kmeans_max_iter=4),
 )
 
 
@@ -89,9 +92,43 @@ def _assignments(num_rows: int) -> Iterator[pa.Table]:
         yield pa.table(columns, schema=SCHEMA)
 
 
-def drive(root: Place, directories: dict[str, str], min_recall: float) -> dict[str, Any]:
+def made_up(block: Block, k: int, num_rows: int, draft: Draft) -> None:
+    """Write lists of a block that could be neighbors: the K rows that come next."""
+    ids = (block.rows[:, None] + np.arange(1, k + 1)) % num_rows
+    scores = np.broadcast_to(np.linspace(0.9, 0.5, k, dtype=np.float32), ids.shape)
+    entries = {
+        "ids": draft.write_array(f"{block.name}-ids.npy", ids),
+        "scores": draft.write_array(f"{block.name}-scores.npy", scores),
+    }
+    draft.finish_part(block.name, entries)
+
+
+def _without_search(
+    work: Sequence[Block],
+    indexed: IndexedRows,
+    draft: Draft,
+    settings: SearchSettings,
+    on_done: Callable[[Block, bool], None],
+) -> list[dict[str, FileEntry]]:
+    import ray
+
+    task = ray.remote(num_cpus=0.5)(made_up)
+    known, parts = ray.put(draft), list[dict[str, FileEntry]]()
+    for block in work:
+        ray.get(task.remote(block, settings.num_neighbors, indexed.rows.train_rows, known))
+        finished = draft.finished_part(block.name)
+        assert finished is not None
+        parts.append(finished[0])
+        on_done(block, False)
+    return parts
+
+
+def drive(root: Place, directories: dict[str, str], *, searches: bool) -> dict[str, Any]:
     """Mine and evaluate in this process; returns peak bytes and seconds after each stage."""
-    recipe = replace(RECIPE, mine=replace(RECIPE.mine, min_recall=min_recall))
+    recipe = RECIPE
+    if not searches:
+        recipe = replace(RECIPE, mine=replace(RECIPE.mine, search="exact"))
+        mine.mine_blocks, mine._recall = _without_search, lambda *_, **__: 1.0
     done: dict[str, Artifact] = {name: load(Place(uri)) for name, uri in directories.items()}
     sources, facts = Sources(data=None), {"bytes_at_start": peak_bytes()}
     with Fleet(FleetConfig(num_workers=2), root) as fleet:
@@ -111,11 +148,15 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, metavar="N")
-    parser.add_argument("--min-recall", type=float, default=0.99, metavar="R", help="0 searches fastest")
+    parser.add_argument("--without-search", action="store_true")
     parser.add_argument("--drive", nargs=2, metavar=("FOLDER", "DIRECTORIES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.drive:
-        print(json.dumps(drive(Place(given.drive[0]), json.loads(given.drive[1]), given.min_recall)))
+        print(
+            json.dumps(
+                drive(Place(given.drive[0]), json.loads(given.drive[1]), searches=not given.without_search)
+            )
+        )
         return
     report = Report(Options(quick=False, json=given.json, rounds=MIN_ROUNDS), "driver_memory")
     found = []
@@ -124,7 +165,7 @@ def main() -> None:
             directories = make_run(Place(folder), num_rows)
             command = [sys.executable, "-m", "benchmarks.mining.driver_memory"]
             command += ["--drive", folder, json.dumps(directories)]
-            command += ["--min-recall", str(given.min_recall)]
+            command += ["--without-search"] * given.without_search
             told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found.append({"rows": num_rows, **json.loads(told.splitlines()[-1])})
             print(found[-1], flush=True)
