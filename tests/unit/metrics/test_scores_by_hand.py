@@ -172,3 +172,8 @@ def test_calibration_bin_by_bin(dtype: type) -> None:
     gaps = [abs(a - c) * len(rows) / 40 for a, c, rows in zip(accuracy, mean, inside, strict=True)]
     assert found["ece"] == pytest.approx(sum(gaps), abs=1e-12)
     assert found["overconfidence"] == pytest.approx(sum(values) / 40 - correct.mean(), abs=1e-12)
+
+
+def test_rows_of_no_cluster_are_none() -> None:
+    table = Contingency.count(np.array([0, 1]), np.array([2, 0]), 2, 3)
+    assert table.rows_of(np.empty(0, np.int64)).shape == (0, 3)

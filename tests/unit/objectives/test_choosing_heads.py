@@ -124,9 +124,9 @@ def test_settings_reach_the_pair_loss() -> None:
     assert isinstance(running, ScanLoss)
     assert running.running is not None
     assert running.running.decay == 0.75
-    pmi = pair_loss(ScanConfig(loss="pmi", pmi_beta=0.7, marginal_decay=0.85))
+    pmi = pair_loss(ScanConfig(loss="pmi", pmi_beta=0.7, marginal_decay=0.85, heads_reduction="mean"))
     assert isinstance(pmi, PmiLoss)
-    assert (pmi.beta, pmi.running.decay) == (0.7, 0.85)
+    assert (pmi.beta, pmi.running.decay, pmi.reduction) == (0.7, 0.85, "mean")
 
 
 @pytest.mark.parametrize(
