@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rayscan.losses.confidence import class_thresholds, class_weights, confident
 from rayscan.losses.pmi import pmi_loss
-from rayscan.losses.scan import scan_loss, spread
+from rayscan.losses.scan import entropy_term, scan_loss
 
 
 def test_scan_loss_with_known_shares_is_minus_the_divergence_from_them() -> None:
@@ -25,7 +25,7 @@ def test_scan_loss_with_known_shares_is_minus_the_divergence_from_them() -> None
 
 def test_known_shares_do_not_change_the_type_of_the_loss() -> None:
     mean = torch.tensor([[0.5, 0.5]])
-    assert spread(mean, torch.tensor([0.5, 0.5], dtype=torch.float64)).dtype == mean.dtype
+    assert entropy_term(mean, torch.tensor([0.5, 0.5], dtype=torch.float64)).dtype == mean.dtype
 
 
 def probabilities(logits: Tensor) -> list[float]:
