@@ -20,7 +20,7 @@ from rayscan.storage import Place
 from rayscan.training.fit import fit
 from rayscan.training.job import TrainJob
 from tests.gloo.world import run_in_world
-from tests.ray.test_search_trials import RECIPE, shared
+from tests.ray.test_search_trials import RECIPE, make_setup
 
 STAGES = {"scan": scan, "sela": sela}
 
@@ -43,7 +43,7 @@ def job_in(place: Path, method: str) -> TrainJob:
     recipe = replace(RECIPE, method=method, sela=settings, fleet=fleet)
     out = Place(str(place))
     return TrainJob(
-        recipe, shared(place).inputs, Draft(out, Step(method, 1, {})), out.child("work"), "embeddings"
+        recipe, make_setup(place).inputs, Draft(out, Step(method, 1, {})), out.child("work"), "embeddings"
     )
 
 

@@ -13,7 +13,7 @@ from rayscan.engine import watchdog
 from rayscan.stages import sela
 from rayscan.storage import Place
 from rayscan.training.job import TrainJob
-from tests.ray.test_search_trials import RECIPE, shared
+from tests.ray.test_search_trials import RECIPE, make_setup
 
 
 def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest
     settings = SelaConfig(inputs="embeddings", num_heads=2, sinkhorn_tolerance=1e-6)
     recipe = replace(RECIPE, method="sela", sela=settings)
     place = Place(str(tmp_path))
-    inputs = shared(tmp_path).inputs
+    inputs = make_setup(tmp_path).inputs
     job = TrainJob(recipe, inputs, Draft(place, Step("sela", 1, {})), place, "embeddings")
     objective, _ = sela.build(job, job.source("cpu"), "cpu")
     assert not beats

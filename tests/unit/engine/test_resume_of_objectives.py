@@ -11,10 +11,11 @@ import torch
 
 from rayscan.config import SelfLabelConfig
 from rayscan.nets.heads import ClusterHeads
+from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import Objective
-from rayscan.objectives.pair_losses import PmiLoss, ScanLoss
-from rayscan.objectives.scan import ScanHeads
+from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.selflabel import SelfLabel
+from testing.objectives import pmi_of, scan_of
 from tests.unit.engine.test_resume import EPOCHS, STEPS, C, D, train
 
 
@@ -25,12 +26,14 @@ def judge() -> Callable[[Any], torch.Tensor]:
 
 def running() -> Objective:
     torch.manual_seed(0)
-    return ScanHeads(ClusterHeads(2, D, C), ScanLoss(2.0, marginal_decay=0.7), judge(), 1)
+    heads = ClusterHeads(2, D, C)
+    return scan_of(heads, ScanLoss(2.0, running=RunningMarginal(0.7, heads.bias)), judge())
 
 
 def pmi() -> Objective:
     torch.manual_seed(0)
-    return ScanHeads(ClusterHeads(2, D, C), PmiLoss(0.6, 0.7), judge(), 2, 0.9)
+    heads = ClusterHeads(2, D, C)
+    return scan_of(heads, pmi_of(heads, beta=0.6, decay=0.7, teacher_decay=0.9), judge(), judge_every=2)
 
 
 def selflabel(**settings: Any) -> Objective:
@@ -57,5 +60,5 @@ def test_cut_and_resumed_equals_uninterrupted(
     resumed = train(build(), tmp_path / "cut", "sgd")
     assert whole.step == resumed.step == EPOCHS * STEPS
     assert whole.history.rows == resumed.history.rows
-    for key, value in whole.objective.module.state_dict().items():
-        assert torch.equal(value, resumed.objective.module.state_dict()[key]), key
+    for key, value in whole.objective.state_dict().items():
+        assert torch.equal(value, resumed.objective.state_dict()[key]), key

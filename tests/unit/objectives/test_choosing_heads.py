@@ -9,12 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rayscan.config import ScanConfig
+from rayscan.config import PmiLossConfig, ScanLossConfig
 from rayscan.nets.heads import ClusterHeads, ClusterNet
 from rayscan.objectives import selection
-from rayscan.objectives.pair_losses import PmiLoss, ScanLoss, pair_loss
-from rayscan.objectives.scan import PairObjective, Scan, ScanHeads
+from rayscan.objectives.pair_losses import pair_loss
+from rayscan.objectives.pmi_loss import PmiLoss
+from rayscan.objectives.scan import Scan
+from rayscan.objectives.scan_loss import ScanLoss
+from rayscan.objectives.selecting import SelectingObjective
 from rayscan.objectives.selection import HeldoutGraph, split_heldout
+from testing.objectives import pmi_of, scan_of
 
 
 class Backbone(nn.Module):
@@ -41,10 +45,12 @@ def judged(losses: list[list[float]]) -> Callable[[nn.Module], Tensor]:
 
 
 def on_images(judge: Callable[[nn.Module], Tensor], every: int = 1, *, is_head_only: bool = False) -> Scan:
-    return Scan(cluster_net(), ScanLoss(1.0), judge, every, is_head_only=is_head_only)
+    net = cluster_net()
+    net.backbone.requires_grad_(not is_head_only)
+    return scan_of(net, ScanLoss(1.0), judge, every)
 
 
-def shifted(objective: PairObjective, by: float) -> None:
+def shifted(objective: SelectingObjective, by: float) -> None:
     with torch.no_grad():
         for weight in objective.module.parameters():
             weight.add_(by)
@@ -54,7 +60,8 @@ def test_the_head_with_the_lowest_loss_of_all_epochs_is_kept_with_the_weights_it
     """Head 2 in epoch 1 is best; 0.3 in epoch 2 is only as good, and the epochs after are worse."""
     rows = [[0.9, 0.8, 0.7], [0.6, 0.5, 0.3], [0.3, 0.4, 0.5], [0.9, 0.9, 0.9]]
     objective = on_images(judged(rows))
-    assert (objective.best.loss, objective.best.weights) == (float("inf"), {})
+    assert (objective.best.loss, objective.best.is_known) == (float("inf"), False)
+    assert objective.best.facts()["losses"] == []
     expected: dict[str, Tensor] = {}
     for epoch, row in enumerate(rows):
         shifted(objective, 1.0)
@@ -67,19 +74,37 @@ def test_the_head_with_the_lowest_loss_of_all_epochs_is_kept_with_the_weights_it
         assert end.metrics == {"heldout_loss": pytest.approx(min(row))}
         assert not end.should_stop
     best = objective.best
-    assert (best.loss, best.head, best.epoch) == (pytest.approx(0.3), 2, 1)
-    assert best.latest == pytest.approx(rows[-1])
-    assert best.weights.keys() == expected.keys()
-    assert all(torch.equal(best.weights[key], value) for key, value in expected.items())
+    assert (best.loss, int(best.head), int(best.epoch)) == (pytest.approx(0.3), 2, 1)
+    assert best.latest.tolist() == pytest.approx(rows[-1])
+    facts = {"losses": best.latest.tolist(), "best_head": 2, "best_epoch": 1, "best_loss": best.loss}
+    assert (best.is_known, best.facts()) == (True, facts)
+    assert best.weights().keys() == expected.keys()
+    assert all(torch.equal(best.weights()[key], value) for key, value in expected.items())
+
+
+def test_the_kept_head_comes_back_with_the_state() -> None:
+    """The net has moved on since: what is kept are the weights of the epoch that was best."""
+    objective, again = on_images(judged([[0.5, 0.2, 0.9], [0.8, 0.7, 0.6]])), on_images(judged([]))
+    for epoch in range(2):
+        objective.end_epoch(epoch, is_last=False)
+        shifted(objective, 1.0)
+    assert not again.best.is_known
+    again.load_state_dict({k: v.clone() for k, v in objective.state_dict().items()})
+    assert again.best.facts() == objective.best.facts()
+    assert (int(again.best.head), int(again.best.epoch)) == (1, 0)
+    assert again.best.loss == pytest.approx(0.2)
+    for key, value in objective.best.weights().items():
+        assert torch.equal(value, again.best.weights()[key]), key
 
 
 def test_heads_alone_are_kept_under_the_names_of_a_net() -> None:
     heads = ClusterHeads(2, 3, 4)
-    objective = ScanHeads(heads, ScanLoss(1.0), judged([[2.0, 1.0]]), 1)
+    objective = scan_of(heads, ScanLoss(1.0), judged([[2.0, 1.0]]))
     objective.end_epoch(0, is_last=False)
-    assert objective.best.weights.keys() == {"heads.weight", "heads.bias"}
-    assert torch.equal(objective.best.weights["heads.weight"], heads.weight[1:2])
-    assert torch.equal(objective.best.weights["heads.bias"], heads.bias[1:2])
+    weights = objective.best.weights()
+    assert weights.keys() == {"heads.weight", "heads.bias"}
+    assert torch.equal(weights["heads.weight"], heads.weight[1:2])
+    assert torch.equal(weights["heads.bias"], heads.bias[1:2])
 
 
 @pytest.mark.parametrize(("every", "epochs"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (3, [2, 4]), (9, [4])])
@@ -105,7 +130,8 @@ def test_a_frozen_backbone_neither_learns_nor_counts_statistics() -> None:
 def test_only_the_pmi_loss_has_a_teacher_and_it_follows_at_the_decay_asked_for() -> None:
     """After one step the decay is min(asked, 2 / 11): 0.1 is below, so 0.9 of the way."""
     assert on_images(judged([])).teacher is None
-    objective = Scan(cluster_net(), PmiLoss(0.6, 0.9), judged([]), 1, 0.1, is_head_only=False)
+    net = cluster_net()
+    objective = scan_of(net, pmi_of(net, teacher_decay=0.1), judged([]))
     assert objective.teacher is not None
     before = objective.teacher.net.heads.weight.clone()
     shifted(objective, 1.0)
@@ -116,17 +142,17 @@ def test_only_the_pmi_loss_has_a_teacher_and_it_follows_at_the_decay_asked_for()
 
 
 def test_settings_reach_the_pair_loss() -> None:
-    prior = torch.tensor([0.5, 0.5])
-    scan = pair_loss(ScanConfig(marginal="batch"), prior)
+    prior, heads = torch.tensor([0.5, 0.5]), ClusterHeads(3, 5, 2)
+    scan = pair_loss(ScanLossConfig(entropy_weight=2.5, marginal="batch"), heads, prior)
     assert isinstance(scan, ScanLoss)
-    assert (scan.prior, scan.running) == (prior, None)
-    running = pair_loss(ScanConfig(marginal="running", marginal_decay=0.75))
+    assert (scan.entropy_weight, scan.prior, scan.running, scan.teacher_decay) == (2.5, prior, None, None)
+    running = pair_loss(ScanLossConfig(marginal="running", marginal_decay=0.75), heads)
     assert isinstance(running, ScanLoss)
     assert running.running is not None
-    assert running.running.decay == 0.75
-    pmi = pair_loss(ScanConfig(loss="pmi", pmi_beta=0.7, marginal_decay=0.85, heads_reduction="mean"))
+    assert (running.running.decay, running.running.value.shape) == (0.75, (3, 2))
+    pmi = pair_loss(PmiLossConfig(pmi_beta=0.7, marginal_decay=0.85, teacher_decay=0.95), heads)
     assert isinstance(pmi, PmiLoss)
-    assert (pmi.beta, pmi.running.decay, pmi.reduction) == (0.7, 0.85, "mean")
+    assert (pmi.beta, pmi.running.decay, pmi.teacher_decay) == (0.7, 0.85, 0.95)
 
 
 @pytest.mark.parametrize(

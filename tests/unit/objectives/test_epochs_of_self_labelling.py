@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from rayscan.config import SelfLabelConfig
 from rayscan.objectives.selflabel import SelfLabel
-
-
-class Passed(nn.Module):
-    """One head whose logits are what it is given, plus a weight that starts at nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, 3] -> [1, B, 3]."""
-        return (x + self.bias).unsqueeze(0)
+from testing.objectives import identity_heads
 
 
 def sure_of(*clusters: int, unsure: int = 0) -> dict[str, object]:
@@ -37,7 +25,7 @@ def epoch_of(objective: SelfLabel, number: int, *batches: dict[str, object]) -> 
 
 
 def test_confident_images_are_counted_over_all_batches_of_an_epoch() -> None:
-    objective = SelfLabel(Passed(), SelfLabelConfig(threshold=0.9), 10)
+    objective = SelfLabel(identity_heads(3), SelfLabelConfig(threshold=0.9), 10)
     first = epoch_of(objective, 0, sure_of(0, 1, unsure=2), sure_of(2, unsure=1), sure_of(1, 1))
     assert first == (5.0, False)
     assert epoch_of(objective, 1, sure_of(0, unsure=1)) == (1.0, False)
@@ -57,7 +45,7 @@ def test_confident_images_are_counted_over_all_batches_of_an_epoch() -> None:
 def test_it_stops_where_the_count_has_not_grown_for_the_epochs_of_the_plateau(
     counts: list[int], num_images: int, stops_at: int | None
 ) -> None:
-    objective = SelfLabel(Passed(), SelfLabelConfig(threshold=0.9, plateau_epochs=2), num_images)
+    objective = SelfLabel(identity_heads(3), SelfLabelConfig(threshold=0.9, plateau_epochs=2), num_images)
     stopped = [
         epoch_of(objective, number, sure_of(*[0] * count, unsure=1))[1] for number, count in enumerate(counts)
     ]
@@ -74,7 +62,7 @@ def test_it_stops_where_the_count_has_not_grown_for_the_epochs_of_the_plateau(
 
 def per_class() -> SelfLabel:
     settings = SelfLabelConfig(threshold=0.9, threshold_kind="per_class", threshold_floor=0.2)
-    return SelfLabel(Passed(), settings, num_images=12)
+    return SelfLabel(identity_heads(3), settings, num_images=12)
 
 
 HALVES = (sure_of(0, 0, 0, 1), sure_of(0, 0, 1, 2, unsure=1))
@@ -105,8 +93,7 @@ def test_counts_of_a_running_epoch_come_back(after: int) -> None:
         for batch in HALVES[:after]:
             objective.loss(batch)
             objective.after_step()
-    again.module.load_state_dict(cut.module.state_dict())
-    again.restore({k: v.clone() for k, v in cut.tensors().items()}, cut.notes())
+    again.load_state_dict({k: v.clone() for k, v in cut.state_dict().items()})
     assert shares_above(again) == shares_above(whole) == pytest.approx(1 / 3)
     ends = [objective.end_epoch(1, is_last=False) for objective in (whole, again)]
     assert ends[0] == ends[1]
@@ -120,15 +107,15 @@ def test_counts_of_a_running_epoch_come_back(after: int) -> None:
 
 def test_the_average_of_a_checkpoint_goes_on_at_its_step() -> None:
     """Two steps, restored, a third: the decay is min(0.9, (1 + t) / (10 + t)) at t = 3, not at t = 1."""
-    one, again = (SelfLabel(Passed(), SelfLabelConfig(ema_decay=0.9), 4) for _ in range(2))
+    one, again = (SelfLabel(identity_heads(3), SelfLabelConfig(ema_decay=0.9), 4) for _ in range(2))
     for _ in range(2):
         with torch.no_grad():
             one.module.bias.add_(1.0)
         one.after_step()
-    again.module.load_state_dict(one.module.state_dict())
-    again.restore(one.tensors(), one.notes())
+    again.load_state_dict({k: v.clone() for k, v in one.state_dict().items()})
     value = again.average.bias.clone()
     assert value.equal(one.average.bias)
+    assert again.moving_average.steps.value == 2
     with torch.no_grad():
         again.module.bias.add_(1.0)
     again.after_step()

@@ -10,22 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rayscan.config import PretextConfig
+from rayscan.config import PretextConfig, ViewKind
+from rayscan.config.pretext import PRETEXTS
 from rayscan.data.keyed import uniforms
 from rayscan.nets.heads import NormalizedHead, ProjectedNet, ProjectionHead
 from rayscan.objectives.byol import BYOL
 from rayscan.objectives.instdisc import InstDisc
 from rayscan.objectives.moco import MoCo
 from rayscan.objectives.pretext import PretextObjective
-from rayscan.objectives.pretexts import build_objective, build_projected_net, extra_tensors
+from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.objectives.rotnet import RotNet
 from rayscan.objectives.simclr import SimCLR
+from rayscan.types import Ints
 
 WIDTH = 128  # features of resnet10_w16: 16 channels doubled three times
 
 
 def settings_of(method: Any, **more: Any) -> PretextConfig:
-    return PretextConfig(method=method, backbone="resnet10_w16", projection_dim=12, **more)
+    return PRETEXTS[method](backbone="resnet10_w16", projection_dim=12, **more)
 
 
 def made(settings: PretextConfig, num_images: int = 20, total_steps: int = 50) -> PretextObjective:
@@ -96,48 +98,74 @@ def test_the_encoder_of_each_method_is_the_net_that_was_built() -> None:
         assert build_objective(settings, net, num_images=20, total_steps=5).encoder is net
 
 
+class Pictures:
+    """A source of empty pictures that says which views it was asked for."""
+
+    def __init__(self, gids: list[int], seed: int) -> None:
+        self.gids, self.seed = np.array(gids), seed
+        self.asked: list[tuple[list[int], str, int, tuple[int, ...]]] = []
+
+    def plain(self, gids: Ints) -> Tensor:
+        """Nobody asks for it."""
+        raise AssertionError
+
+    def strong(self, gids: Ints, family: ViewKind, epoch: int) -> Tensor:
+        """Nor for it."""
+        raise AssertionError
+
+    def views(self, gids: Ints, family: ViewKind, epoch: int, numbers: tuple[int, ...]) -> Tensor:
+        """[V, B, 3, 2, 2]."""
+        self.asked.append((gids.tolist(), family, epoch, numbers))
+        return torch.zeros(len(numbers), len(gids), 3, 2, 2)
+
+
 def test_noise_rows_are_drawn_by_image() -> None:
     """floor(u N) for each of the image's numbers; rows are places among all train images."""
-    gids, mine = np.array([2, 3, 5, 7, 11, 13, 17]), np.array([11, 2, 17])
-    tensors = extra_tensors(settings_of("instdisc", noise_samples=4), gids, mine, 3, 8)
-    assert tensors.keys() == {"rows", "noise"}
+    source, mine = Pictures([2, 3, 5, 7, 11, 13, 17], seed=3), np.array([11, 2, 17])
+    tensors = made(settings_of("instdisc", noise_samples=4)).batch(source, mine, 8)
+    assert tensors.keys() == {"views", "rows", "noise"}
     assert tensors["rows"].tolist() == [4, 0, 6]
     numbers = [uniforms(3, 8, np.array([gid]), 0, "noise", 4)[0] for gid in mine]
     assert tensors["noise"].tolist() == [[int(u * 7) for u in row] for row in numbers]
     assert tensors["noise"].dtype == tensors["rows"].dtype == torch.int64
+    assert source.asked == [([11, 2, 17], "simclr", 8, (0,))]
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco", "byol", "rotnet"])
-def test_other_methods_need_views_alone(method: str) -> None:
-    assert extra_tensors(settings_of(method), np.arange(9), np.arange(3), 0, 0) == {}
+@pytest.mark.parametrize(
+    ("method", "numbers"), [("simclr", (0, 1)), ("moco", (0, 1)), ("byol", (0, 1)), ("rotnet", (0,))]
+)
+def test_other_methods_need_views_alone(method: str, numbers: tuple[int, ...]) -> None:
+    """Two views where views are compared, of the family that the settings name."""
+    source = Pictures(list(range(9)), seed=0)
+    tensors = made(settings_of(method, views="randaugment")).batch(source, np.arange(3), 5)
+    assert tensors.keys() == {"views"}
+    assert tensors["views"].shape == (len(numbers), 3, 3, 2, 2)
+    assert source.asked == [([0, 1, 2], "randaugment", 5, numbers)]
 
 
-class Onlooker:
+class Onlooker(nn.Module):
     """Says what it was asked, and remembers a number."""
 
+    number: Tensor
+
     def __init__(self, number: float = 0.0) -> None:
-        self.number = torch.tensor(number)
+        super().__init__()
+        self.register_buffer("number", torch.tensor(number))
         self.asked: list[tuple[nn.Module, int, bool]] = []
 
-    def look(self, net: ProjectedNet, epoch: int, *, is_last: bool) -> Mapping[str, float]:
+    def measure(self, net: ProjectedNet, epoch: int, *, is_last: bool) -> Mapping[str, float]:
         self.asked.append((net, epoch, is_last))
         return {"rank": 1.5 + epoch}
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {"number": self.number}
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.number = tensors["number"]
-
-
-def test_who_watches_is_told_of_every_epoch_and_is_part_of_the_state() -> None:
+def test_the_monitor_is_told_of_every_epoch_and_is_part_of_the_state() -> None:
     objective, again = made(settings_of("moco", queue_size=8)), made(settings_of("moco", queue_size=8))
     assert objective.end_epoch(0, is_last=False).metrics == {}
-    objective.watch, again.watch = Onlooker(4.0), Onlooker()
+    objective.monitor, again.monitor = Onlooker(4.0), Onlooker()
     ends = [objective.end_epoch(epoch, is_last=epoch == 3) for epoch in (2, 3)]
     assert [end.metrics for end in ends] == [{"rank": 3.5}, {"rank": 4.5}]
     assert [end.should_stop for end in ends] == [False, False]
-    assert objective.watch.asked == [(objective.encoder, 2, False), (objective.encoder, 3, True)]
-    again.restore({k: v.clone() for k, v in objective.tensors().items()}, objective.notes())
-    assert float(again.watch.number) == 4.0
+    assert objective.monitor.asked == [(objective.encoder, 2, False), (objective.encoder, 3, True)]
+    again.load_state_dict({k: v.clone() for k, v in objective.state_dict().items()})
+    assert float(again.monitor.number) == 4.0
     assert torch.equal(again.queue, objective.queue)
