@@ -78,6 +78,7 @@ def test_what_commit_returns_is_what_is_found_and_loaded(root: Place) -> None:
 def test_json_is_written_in_one_way(root: Place) -> None:
     draft = Draft(root, STEP)
     entry = draft.write_json("x", {"b": 1, "a": [True]})
+    assert entry.path == f"{draft.attempt}/x"
     assert draft.place.read(entry.path) == b'{\n  "a": [\n    true\n  ],\n  "b": 1\n}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         draft.write_json("x", float("nan"))
