@@ -17,7 +17,7 @@ from rayscan.artifacts import MANIFEST, Draft, FileEntry, Step, find, load
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 
-CONFIG = {"k": 5, "a": {"b": [1, 2], "name": "caf\u00e9"}}
+CONFIG = {"k": 5, "a": {"b": [1, 2], "name": "\u00e9"}}
 STEP = Step("mine", 3, CONFIG, {"embed": "abc", "data": "def"})
 
 
