@@ -17,7 +17,7 @@ from rayscan.artifacts import MANIFEST, Draft, FileEntry, Step, find, load
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 
-CONFIG = {"k": 5, "a": {"b": [1, 2], "name": "caf\u00e9"}}
+CONFIG = {"k": 5, "a": {"b": [1, 2], "name": "\u00e9"}}
 STEP = Step("mine", 3, CONFIG, {"embed": "abc", "data": "def"})
 
 
@@ -78,6 +78,7 @@ def test_what_commit_returns_is_what_is_found_and_loaded(root: Place) -> None:
 def test_json_is_written_in_one_way(root: Place) -> None:
     draft = Draft(root, STEP)
     entry = draft.write_json("x", {"b": 1, "a": [True]})
+    assert entry.path == f"{draft.attempt}/x"
     assert draft.place.read(entry.path) == b'{\n  "a": [\n    true\n  ],\n  "b": 1\n}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         draft.write_json("x", float("nan"))
