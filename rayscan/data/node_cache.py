@@ -75,7 +75,7 @@ class NodeCache:
         return descriptor
 
     def fetch(self, shard: Shard) -> int | None:
-        """The same, fetched before if need be; None if there is no room for it.
+        """A descriptor of a shard, pinned and fetched first if need be; None if there is no room for it.
 
         Raises:
             DataError: the store does not give it, or gives other bytes than were indexed.

@@ -151,11 +151,11 @@ class ActorShards:
         self.margin = margin
 
     def reading(self, probes: int) -> ActorShards:
-        """The same shards, reading that many lists."""
+        """These shards, reading that many lists."""
         return ActorShards(self.actors, self.sizes, probes, self.margin)
 
     def everything(self) -> ActorShards:
-        """The same shards, reading all lists."""
+        """These shards, reading all lists."""
         return self.reading(0)
 
     def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:

@@ -41,7 +41,7 @@ def hungarian(table: Contingency) -> IntArray:
 
 
 def _sparse_hungarian(table: Contingency) -> IntArray:
-    """The same from the cells that hold an image; clusters left without one take the classes left over.
+    """The one-to-one mapping, from cells that hold an image; clusters left alone take the classes left over.
 
     Every cluster may also stay alone with a column of its own. One is added to all weights, which changes no
     best match of all clusters, because the matching takes a weight of zero for no edge.

@@ -139,7 +139,7 @@ def assign_part(part: Part) -> None:
 
 
 def _assign_by_centroids(part: Part) -> None:
-    """The same for a k-means, a few rows at a time; beside them the clusters by every seed."""
+    """Probabilities of one part by a k-means, a few rows at a time; beside them clusters by every seed."""
     fitted, rows = Centroids.read(part.model), EmbeddingRows(part.embed)
     step = max(1, PROBABILITIES_AT_ONCE // fitted.all.shape[1])
     tops, labels = [], []

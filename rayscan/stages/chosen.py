@@ -67,7 +67,7 @@ def rule_of(settings: MineConfig) -> Rule:
 
 
 def write_chosen(mined: Artifact, draft: Draft, rule: Rule) -> Artifact:
-    """The same lists with the column `chosen`; row group by row group, in two passes.
+    """Write the mined lists with the column `chosen`; row group by row group, in two passes.
 
     Args:
         mined: Result of the stage mine without a choice.

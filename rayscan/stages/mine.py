@@ -248,7 +248,7 @@ def _publish(
 
 
 def _regrouped(pieces: Iterable[Neighbors]) -> Iterator[Neighbors]:
-    """The same rows in pieces of ROW_GROUP, so that equal neighbors give equal bytes."""
+    """Rows in pieces of ROW_GROUP, so that equal neighbors give equal bytes."""
     held: list[Neighbors] = []
     for piece in pieces:
         ids, scores = _joined([*held, piece])

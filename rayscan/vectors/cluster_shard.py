@@ -135,7 +135,7 @@ class ClusterShard:
     def tally_rows(
         self, centroids: NDArray[np.float32], grid: float, far: int, numbers: NDArray[np.int64]
     ) -> Tally:
-        """The same for some rows, by number in the whole matrix; those of other shards are passed over."""
+        """Assign some rows, by number in the whole matrix, and add them up; rows of other shards are passed."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
         return self._tally(self.rows[mine - self.first], mine, centroids, grid, far)
 

@@ -47,7 +47,7 @@ class Shards(Protocol):
     """How far a proposed score may be off, twice: MARGIN for float32, infinite for 8-bit codes."""
 
     def everything(self) -> Shards:
-        """The same shards, reading all lists."""
+        """These shards, reading all lists."""
         ...
 
     def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
@@ -176,7 +176,7 @@ def neighbors_of_rows(
     shards: Shards,
     num_neighbors: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The same for any rows [m] and their representatives [m]."""
+    """The K nearest of all rows for any rows [m] with their representatives [m]; see `neighbors_of`."""
     heads, query_of_row = np.unique(representatives, return_inverse=True)
     scores, positions = nearest(searched.rows.take(heads), shards, num_neighbors + 1)
     if searched.max_copies is not None:

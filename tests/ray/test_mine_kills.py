@@ -20,7 +20,7 @@ from rayscan.fleet.shards import Mining, ShardActor, mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks, cut
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted, unit
+from testing.matrices import brute_force, collapsed, embedded, planted, unit
 
 pytestmark = pytest.mark.ray
 

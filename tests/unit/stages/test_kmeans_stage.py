@@ -26,7 +26,7 @@ from rayscan.stages.kmeans import Centroids
 from rayscan.stages.layout import one_per_node
 from rayscan.storage import Place
 from rayscan.vectors import cluster_shard
-from tests.unit.vectors.matrices import embedded, unit
+from testing.matrices import embedded, unit
 
 TRAIN = 1500
 SMALL = KMeansConfig(num_seeds=2, iterations=6)

@@ -15,7 +15,7 @@ from rayscan.sections import semantic
 from rayscan.stages.chosen import Lists, neighbor_ids, rule_of, write_chosen
 from rayscan.storage import Place
 from rayscan.vectors.choose import NO_DISTANCE, Ends, Rule, choose, chosen_first
-from tests.unit.vectors.matrices import Ids, Rows, brute_force, planted, unit
+from testing.matrices import Ids, Rows, brute_force, planted, unit
 
 K = 20
 

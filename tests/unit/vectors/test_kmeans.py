@@ -5,7 +5,7 @@ import pytest
 
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors.kmeans import assign, inertia, kmeans
-from tests.unit.vectors.matrices import Rows
+from testing.matrices import Rows
 
 
 def bundles(seed: int, n: int = 3000) -> Rows:

@@ -8,7 +8,7 @@ import pytest
 
 from rayscan.vectors import list_search
 from rayscan.vectors.list_search import search_lists
-from tests.unit.vectors.matrices import unit
+from testing.matrices import unit
 
 
 def lists_of(num_rows: int, num_lists: int, dim: int = 12) -> faiss.IndexIVFFlat:
