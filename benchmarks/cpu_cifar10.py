@@ -60,7 +60,7 @@ def recipe(seed: int, *, is_tiny: bool) -> Recipe:
             views="simclr",
         ),
         selflabel=SelfLabelConfig(inputs="embeddings", epochs=0),
-        evaluate=EvaluateConfig(probe_images=10_000, kmeans_restarts=2 if is_tiny else 10),
+        evaluate=EvaluateConfig(probe_images=10_000, kmeans_n_init=2 if is_tiny else 10),
         fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=cores),
     )
 

@@ -93,7 +93,7 @@ def toy(recipe: Recipe, seed: int) -> Recipe:
         pretext=replace(recipe.pretext, backbone="resnet10_w16", epochs=1),
         scan=replace(recipe.scan, epochs=1, head_epochs=2, num_heads=2, batch_size=500),
         selflabel=replace(recipe.selflabel, epochs=1, threshold=0.2),
-        evaluate=replace(recipe.evaluate, kmeans_restarts=2, probe_images=2_000),
+        evaluate=replace(recipe.evaluate, kmeans_n_init=2, probe_images=2_000),
         fleet=FleetConfig(num_workers=1, gpus_per_worker=0, threads_per_worker=2),
     )
 

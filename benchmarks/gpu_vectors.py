@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 class GpuShards:
     """One shard on the first GPU, as the owner of a block sees it."""
 
-    probes = None
+    nprobe = None
     margin = MARGIN
 
     def __init__(self, rows: Rows) -> None:
@@ -71,7 +71,7 @@ class GpuShards:
         self.shard = ShardSearch(rows, threads=1, use_gpu=True, where="benchmark")
         self.sizes = [len(rows)]
 
-    def everything(self) -> GpuShards:
+    def exhaustive(self) -> GpuShards:
         """Itself: it is exact."""
         return self
 

@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 few=(--pretext.epochs 2 --scan.inputs both --scan.head-epochs 5 --scan.num-heads 2 --scan.epochs 1
-    --selflabel.epochs 1 --selflabel.threshold 0.3 --evaluate.kmeans-restarts 2)
+    --selflabel.epochs 1 --selflabel.threshold 0.3 --evaluate.kmeans-n-init 2)
 python -m jobs.guard "$@"
 exec ray job submit --working-dir . -- python -m rayscan demo --fleet.address auto "${few[@]}" "$@"

@@ -1,6 +1,6 @@
 """rayscan: unlabelled images in, clusters out. SCAN (arXiv 2005.12320) from end to end on Ray.
 
-The river, stage by stage: docs/story.md. The command: `rayscan --help`. A run in Python: `rayscan.open(out)`.
+A run, stage by stage: docs/story.md. The command: `rayscan --help`. A run in Python: `rayscan.open(out)`.
 """
 
 from __future__ import annotations

@@ -66,26 +66,34 @@ class FileEntry:
     size: int
     sha256: str
 
+    def read(self, place: Place) -> bytes:
+        """All bytes of the file; an ArtifactError if it is missing or differs from what was written."""
+        try:
+            data = place.read(self.path)
+        except FileNotFoundError as error:
+            raise self.changed(place, "no file") from error
+        if len(data) != self.size or hashlib.sha256(data).hexdigest() != self.sha256:
+            raise self.changed(place, f"{len(data)} other bytes")
+        return data
 
-@dataclass(frozen=True, eq=False)
+    def changed(self, place: Place, got: str) -> ArtifactError:
+        """The error that says how the file differs from what was written."""
+        return ArtifactError(
+            f"the file {self.path} is not what was written",
+            expected=f"{self.size} bytes, sha256 {self.sha256[:12]}...",
+            got=got,
+            where=place.uri,
+            fix="remove this directory and run the same command again",
+        )
+
+
+@dataclass(frozen=True)
 class Artifact:
-    """A finished result. Small: it travels to workers, which read the files themselves."""
+    """A finished result, equal to any at its place. Small: it travels to workers, which read the files."""
 
     stage: str
     place: Place
-    manifest: Mapping[str, Any]
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both are the same result in the same place, so that what is made of it can be cached."""
-        return isinstance(other, Artifact) and self._key == other._key
-
-    def __hash__(self) -> int:
-        """Hash of what makes two of them equal."""
-        return hash(self._key)
-
-    @property
-    def _key(self) -> tuple[str, str]:
-        return self.place.uri, str(self.manifest["fingerprint"])
+    manifest: Mapping[str, Any] = field(compare=False)
 
     @property
     def identity(self) -> str:
@@ -105,24 +113,11 @@ class Artifact:
 
     def uri_of(self, name: str) -> str:
         """Full address of a file."""
-        return self.place.uri_of(self._entry(name).path)
+        return self.place.uri_of(self.entry(name).path)
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file, checked against the manifest.
-
-        Raises:
-            ArtifactError: the file is missing or differs from what was written.
-        """
-        entry = self._entry(name)
-        try:
-            data = self.place.read(entry.path)
-        except FileNotFoundError as error:
-            raise self._damaged(name, f"{entry.size} bytes", "no file") from error
-        if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise self._damaged(
-                name, f"{entry.size} bytes, sha256 {entry.sha256[:12]}...", f"{len(data)} other bytes"
-            )
-        return data
+        """All bytes of a file, checked against the manifest (`FileEntry.read`)."""
+        return self.entry(name).read(self.place)
 
     def read_json(self, name: str) -> Any:
         """A JSON file."""
@@ -134,8 +129,7 @@ class Artifact:
 
     def read_array(self, name: str) -> np.ndarray[Any, Any]:
         """A `.npy` file; object arrays are refused."""
-        array: np.ndarray[Any, Any] = np.load(io.BytesIO(self.read(name)), allow_pickle=False)
-        return array
+        return _array(self.read(name))
 
     def verify(self, *, rehash: bool = False) -> None:
         """Check that every file is there with its size, or with `rehash` its sha256.
@@ -143,33 +137,23 @@ class Artifact:
         Raises:
             ArtifactError: naming the first file that is missing or differs.
         """
-        for name, entry in self.files.items():
+        for entry in self.files.values():
             if rehash:
-                self.read(name)
+                entry.read(self.place)
             elif (size := self.place.size(entry.path)) != entry.size:
-                raise self._damaged(
-                    name, f"{entry.size} bytes", "no file" if size is None else f"{size} bytes"
-                )
+                raise entry.changed(self.place, "no file" if size is None else f"{size} bytes")
 
-    def _entry(self, name: str) -> FileEntry:
-        try:
-            return self.files[name]
-        except KeyError as error:
-            raise ArtifactError(
-                f"{self.stage}: no such file in this result",
-                expected=", ".join(self.files),
-                got=name,
-                where=self.place.uri,
-            ) from error
+    def entry(self, name: str) -> FileEntry:
+        """What the manifest says of a file; an ArtifactError if nothing."""
+        if name not in self.files:
+            known, what = ", ".join(self.files), f"{self.stage}: no such file in this result"
+            raise ArtifactError(what, expected=known, got=name, where=self.place.uri)
+        return self.files[name]
 
-    def _damaged(self, name: str, expected: str, got: str) -> ArtifactError:
-        return ArtifactError(
-            f"{self.stage}: file {name} is not what was written",
-            expected=expected,
-            got=got,
-            where=self.place.uri,
-            fix="remove this directory and run the same command again",
-        )
+
+def _array(data: bytes) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 class Draft:
@@ -220,6 +204,10 @@ class Draft:
         if any(self.place.size(e.path) != e.size for e in entries.values()):
             return None
         return entries, record["facts"]
+
+    def read_part_array(self, entry: FileEntry) -> np.ndarray[Any, Any]:
+        """A `.npy` file of a finished part, checked."""
+        return _array(entry.read(self.place))
 
     def commit(
         self,

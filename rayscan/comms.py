@@ -148,13 +148,6 @@ def no_gradient_sync(net: nn.Module) -> Iterator[None]:
         yield
 
 
-def unwrap(net: nn.Module) -> nn.Module:
-    """The module inside `data_parallel`."""
-    inner = net.module if isinstance(net, DistributedDataParallel) else net
-    assert isinstance(inner, nn.Module)
-    return inner
-
-
 def all_reduce_with_grad(tensor: Tensor) -> Tensor:
     """Sum over workers; its gradient is the sum over workers of their gradients. Shape unchanged."""
     if not is_distributed():

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rayscan.artifacts import Draft, Step
 from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
+from rayscan.fleet.connect import Fleet
 from rayscan.storage import Place, refuse_secrets
-
-if TYPE_CHECKING:  # Ray loads when work starts, not when addresses are checked
-    from rayscan.fleet.connect import Fleet
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact
-from rayscan.data.equal_lists import as_rows
 from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.methods import METHODS
 from rayscan.metrics.consensus import consensus
@@ -18,6 +17,7 @@ from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.run import Run
 from rayscan.sections import require
 from rayscan.storage import split_uri
+from rayscan.tables import as_rows
 from rayscan.types import Ints
 
 MAX_JOINS = 30

@@ -60,8 +60,15 @@ class Section:
     """Path of the section, for messages."""
     TAG: ClassVar[str] = ""
     """Field that names the variant; empty without variants."""
-    VARIANTS: ClassVar[Mapping[str, type[Section]]] = {}
-    """Value of that field -> class."""
+    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
+    """Value of that field -> class; a section with variants has a dictionary of its own."""
+
+    @classmethod
+    def register(cls, made: type[S]) -> type[S]:
+        """Register a subclass, with the default of its tag; a decorator."""
+        (tag,) = (f.default for f in dataclasses.fields(cast(Any, made)) if f.name == cls.TAG)
+        cls.VARIANTS[str(tag)] = made
+        return made
 
     def __post_init__(self) -> None:
         """Check every field's bounds, then what spans fields."""

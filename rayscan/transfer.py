@@ -17,6 +17,7 @@ import numpy as np
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.assignments import Assignments
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import DataError
@@ -26,7 +27,7 @@ from rayscan.metrics.transfer import allowed_classes, transfer_scores
 from rayscan.predict import predict
 from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
-from rayscan.stages.evaluate import Classes, clusters_by_seed, read_assigned, read_classes
+from rayscan.stages.evaluate import Classes, read_classes
 from rayscan.storage import Place, split_uri
 
 COLUMNS = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
@@ -53,7 +54,7 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
     out = predict(run_uri, sources.data or "", out_uri)
     classes = _labels_of(run, sources, out)
     assign = Run(out_uri).artifact("assign")
-    assigned = read_assigned(assign)
+    assigned = Assignments.read(assign)
     wanted = None if class_map is None else _read_map(class_map)
     allowed = allowed_classes(classes.names, home_names, wanted)
     labels = np.full(len(assigned.gids), -1, np.int64)
@@ -61,7 +62,7 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
     labels[known] = classes.of[assigned.gids[known]]
     seeds = [
         transfer_scores(clusters, labels, allowed, table)
-        for clusters, table in zip(clusters_by_seed(assign, assigned), home, strict=True)
+        for clusters, table in zip(assigned.groupings, home, strict=True)
     ]
     found = {
         "run": run.place.uri,
@@ -91,8 +92,8 @@ def _summary(seeds: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def _training_tables(run: Run) -> tuple[list[Contingency], list[str]]:
-    """Return clusters against classes of the run's labelled train images, by seed; and the class names."""
-    assign, assigned = run.artifact("assign"), read_assigned(run.artifact("assign"))
+    """By seed, clusters against classes on the labelled train images of the run; and the classes' names."""
+    assign, assigned = run.artifact("assign"), Assignments.read(run.artifact("assign"))
     classes = read_classes(run.artifact("labels"), num_images=int(assigned.gids.max()) + 1)
     used = (assigned.split == "train") & (classes.of[assigned.gids] >= 0)
     if not used.any():
@@ -100,7 +101,7 @@ def _training_tables(run: Run) -> tuple[list[Contingency], list[str]]:
     labels, num_clusters = classes.of[assigned.gids[used]], int(assign.facts["num_clusters"])
     tables = [
         Contingency.count(clusters[used], labels, num_clusters, len(classes.names))
-        for clusters in clusters_by_seed(assign, assigned)
+        for clusters in assigned.groupings
     ]
     return tables, classes.names
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.storage import Place
-from rayscan.vectors.duplicates import Copies, collapse, digest_span
-from rayscan.vectors.merge import MARGIN, Proposal, Searched, blocks, neighbors_of
-from rayscan.vectors.parts import EmbeddingRows, spans
+from rayscan.vectors.duplicates import Copies, collapse, hash_rows
+from rayscan.vectors.merge import MARGIN, IndexedRows, Proposal, blocks, neighbors_of
+from rayscan.vectors.parts import EmbeddingRows, row_ranges
 from rayscan.vectors.shard_search import ShardSearch
 
 Rows = NDArray[np.float32]
@@ -64,11 +64,11 @@ def embedded(
     return draft.commit(files, facts=facts)
 
 
-def collapsed(rows: EmbeddingRows, k: int) -> tuple[Ids, Searched]:
+def collapsed(rows: EmbeddingRows, k: int) -> tuple[Ids, IndexedRows]:
     """What the mine stage hands to the search."""
-    digests = np.concatenate([digest_span(span) for span in spans(rows, 64)])
+    digests = np.concatenate([hash_rows(span) for span in row_ranges(rows, 64)])
     representatives, copies = collapse(digests, k + 1)
-    return representatives, Searched(
+    return representatives, IndexedRows(
         rows, np.flatnonzero(representatives == np.arange(len(representatives))), copies
     )
 
@@ -76,10 +76,10 @@ def collapsed(rows: EmbeddingRows, k: int) -> tuple[Ids, Searched]:
 class LocalShards:
     """The shards in this process, without Ray; notes every width asked for."""
 
-    probes: int | None = None
+    nprobe: int | None = None
     margin = MARGIN
 
-    def everything(self) -> LocalShards:
+    def exhaustive(self) -> LocalShards:
         return self
 
     def __init__(self, x: Rows, num_shards: int) -> None:
@@ -105,7 +105,7 @@ def mined_by(
     rows: EmbeddingRows, k: int, shards_of: Callable[[Ids], LocalShards], block: int = 100
 ) -> tuple[Rows, Ids]:
     """All the way as the stage goes, without Ray; `shards_of` is told which rows are searched."""
-    representatives, searched = collapsed(rows, k)
-    shards = shards_of(searched.uniques)
-    found = [neighbors_of(one, searched, shards, k) for one in blocks(representatives, block)]
+    representatives, indexed = collapsed(rows, k)
+    shards = shards_of(indexed.uniques)
+    found = [neighbors_of(one, indexed, shards, k) for one in blocks(representatives, block)]
     return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])

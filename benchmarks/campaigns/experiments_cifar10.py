@@ -71,7 +71,7 @@ def recipe(*, is_tiny: bool, on_images: bool) -> Recipe:
             ema_decay=0.99,
         ),
         sela=SelaConfig(inputs="embeddings"),
-        evaluate=EvaluateConfig(kmeans_restarts=2 if is_tiny else 10),
+        evaluate=EvaluateConfig(kmeans_n_init=2 if is_tiny else 10),
         fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=cores),
     )
 

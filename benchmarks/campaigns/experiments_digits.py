@@ -28,7 +28,7 @@ def recipe(*, is_tiny: bool) -> Recipe:
         pretext=replace(base.pretext, epochs=1, optimizer=replace(base.pretext.optimizer, warmup_epochs=0.5)),
         scan=replace(base.scan, num_heads=2, head_epochs=2, epochs=1),
         selflabel=replace(base.selflabel, epochs=1),
-        evaluate=replace(base.evaluate, kmeans_restarts=2),
+        evaluate=replace(base.evaluate, kmeans_n_init=2),
     )
 
 

@@ -32,7 +32,7 @@ ROWS: dict[str, tuple[PcaConfig, KMeansConfig]] = {
     "k-means": (PcaConfig(), KMeansConfig()),
     "64 components, whitened": (PcaConfig(num_components=64, whiten=True), KMeansConfig()),
     "spherical": (PcaConfig(), KMeansConfig(is_spherical=True)),
-    "mini-batches, 60 passes": (PcaConfig(), KMeansConfig(variant="minibatch", iterations=60)),
+    "mini-batches, 60 passes": (PcaConfig(), KMeansConfig(variant="minibatch", max_iter=60)),
     "1.5 x over-clustering": (PcaConfig(), KMeansConfig(over_clustering=1.5)),
     "3 x over-clustering": (PcaConfig(), KMeansConfig(over_clustering=3.0)),
     "10 x over-clustering": (PcaConfig(), KMeansConfig(over_clustering=10.0)),
@@ -64,7 +64,7 @@ def main() -> None:
 
 def _recipe(base: Recipe, pca: PcaConfig, kmeans: KMeansConfig, *, is_tiny: bool) -> Recipe:
     if is_tiny:
-        kmeans = replace(kmeans, num_seeds=2, iterations=3)
+        kmeans = replace(kmeans, num_seeds=2, max_iter=3)
         kept = None if pca.num_components is None else 8
         pca = replace(pca, num_components=kept)
     return replace(base, method="kmeans", pca=pca, kmeans=kmeans)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.vectors.cluster_shard import ClusterShard, shares
+from rayscan.vectors.cluster_shard import ClusterShard, shard_bounds
 from rayscan.vectors.merge import MARGIN, Proposal
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK, ShardSearch
 
@@ -72,10 +72,10 @@ def gemm_in_tiles(queries: Rows, rows: Rows) -> Callable[[], None]:
 class LocalShards:
     """`merge.Shards` in this process."""
 
-    probes = None
+    nprobe = None
     margin = MARGIN
 
-    def everything(self) -> LocalShards:
+    def exhaustive(self) -> LocalShards:
         """Itself: it reads everything."""
         return self
 
@@ -103,7 +103,7 @@ class LocalPool:
         """Cut the rows into shares of whole blocks."""
         self.shards = [
             ClusterShard(rows[first:stop], first, threads=1, where="benchmark")
-            for first, stop in shares(len(rows), num_shards)
+            for first, stop in shard_bounds(len(rows), num_shards)
         ]
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:

@@ -15,10 +15,11 @@ import pyarrow as pa
 from benchmarks.harness import Options, Report, Times, ratio
 from benchmarks.mining.sets import Rows, clustered
 from rayscan.artifacts import Artifact, Draft, Step
-from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.duplicates import Copies
-from rayscan.vectors.merge import Block, Searched, blocks
+from rayscan.vectors.merge import Block, IndexedRows, blocks
 from rayscan.vectors.parts import EmbeddingRows
 
 K = 20
@@ -27,8 +28,8 @@ SETTLED_BLOCKS = 4
 NO_COPIES = Copies(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
 
 
-def embedded(place: Place, x: Rows, rows_per_part: int = 65_536) -> Artifact:
-    """An embed result of the rows of `x`, as the stage would have left it."""
+def embedded(place: Place, x: Rows, rows_per_part: int = 65_536, num_eval: int = 0) -> Artifact:
+    """An embed result of the rows of `x`, the last `num_eval` of the eval split, as the stage leaves it."""
     draft = Draft(place, Step("embed", 1, {"rows": len(x), "dim": x.shape[1]}))
     firsts = list(range(0, len(x), rows_per_part))
     names = [f"part-{number:05d}.npy" for number in range(len(firsts))]
@@ -40,7 +41,7 @@ def embedded(place: Place, x: Rows, rows_per_part: int = 65_536) -> Artifact:
     table = {"part": list(range(len(names))), "name": names, "first_row": firsts, "rows": counts}
     files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table))
     files["gids.npy"] = draft.write_array("gids.npy", np.arange(len(x)))
-    facts = {"rows": len(x), "train_rows": len(x), "dim": x.shape[1], "num_views": 1}
+    facts = {"rows": len(x), "train_rows": len(x) - num_eval, "dim": x.shape[1], "num_views": 1}
     return draft.commit(files, facts=facts)
 
 
@@ -64,13 +65,13 @@ def sharding(asked: Options, report: Report) -> dict[str, Times]:
     with tempfile.TemporaryDirectory() as folder, local_ray():
         root = Place(folder)
         rows = EmbeddingRows(embedded(root, clustered(num_rows, 128, seed=1)))
-        searched = Searched(rows, np.arange(num_rows), NO_COPIES)
+        indexed = IndexedRows(rows, np.arange(num_rows), NO_COPIES)
         work = blocks(np.arange(num_blocks * block), block)
         for number in range(asked.rounds):
             order = ("shards_1", "shards_4") if number % 2 else ("shards_4", "shards_1")
             for name in order:
                 draft = Draft(root, Step("mine", 1, {"round": number, "of": name}))
-                wall, cpu = _mine(work, searched, draft, int(name[-1]))
+                wall, cpu = _mine(work, indexed, draft, int(name[-1]))
                 times[name].wall.append(wall)
                 times[name].cpu.append(cpu)
     report.value("sharding_overhead", ratio(times["shards_4"], times["shards_1"]), goal=("<=", 1.10))
@@ -78,14 +79,14 @@ def sharding(asked: Options, report: Report) -> dict[str, Times]:
     return times
 
 
-def _mine(work: list[Block], searched: Searched, draft: Draft, num_shards: int) -> tuple[float, float]:
+def _mine(work: list[Block], indexed: IndexedRows, draft: Draft, num_shards: int) -> tuple[float, float]:
     """Wall and CPU seconds of the blocks after the first SETTLED_BLOCKS."""
     marks: list[tuple[float, dict[int, float]]] = []
 
     def mark(_block: Block, _was_there: bool) -> None:
         marks.append((time.perf_counter(), cpu_of_workers()))
 
-    mine_blocks(work, searched, draft, Mining(K, num_shards), mark)
+    mine_blocks(work, indexed, draft, SearchSettings(K, num_shards), mark)
     (began, before), (ended, after) = marks[SETTLED_BLOCKS - 1], marks[-1]
     return ended - began, sum(after.values()) - sum(before.get(pid, 0.0) for pid in after)
 

@@ -30,14 +30,14 @@ class KMeansConfig(Section):
     """Clusters formed per cluster asked for (Fig. 2b); 1.5 is the paper's best row."""
     num_seeds: int = setting(5, ge=1)
     """Independent fits, from `seed` on: scores give their mean and deviation, images get the best one."""
-    restarts: int = setting(1, ge=1)
+    n_init: int = setting(1, ge=1)
     """Initialisations tried per fit (n_init); the lowest inertia is kept."""
     seeding: Literal["plus_plus", "parallel"] = "plus_plus"
     """k-means++ on a sample of 16 rows per cluster; or k-means|| (Bahmani et al. 2012) over all rows, in six
     passes, which also finds clusters that are small beside the sample's gaps."""
     variant: Literal["lloyd", "minibatch"] = "lloyd"
     """Every update of the centroids reads all rows; or the paper's mini-batches."""
-    iterations: int = setting(100, ge=1)
+    max_iter: int = setting(100, ge=1)
     """Most updates of the centroids (lloyd), or passes over the rows (minibatch; the paper: 60)."""
     tolerance: float = setting(1e-4, ge=0, lt=1)
     """lloyd stops when the inertia falls by less than this share."""

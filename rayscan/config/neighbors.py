@@ -7,9 +7,6 @@ from typing import ClassVar, Literal
 
 from rayscan.sections import Section, operational, require, setting
 
-SCALE_NEIGHBOR = 7
-"""The neighbor that tells a local scale, unless one is named."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedConfig(Section):
@@ -45,7 +42,7 @@ class MineConfig(Section):
     """Recall on 1,000 sampled images below which nothing is published; approximate search reads as many lists
     as it takes."""
     codes: Literal["flat", "sq8"] = "flat"
-    """What lists hold: rows, or 8 bits a value, which takes a quarter of their memory."""
+    """Codes of the inverted lists: rows as they are, or 8 bits a value, in a quarter of the memory."""
     max_copies: int | None = setting(None, ge=1)
     """Exact copies of one picture among the neighbors of an image, itself aside; none sets no limit, so that
     a collection full of copies gives copies for neighbors."""
@@ -53,12 +50,6 @@ class MineConfig(Section):
     """Pair an image only with those of its first so many neighbors among whose first so many it is itself.
     Where none is left, with the nearest alone; none pairs with all. Lists stay, and so does the graph that
     judges; nothing is mined again."""
-    adaptive: float | None = setting(None, gt=0)
-    """Pair an image only with neighbors at a squared distance of at most this times the product of both local
-    scales (Zelnik-Manor and Perona 2004): more neighbors where it is dense, fewer at the rim. Where none is
-    left, with the nearest alone; none sets no limit. Goes with `mutual`."""
-    scale_neighbor: int = setting(SCALE_NEIGHBOR, ge=1)
-    """The local scale of an image is its distance to this neighbor; the paper takes the 7th."""
     num_shards: int | None = operational(None, ge=1)
     """Index shards; none takes one per worker. Changes speed, never the result."""
     storage: Literal["float32", "float16"] = operational("float32")
@@ -68,26 +59,20 @@ class MineConfig(Section):
     """Query rows sent to the shards at a time."""
 
     def check(self) -> None:
-        """Rules read no more neighbors than are mined."""
+        """The choice reads no more neighbors than are mined."""
         require(
             self.mutual is None or self.mutual <= self.num_neighbors,
             "mine.mutual",
             f"1..{self.num_neighbors}, as mine.num_neighbors mines, or none",
             self.mutual,
         )
-        require(
-            self.adaptive is None or self.scale_neighbor <= self.num_neighbors,
-            "mine.scale_neighbor",
-            f"1..{self.num_neighbors}, as mine.num_neighbors mines",
-            self.scale_neighbor,
-        )
 
     @property
     def chooses(self) -> bool:
         """Whether an image is paired with some of its mined neighbors only."""
-        return self.mutual is not None or self.adaptive is not None
+        return self.mutual is not None
 
     @property
     def unchosen(self) -> MineConfig:
         """These settings without a rule that chooses: what it chooses from."""
-        return replace(self, mutual=None, adaptive=None, scale_neighbor=SCALE_NEIGHBOR)
+        return replace(self, mutual=None)

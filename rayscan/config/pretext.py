@@ -6,7 +6,6 @@ stand here and not beside the objectives, because those import torch and setting
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +20,7 @@ class PretextConfig(Section):
 
     KEY: ClassVar[str] = "pretext"
     TAG: ClassVar[str] = "method"
-    VARIANTS: ClassVar[Mapping[str, type[Section]]] = {}
+    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
 
     method: str
     """Pretext task: simclr, moco (MoCo v2), instdisc (instance discrimination), rotnet (rotations) or byol.
@@ -64,6 +63,7 @@ class PretextConfig(Section):
         )
 
 
+@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimCLRConfig(PretextConfig):
     """SimCLR (arXiv 2002.05709): two views of an image agree, and differ from the rest of the batch."""
@@ -73,6 +73,7 @@ class SimCLRConfig(PretextConfig):
     """Softmax temperature (tau)."""
 
 
+@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MoCoConfig(PretextConfig):
     """MoCo v2 (arXiv 2003.04297): a query finds the key of its image among a queue of earlier keys."""
@@ -86,6 +87,7 @@ class MoCoConfig(PretextConfig):
     """How slowly the key encoder follows, per step (m)."""
 
 
+@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstDiscConfig(PretextConfig):
     """Instance discrimination (arXiv 1805.01978): every image is a class of its own, told apart by NCE."""
@@ -99,6 +101,7 @@ class InstDiscConfig(PretextConfig):
     """Share of an image's old row in the memory bank that is kept when the image is seen again."""
 
 
+@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RotNetConfig(PretextConfig):
     """RotNet (arXiv 1803.07728): say by how many quarter turns a picture was rotated."""
@@ -106,6 +109,7 @@ class RotNetConfig(PretextConfig):
     method: Literal["rotnet"] = "rotnet"
 
 
+@PretextConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BYOLConfig(PretextConfig):
     """BYOL (arXiv 2006.07733): a view predicts what a slow copy of the network makes of another view."""
@@ -115,12 +119,5 @@ class BYOLConfig(PretextConfig):
     """How slowly the target network follows, per step (tau); rises to 1 at the end."""
 
 
-PRETEXTS: dict[str, type[PretextConfig]] = {
-    "simclr": SimCLRConfig,
-    "moco": MoCoConfig,
-    "instdisc": InstDiscConfig,
-    "rotnet": RotNetConfig,
-    "byol": BYOLConfig,
-}
+PRETEXTS = PretextConfig.VARIANTS
 """`pretext.method` -> its settings."""
-PretextConfig.VARIANTS = PRETEXTS

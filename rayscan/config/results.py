@@ -26,9 +26,9 @@ class EvaluateConfig(Section):
 
     KEY: ClassVar[str] = "evaluate"
 
-    kmeans_restarts: int = 10
+    kmeans_n_init: int = 10
     """Initialisations of the k-means row (n_init); the lowest inertia is kept."""
-    kmeans_iterations: int = 100
+    kmeans_max_iter: int = 100
     """Lloyd iterations of each restart."""
     purity_neighbors: tuple[int, ...] = (1, 5, 20, 50)
     """K at which the neighbor purity is reported."""

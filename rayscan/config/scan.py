@@ -6,7 +6,6 @@ here and not beside the losses, because those import torch and settings must not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +20,7 @@ class ScanConfig(Section):
 
     KEY: ClassVar[str] = "scan"
     TAG: ClassVar[str] = "loss"
-    VARIANTS: ClassVar[Mapping[str, type[Section]]] = {}
+    VARIANTS: ClassVar[dict[str, type[Section]]] = {}
 
     loss: str
     """scan is Eq. 2 of SCAN; pmi the weighted pointwise mutual information of TEMI (arXiv 2303.17896). Each
@@ -70,6 +69,7 @@ class ScanConfig(Section):
         return 1.0
 
 
+@ScanConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanLossConfig(ScanConfig):
     """Clustering with the SCAN loss (SCAN Eq. 2)."""
@@ -83,6 +83,7 @@ class ScanLossConfig(ScanConfig):
     """Decay per step of the running mean (with marginal running)."""
 
 
+@ScanConfig.register
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PmiLossConfig(ScanConfig):
     """Clustering with the weighted pointwise mutual information of TEMI (arXiv 2303.17896)."""
@@ -103,6 +104,5 @@ class PmiLossConfig(ScanConfig):
         return self.pmi_temperature
 
 
-SCAN_LOSSES: dict[str, type[ScanConfig]] = {"scan": ScanLossConfig, "pmi": PmiLossConfig}
+SCAN_LOSSES = ScanConfig.VARIANTS
 """`scan.loss` -> its settings."""
-ScanConfig.VARIANTS = SCAN_LOSSES

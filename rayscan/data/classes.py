@@ -1,7 +1,7 @@
 """Class lists that ship with rayscan: the ImageNet-50/100/200 subsets of the SCAN paper, as WordNet ids.
 
 SCAN (arXiv 2005.12320), section 3.4 and its published class lists. The lists name folders; they are used by
-named experiments to choose images, never by the river.
+named experiments to choose images, never by a stage.
 """
 
 from __future__ import annotations

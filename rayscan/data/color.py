@@ -29,7 +29,7 @@ class Jitter:
     contrast: float = 0.4
     saturation: float = 0.4
     hue: float = 0.1
-    """In turns: 0.5 is the opposite color."""
+    """Turns of the color circle: 0.5 is the opposite color."""
 
 
 JITTER_UNIFORMS = 8

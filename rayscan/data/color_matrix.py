@@ -50,7 +50,7 @@ def colors(u: Floats, rows: Ints, gray: Ints, sigma: Floats, strength: Jitter) -
     """Compose the jitter of some views and the graying of some.
 
     Luma is what makes this short: brightness scales a picture's mean luma, contrast, saturation and hue leave
-    it as it is. So the luma that contrast pivots on is known without looking at the changed picture.
+    it as it is. So the luma that contrast pivots on is known without reading the changed picture.
 
     Args:
         u: Uniform numbers [n, JITTER_UNIFORMS] of the jittered views.

@@ -25,20 +25,20 @@ class Deformation:
     """Ranges of the deformation; every parameter is uniform in its symmetric range."""
 
     rotation: float = math.radians(15)
-    """At most, radians."""
+    """Largest angle, radians."""
     scale: float = 1.15
     """Magnification between 1 / scale and scale, uniform in its logarithm."""
     stretch: float = 1.2
     """Magnification across by t, down by 1 / t; t between 1 / stretch and stretch, uniform in its logarithm.
     The same digit is written narrow or wide."""
     shear: float = math.radians(12)
-    """At most along each axis, radians."""
+    """Largest angle along each axis, radians."""
     shift: float = 0.03
-    """At most along each axis, share of the side."""
+    """Largest distance along each axis, share of the side."""
     coarse: int = 4
     """Side of the coarse field; its nodes span the picture."""
     displacement: float = 0.08
-    """At most at a node of the coarse field, along each axis, share of the side."""
+    """Largest distance at a node of the coarse field, along each axis, share of the side."""
 
     @property
     def elastic_uniforms(self) -> int:

@@ -1,4 +1,4 @@
-"""Where the images are: what the user passes as `--data` becomes a sorted list of files. The river's spring.
+"""Where the images are: what the user passes as `--data` becomes a sorted list of files.
 
 Understood: tar shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`)
 or comma list; a folder, nested or flat; a `.parquet`, `.csv` or `.txt` list of paths or URIs. Local or on any

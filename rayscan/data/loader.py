@@ -245,7 +245,7 @@ class Prefetcher(Generic[T]):
             self._submit()
 
     def __iter__(self) -> Iterator[T]:
-        """Itself: the results can be gone through once."""
+        """This prefetcher: its results can be gone through once."""
         return self
 
     def __next__(self) -> T:
@@ -261,7 +261,7 @@ class Prefetcher(Generic[T]):
             raise
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """This prefetcher."""
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Local shards held open and read by position; `os.pread` shares none, so many threads at once may."""
+"""Local files kept open and read by `os.pread`, which keeps no position: many threads may share one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LocalFile:
         """Take over an open file.
 
         Args:
-            descriptor: Of the file.
-            number: Which opening this is, counted over all files.
+            descriptor: Descriptor of the file.
+            number: Number of this opening, counted over all files.
         """
         self.number = number
         self.descriptor = descriptor

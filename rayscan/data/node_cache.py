@@ -55,7 +55,7 @@ class NodeCache:
     max_bytes: int
     """Whole shards and those being fetched stay within this."""
     policy: RetryPolicy | None = None
-    """Of requests to the store; that of the environment if not given."""
+    """How requests to the store are repeated; as the environment says if not given."""
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
     _mutex: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -75,7 +75,7 @@ class NodeCache:
         return descriptor
 
     def fetch(self, shard: Shard) -> int | None:
-        """A descriptor of a shard, pinned and fetched first if need be; None if there is no room for it.
+        """A descriptor of a shard as from `open`, fetched before if need be; None if there is no room for it.
 
         Raises:
             DataError: the store does not give it, or gives other bytes than were indexed.

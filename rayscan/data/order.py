@@ -19,7 +19,7 @@ class Order:
     gids: Ints
     """The images, int64 [N]; their order here is part of the result."""
     batch_size: int
-    """At most so many images per step, over all workers."""
+    """Most images per step, over all workers."""
     seed: int
     """Seed of the permutations."""
     shards: Ints | None = None

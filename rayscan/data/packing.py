@@ -53,9 +53,9 @@ class Task:
     out: str
     name: str
     rows: tuple[Row, ...]
-    """Of the plan."""
+    """Rows of the plan."""
     labels: tuple[int | None, ...]
-    """To be written as `.cls`."""
+    """Label of each row, to be written as `.cls`."""
     resize_px: int | None
 
 

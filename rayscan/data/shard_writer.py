@@ -1,4 +1,4 @@
-"""Samples -> WebDataset tar shards, for `packing` and the demo. Upstream of the river.
+"""Samples -> WebDataset tar shards, for `packing` and the demo.
 
 Equal input gives equal bytes: headers carry no time, owner or mode of their own, files go in by the order of
 their paths. Shards appear whole or not at all, and one that is there with the same bytes is not touched.

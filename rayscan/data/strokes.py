@@ -35,7 +35,7 @@ class Ink:
     """Shades: the bias curve that sends 1/2 to (1/2)^g; g between 1 / gamma and gamma, uniform in its
     logarithm."""
     fading: float = 0.4
-    """At most so much of the brightness is lost, a share."""
+    """Largest share of the brightness that is lost."""
 
 
 def ink(pixels: Tensor, u: Floats, how: Ink) -> Tensor:

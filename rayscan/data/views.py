@@ -142,7 +142,7 @@ def is_colored_fast(family: ViewKind, images: ImagesConfig) -> bool:
 
 
 def fast_colors(draw: Draw, size: int) -> color_matrix.Colors:
-    """Colors that `_recolor` would choose, as one affine map and one blur per view; rows as of the draw."""
+    """The choices of `_recolor` as one affine map and one blur per view; rows as those of the draw."""
     jittered = np.flatnonzero(draw("jitter?", 1)[:, 0] < JITTER_SHARE)
     gray = np.flatnonzero(draw("gray?", 1)[:, 0] < GRAY_SHARE)
     count = len(draw.gids) * len(draw.views)

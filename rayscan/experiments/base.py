@@ -64,7 +64,7 @@ class Experiment:
     x_label: str = ""
     """Label of the figure's x axis; without it the rows become bars."""
     notes: str = ""
-    """What differs from the paper."""
+    """Differences from the paper."""
 
     @property
     def reads_labels(self) -> bool:

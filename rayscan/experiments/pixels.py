@@ -14,7 +14,8 @@ from rayscan.data.table import ImageTable
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores
 from rayscan.stages.evaluate import Classes
-from rayscan.vectors.kmeans import assign, kmeans
+from rayscan.vectors.kmeans import kmeans
+from rayscan.vectors.nearest import nearest_centroid
 
 BATCH = 1024
 
@@ -40,12 +41,12 @@ def pixel_scores(
         train,
         recipe.num_clusters,
         seed=seed,
-        restarts=settings.kmeans_restarts,
-        iterations=settings.kmeans_iterations,
+        restarts=settings.kmeans_n_init,
+        iterations=settings.kmeans_max_iter,
     )
     gids = table.gids("eval" if split == "eval" else "train")
     gids = gids[classes.of[gids] >= 0]
-    clusters = np.concatenate([assign(rows, centroids) for rows in _rows(loader, gids)])
+    clusters = np.concatenate([nearest_centroid(rows, centroids)[0] for rows in _rows(loader, gids)])
     counted = Contingency.count(clusters, classes.of[gids], recipe.num_clusters, len(classes.names))
     return partition_scores(counted)
 

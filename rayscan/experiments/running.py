@@ -109,8 +109,8 @@ def run_row(context: ExperimentContext, row: Row, seed: int) -> Done:
             else _labels_of(context, row.first_labels, seed)
         )
         recipe = replace(recipe, sela=replace(recipe.sela, first_labels=path))
-    river = tuple(_stage(context, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
-    done = pipeline.run(recipe, context.sources, context.out, stages=river)
+    stages = tuple(_stage(context, row, stage) for stage in pipeline.stages_of(recipe) if stage is not report)
+    done = pipeline.run(recipe, context.sources, context.out, stages=stages)
     context.runs[seed, row.name] = done
     return done
 

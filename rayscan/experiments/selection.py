@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from rayscan.data.keyed import permutation
 from rayscan.experiments.base import Selection
-
-Ints = NDArray[np.int64]
+from rayscan.types import Ints
 
 
 def kept_share(selection: Selection, number: int, num_classes: int) -> float:

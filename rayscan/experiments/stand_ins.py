@@ -13,14 +13,14 @@ from rayscan import pipeline
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
-from rayscan.data.equal_lists import as_lists, as_rows
 from rayscan.data.table import IMAGES
 from rayscan.experiments.base import Selection
 from rayscan.experiments.selection import left_out, pure_neighbors
 from rayscan.stages import mine
-from rayscan.stages.chosen import CHOSEN
 from rayscan.stages.evaluate import Classes
 from rayscan.stages.index import content_identity
+from rayscan.tables import as_lists, as_rows
+from rayscan.vectors.neighbor_table import CHOSEN
 
 LEFT_OUT = "left out"
 """Status of an image that an experiment does not use."""
@@ -36,7 +36,7 @@ class SelectedIndex:
     NAME: str = "index"
 
     def plan(self, recipe: Recipe, _done: Mapping[str, Artifact], _sources: Sources) -> Step:
-        """What it would do."""
+        """The step it would do."""
         config = {"selection": self.selection, "seed": recipe.seed, "classes": len(self.classes.names)}
         return Step(self.NAME, 1, config, {"index": self.whole.identity})
 
@@ -69,7 +69,7 @@ class PureMine:
     NAME: str = "mine"
 
     def plan(self, recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Step:
-        """What it would do."""
+        """The step it would do."""
         mined = mine.plan(recipe, done, sources)
         config = {**mined.config, "pure": True, "classes": len(self.classes.names)}
         return Step(self.NAME, mined.schema, config, mined.inputs)

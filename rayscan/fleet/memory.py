@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rayscan.errors import FleetError
-from rayscan.fleet.shards import BLOCKS_PER_SHARD, Mining
-from rayscan.vectors.merge import PROPOSALS_AT_ONCE, Searched
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import BLOCKS_PER_SHARD
+from rayscan.vectors.merge import PROPOSALS_AT_ONCE, IndexedRows
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK
 from rayscan.vectors.stored_rows import PIECE_BYTES
 
@@ -14,7 +15,7 @@ BLOCK_ROWS = 16_384
 """Generous rows of a block of queries."""
 
 
-def shard_bytes(num_rows: int, dim: int, mining: Mining) -> int:
+def shard_bytes(num_rows: int, dim: int, settings: SearchSettings) -> int:
     """Memory of one actor: its rows, their copy in lists, tiles of scores, two blocks of queries.
 
     Under float16 the rows take half, or nothing beside lists, and those that are read at a time a piece.
@@ -22,14 +23,14 @@ def shard_bytes(num_rows: int, dim: int, mining: Mining) -> int:
     Args:
         num_rows: Rows of all shards.
         dim: D.
-        mining: How they are searched.
+        settings: How they are searched.
     """
-    rows = -(-num_rows // mining.num_shards)
-    is_half = mining.storage == "float16"
+    rows = -(-num_rows // settings.num_shards)
+    is_half = settings.storage == "float16"
     copies = 2 * dim if is_half else 4 * dim
-    if mining.lists is not None:
-        copies = (0 if is_half else copies) + 8 + (dim if mining.lists.codes == "sq8" else 4 * dim)
-    tiles = mining.threads * QUERY_BLOCK * ROW_BLOCK * 4 + (3 * PIECE_BYTES if is_half else 0)
+    if settings.ivf is not None:
+        copies = (0 if is_half else copies) + 8 + (dim if settings.ivf.codes == "sq8" else 4 * dim)
+    tiles = settings.threads * QUERY_BLOCK * ROW_BLOCK * 4 + (3 * PIECE_BYTES if is_half else 0)
     return PROCESS_BYTES + rows * copies + tiles + 2 * BLOCK_ROWS * dim * 4
 
 
@@ -38,7 +39,7 @@ def owner_bytes(dim: int) -> int:
     return PROCESS_BYTES + 2 * BLOCK_ROWS * dim * 4 + 24 * PROPOSALS_AT_ONCE
 
 
-def require_memory(searched: Searched, mining: Mining) -> None:
+def require_memory(indexed: IndexedRows, settings: SearchSettings) -> None:
     """Refuse a search whose shards and owners do not fit; Ray must have been joined.
 
     Raises:
@@ -53,17 +54,17 @@ def require_memory(searched: Searched, mining: Mining) -> None:
     ]
     if not sizes or not min(sizes):
         return  # a Ray that does not say what it has
-    per_node = -(-mining.num_shards // len(sizes))
-    one = shard_bytes(len(searched.uniques), searched.rows.dim, mining)
-    need = per_node * (one + BLOCKS_PER_SHARD * owner_bytes(searched.rows.dim) // 2)
+    per_node = -(-settings.num_shards // len(sizes))
+    one = shard_bytes(len(indexed.uniques), indexed.rows.dim, settings)
+    need = per_node * (one + BLOCKS_PER_SHARD * owner_bytes(indexed.rows.dim) // 2)
     if need > min(sizes):
         raise FleetError(
             "mine: the shards do not fit in memory",
             expected=f"at most {min(sizes) / 1e9:.2f} GB a node, what Ray gives out on the smallest",
-            got=f"{need / 1e9:.2f} GB: {per_node} of {mining.num_shards} shards on each of {len(sizes)} nodes"
-            f", {one / 1e9:.2f} GB each",
-            where=searched.rows.artifact.place.uri,
+            got=f"{need / 1e9:.2f} GB: {per_node} of {settings.num_shards} shards on each of"
+            f" {len(sizes)} nodes, {one / 1e9:.2f} GB each",
+            where=indexed.rows.artifact.place.uri,
             fix="use more nodes and --mine.num-shards"
-            + (", or --mine.storage float16" if mining.storage == "float32" else "")
+            + (", or --mine.storage float16" if settings.storage == "float32" else "")
             + ", or --pretext.projection-dim to mine narrower rows",
         )

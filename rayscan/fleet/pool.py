@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rayscan.fleet.ray_errors import unwrapped
-from rayscan.fleet.shards import SLIVER
+from rayscan.fleet.shard_layout import ACTOR_CPUS
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class ActorPool(Generic[T]):
         import ray
 
         start = ray.remote(
-            num_cpus=SLIVER,
+            num_cpus=ACTOR_CPUS,
             num_gpus=gpus,
             max_restarts=-1,
             max_task_retries=-1,

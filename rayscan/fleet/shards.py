@@ -8,84 +8,36 @@ A block is whole when its part is noted, so a killed run goes on from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Draft, FileEntry
-from rayscan.fleet.handed import Handed, handing
 from rayscan.fleet.ray_errors import unwrapped
-from rayscan.vectors.inverted import InvertedSearch
+from rayscan.fleet.search_settings import IvfSettings, SearchSettings
+from rayscan.fleet.shard_layout import ACTOR_CPUS
+from rayscan.fleet.stored_array import StoredArray, temporary_arrays
+from rayscan.types import Ints
+from rayscan.vectors.ivf import IvfSearch
 from rayscan.vectors.merge import (
     MARGIN,
     Block,
+    IndexedRows,
     Proposal,
-    Searched,
-    cut,
     neighbors_of,
     neighbors_of_rows,
+    split_rows,
 )
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.recall import TOLERANCE
 from rayscan.vectors.shard_search import ShardSearch
-from rayscan.vectors.stored_rows import HALF_BOTH_MARGIN, HALF_MARGIN, StoredRows
+from rayscan.vectors.stored_rows import StoredRows
 
-SLIVER = 0.01
-"""CPUs that an actor or owner reserves: enough to keep off machines that offer none, so little that all
-shards and their owners find a place on any fleet. Owners wait for shards nearly all the time."""
-
-LISTS_READ = "lists_read"
-"""Fact of a block's part: how many lists each query read, 0 for all; None if there are none."""
+NPROBE = "nprobe"
+"""Fact of a block's part: how many lists each query read; None in an exact search."""
 BLOCKS_PER_SHARD = 2
 """Blocks under way per shard: one searched, one read, merged or written."""
-
-
-@dataclass(frozen=True)
-class Mining:
-    """How to search; nothing here changes the result but `num_neighbors`."""
-
-    num_neighbors: int
-    """K."""
-    num_shards: int
-    """Index shards."""
-    threads: int = 1
-    """Search threads per shard."""
-    gpus_per_shard: float = 0.0
-    """GPUs each shard reserves; with any, it searches there."""
-    lists: Lists | None = None
-    """How to search approximately; exact without."""
-    pending_seconds: float = 1800.0
-    """Longest wait for a node that can hold a shard."""
-    storage: str = "float32"
-    """float16: shards hold rows in half precision, or lists alone, and read again what they must score."""
-
-    def margin(self, rows: EmbeddingRows) -> float:
-        """How far a proposed score may be off, twice (`merge.Shards`)."""
-        if self.lists is not None:
-            return np.inf if self.lists.codes == "sq8" else MARGIN
-        if self.storage == "float32" or rows.is_half:
-            return MARGIN
-        return HALF_BOTH_MARGIN if self.gpus_per_shard > 0 else HALF_MARGIN
-
-
-@dataclass(frozen=True)
-class Lists:
-    """Approximate search: lists of rows, of which as many are read as a sample needs."""
-
-    centers: NDArray[np.float32]
-    """Of the lists: [lists, D]."""
-    codes: str
-    """flat or sq8, see `InvertedSearch`."""
-    sample: NDArray[np.int64]
-    """Rows on which the number of lists read is chosen: [q]."""
-    representatives: NDArray[np.int64]
-    """Representative of each: [q]."""
-    kth: NDArray[np.float64]
-    """Exact score of the K-th neighbor of each: [q]."""
-    recall: float
-    """Recall wanted on them."""
 
 
 class ShardActor:
@@ -94,42 +46,41 @@ class ShardActor:
     def __init__(
         self,
         rows: EmbeddingRows,
-        share: Handed,
+        numbers: StoredArray,
         threads: int,
         gpus: float,
         storage: str = "float32",
-        centers: Handed | None = None,
+        centroids: StoredArray | None = None,
         codes: str = "",
     ) -> None:
         """Load the rows: at the start, and again after every death.
 
         Args:
             rows: The matrix.
-            share: Numbers of the rows of this shard, int64.
+            numbers: Numbers of the rows of this shard, int64.
             threads: Search threads.
             gpus: Share of the GPU that Ray has assigned; with any, an exact search runs there.
-            storage: Of the rows, see `Mining`.
-            centers: Of the lists, float32 [lists, D], for approximate search.
+            storage: Of the rows, see `SearchSettings`.
+            centroids: Of the coarse quantizer, float32 [nlist, D], for approximate search.
             codes: What the lists hold.
         """
-        numbers = share.read()
-        where = f"rows {numbers[0]}..{numbers[-1]} of {rows.artifact.place.uri}"
-        x = StoredRows(rows, numbers, where) if storage == "float16" else rows.take(numbers)
-        self._search: ShardSearch | InvertedSearch = (
+        shard = numbers.read()
+        where = f"rows {shard[0]}..{shard[-1]} of {rows.artifact.place.uri}"
+        x = StoredRows(rows, shard, where) if storage == "float16" else rows.take(shard)
+        self._search: ShardSearch | IvfSearch = (
             ShardSearch(x, threads=threads, use_gpu=gpus > 0, where=where, gpu_share=min(1.0, gpus))
-            if centers is None
-            else InvertedSearch(x, centers.read(), codes=codes, threads=threads, where=where)
+            if centroids is None
+            else IvfSearch(x, centroids.read(), codes=codes, threads=threads, where=where)
         )
 
-    def propose(self, queries: NDArray[np.float32], width: int, probes: int | None) -> Proposal:
-        """See `ShardSearch.search` and `InvertedSearch.search`."""
-        if isinstance(self._search, InvertedSearch):
-            return self._search.search(queries, width, probes or 0)
+    def propose(self, queries: NDArray[np.float32], width: int, nprobe: int | None) -> Proposal:
+        """See `ShardSearch.search` and `IvfSearch.search`."""
+        if isinstance(self._search, IvfSearch):
+            assert nprobe is not None  # told at every call: a restarted actor knows of no earlier one
+            return self._search.search(queries, width, nprobe)
         return self._search.search(queries, width)
 
-    def score(
-        self, queries: NDArray[np.float32], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]
-    ) -> NDArray[np.float32]:
+    def score(self, queries: NDArray[np.float32], pairs: tuple[Ints, Ints]) -> NDArray[np.float32]:
         """See `ShardSearch.score`."""
         return self._search.score(queries, *pairs)
 
@@ -141,22 +92,26 @@ class ActorShards:
         self,
         actors: Sequence[Any],
         sizes: Sequence[int],
-        probes: int | None = None,
+        *,
+        nlist: int | None = None,
+        nprobe: int | None = None,
         margin: float = MARGIN,
     ) -> None:
         """Keep the handles, in shard order."""
         self.actors = actors
         self.sizes = sizes
-        self.probes = probes
+        self.nlist = nlist
+        self.nprobe = nprobe
         self.margin = margin
 
-    def reading(self, probes: int) -> ActorShards:
-        """These shards, reading that many lists."""
-        return ActorShards(self.actors, self.sizes, probes, self.margin)
+    def with_nprobe(self, nprobe: int) -> ActorShards:
+        """These shards, reading `nprobe` lists per query."""
+        return ActorShards(self.actors, self.sizes, nlist=self.nlist, nprobe=nprobe, margin=self.margin)
 
-    def everything(self) -> ActorShards:
+    def exhaustive(self) -> ActorShards:
         """These shards, reading all lists."""
-        return self.reading(0)
+        assert self.nlist is not None
+        return self.with_nprobe(self.nlist)
 
     def propose(self, queries: NDArray[np.float32], width: int) -> list[Proposal]:
         """Ask all at once; the queries are stored once and pulled once per node."""
@@ -164,12 +119,12 @@ class ActorShards:
 
         shared = ray.put(queries)
         answers: list[Proposal] = ray.get(
-            [actor.propose.remote(shared, width, self.probes) for actor in self.actors]
+            [actor.propose.remote(shared, width, self.nprobe) for actor in self.actors]
         )
         return answers
 
     def score(
-        self, queries: NDArray[np.float32], pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+        self, queries: NDArray[np.float32], pairs: Sequence[tuple[Ints, Ints]]
     ) -> list[NDArray[np.float32]]:
         """Have each score its own pairs."""
         import ray
@@ -180,30 +135,32 @@ class ActorShards:
         return answers
 
 
-def own(block: Block, searched: Searched, shards: ActorShards, num_neighbors: int, draft: Draft) -> None:
+def search_block(
+    block: Block, indexed: IndexedRows, shards: ActorShards, num_neighbors: int, draft: Draft
+) -> None:
     """Find the neighbors of a block, write its part and note it as finished; runs as a task."""
-    scores, ids = neighbors_of(block, searched, shards, num_neighbors)
+    scores, ids = neighbors_of(block, indexed, shards, num_neighbors)
     entries = {
         "ids": draft.write_array(f"{block.name}-ids.npy", ids),
         "scores": draft.write_array(f"{block.name}-scores.npy", scores),
     }
-    draft.finish_part(block.name, entries, {LISTS_READ: shards.probes})
+    draft.finish_part(block.name, entries, {NPROBE: shards.nprobe})
 
 
 def mine_blocks(
     blocks: Sequence[Block],
-    searched: Searched,
+    indexed: IndexedRows,
     draft: Draft,
-    mining: Mining,
+    settings: SearchSettings,
     on_done: Callable[[Block, bool], None],
 ) -> list[dict[str, FileEntry]]:
     """Find the neighbors of all blocks; Ray must have been joined.
 
     Args:
         blocks: Of the rows whose neighbors are wanted.
-        searched: The rows to search among.
+        indexed: The rows to search among.
         draft: Where each block leaves its part: `ids` int64 (row numbers) and `scores` float32, [m, K] each.
-        mining: K, and the size of the fleet.
+        settings: K, and the size of the fleet.
         on_done: Told (block, whether it was there already) as each one is whole.
 
     Returns:
@@ -220,50 +177,52 @@ def mine_blocks(
         else:
             on_done(block, True)
     if missing:
-        with handing(draft) as hand:
-            _search(missing, searched, draft, mining, on_done, hand)
+        with temporary_arrays(draft) as store:
+            _search(missing, indexed, draft, settings, on_done, store)
     return [_files(draft, block) for block in blocks]
 
 
 def _search(
     blocks: Sequence[Block],
-    searched: Searched,
+    indexed: IndexedRows,
     draft: Draft,
-    mining: Mining,
+    settings: SearchSettings,
     on_done: Callable[[Block, bool], None],
-    hand: Callable[[str, NDArray[Any]], Handed],
+    store: Callable[[str, NDArray[Any]], StoredArray],
 ) -> None:
     import ray
 
     from rayscan.fleet.placement import first_ready
 
-    anywhere = {"num_cpus": SLIVER, "scheduling_strategy": "SPREAD"}
-    start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=mining.gpus_per_shard, **anywhere)(
+    anywhere = {"num_cpus": ACTOR_CPUS, "scheduling_strategy": "SPREAD"}
+    start = ray.remote(max_restarts=-1, max_task_retries=-1, num_gpus=settings.gpus_per_shard, **anywhere)(
         ShardActor
     )
-    task = ray.remote(max_retries=-1, **anywhere)(own)
-    numbers = cut(searched.uniques, mining.num_shards)
-    need = {"CPU": SLIVER, "GPU": mining.gpus_per_shard}
-    lists = () if mining.lists is None else (hand("centers", mining.lists.centers), mining.lists.codes)
-    how = (mining.threads, mining.gpus_per_shard, mining.storage, *lists)
+    task = ray.remote(max_retries=-1, **anywhere)(search_block)
+    numbers = split_rows(indexed.uniques, settings.num_shards)
+    need = {"CPU": ACTOR_CPUS, "GPU": settings.gpus_per_shard}
+    ivf, nlist = settings.ivf, None if settings.ivf is None else len(settings.ivf.centroids)
+    lists = () if ivf is None else (store("centroids", ivf.centroids), ivf.codes)
+    how = (settings.threads, settings.gpus_per_shard, settings.storage, *lists)
     actors = [
-        start.remote(searched.rows, hand(f"share-{i:05d}", share), *how) for i, share in enumerate(numbers)
+        start.remote(indexed.rows, store(f"shard-{i:05d}", shard), *how) for i, shard in enumerate(numbers)
     ]
-    shards = ActorShards(actors, [len(share) for share in numbers], margin=mining.margin(searched.rows))
-    known = ray.put(searched)
+    sizes = [len(shard) for shard in numbers]
+    shards = ActorShards(actors, sizes, nlist=nlist, margin=settings.margin(indexed.rows))
+    known = ray.put(indexed)
     running: dict[Any, Block] = {}
     waiting = iter(blocks)
     try:
-        if mining.lists is not None:
-            shards = enough(shards, mining.lists, searched, mining.num_neighbors)
+        if ivf is not None:
+            shards = tune_nprobe(shards, ivf, indexed, settings.num_neighbors)
         while True:
             while (
                 len(running) < BLOCKS_PER_SHARD * len(actors) and (block := next(waiting, None)) is not None
             ):
-                running[task.remote(block, known, shards, mining.num_neighbors, draft)] = block
+                running[task.remote(block, known, shards, settings.num_neighbors, draft)] = block
             if not running:
                 return
-            ready = first_ready(list(running), need, mining.pending_seconds)
+            ready = first_ready(list(running), need, settings.pending_seconds)
             ray.get(ready)
             on_done(running.pop(ready), False)
     except ray.exceptions.RayError as error:
@@ -273,23 +232,25 @@ def _search(
             ray.kill(actor, no_restart=True)
 
 
-def enough(shards: ActorShards, lists: Lists, searched: Searched, num_neighbors: int) -> ActorShards:
+def tune_nprobe(
+    shards: ActorShards, ivf: IvfSettings, indexed: IndexedRows, num_neighbors: int
+) -> ActorShards:
     """The shards, reading as few lists as the wanted recall on the sample takes, within a sixteenth."""
 
-    def suffices(probes: int) -> bool:
+    def suffices(nprobe: int) -> bool:
         scores, _ = neighbors_of_rows(
-            lists.sample, lists.representatives, searched, shards.reading(probes), num_neighbors
+            ivf.sample, ivf.representatives, indexed, shards.with_nprobe(nprobe), num_neighbors
         )
-        return float((scores >= lists.kth[:, None] - TOLERANCE).mean()) >= lists.recall
+        return float((scores >= ivf.kth[:, None] - TOLERANCE).mean()) >= ivf.recall
 
-    most = len(lists.centers)
+    nlist = len(ivf.centroids)
     few, many = 0, 1
-    while many < most and not suffices(many):
-        few, many = many, min(most, many + max(1, many // 2))
+    while many < nlist and not suffices(many):
+        few, many = many, min(nlist, many + max(1, many // 2))
     while many - few > max(1, few // 16):
         between = (few + many) // 2
         few, many = (few, between) if suffices(between) else (between, many)
-    return shards.everything() if many == most else shards.reading(many)
+    return shards.with_nprobe(many)
 
 
 def _files(draft: Draft, block: Block) -> dict[str, FileEntry]:

@@ -85,22 +85,19 @@ def train(
 
     Raises:
         RayscanError: what a worker raised.
-        FleetError: a worker raised the same exception twice at the same step, workers died
-            `fleet.max_failures` times in a row without progress, or no machine came within
-            `fleet.pending_seconds`.
+        FleetError: a worker raised twice at the same step, workers died `fleet.max_failures` times in a row
+            without progress, or no machine came within `fleet.pending_seconds`.
     """
     # Joined before anything touches Ray, which would start one of its own.
     scaling = _scaling(fleet.joined(), num_workers)
     if scaling.elasticity_enabled:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
     progress = TrainingProgress(on_facts)
-    loop_config = {"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)}
+    backend, timeout_s = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
     trainer = InterruptibleTrainer(
         _worker,
-        train_loop_config=loop_config,
-        torch_config=BoundTorchConfig(
-            backend="nccl" if fleet.gpus_per_worker else "gloo", timeout_s=fleet.config.collective_seconds
-        ),
+        train_loop_config={"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)},
+        torch_config=BoundTorchConfig(backend=backend, timeout_s=timeout_s),
         scaling_config=scaling,
         run_config=_run_config(fleet, name, _retry_budget(fleet, name, scaling, progress)),
     )

@@ -9,22 +9,20 @@ Letters: C clusters, L classes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from rayscan.metrics.contingency import Contingency, IntArray
+from rayscan.metrics.contingency import Contingency
+from rayscan.types import Ints
 
 NO_CLASS = -1
 DENSE_CELLS = 1 << 24
 """Largest whole table that is matched as such: 128 MB. Beyond, only cells that hold images are."""
 
 
-def hungarian(table: Contingency) -> IntArray:
+def hungarian(table: Contingency) -> Ints:
     """The one-to-one mapping with the most right images (Kuhn 1955; "ACC" of the clustering literature).
 
     With C > L the clusters left over have no class and count as wrong; with C < L the classes left over do.
@@ -40,8 +38,8 @@ def hungarian(table: Contingency) -> IntArray:
     return mapping
 
 
-def _sparse_hungarian(table: Contingency) -> IntArray:
-    """The one-to-one mapping, from cells that hold an image; clusters left alone take the classes left over.
+def _sparse_hungarian(table: Contingency) -> Ints:
+    """The one-to-one mapping from cells that hold an image; clusters without one take the classes left over.
 
     Every cluster may also stay alone with a column of its own. One is added to all weights, which changes no
     best match of all clusters, because the matching takes a weight of zero for no edge.
@@ -63,7 +61,7 @@ def _sparse_hungarian(table: Contingency) -> IntArray:
     return mapping
 
 
-def majority(table: Contingency) -> IntArray:
+def majority(table: Contingency) -> Ints:
     """Each cluster's most frequent class, several clusters to one class allowed; ties go to the lowest class.
 
     Returns:
@@ -76,7 +74,7 @@ def majority(table: Contingency) -> IntArray:
     return mapping
 
 
-def hungarian_then_majority(table: Contingency) -> IntArray:
+def hungarian_then_majority(table: Contingency) -> Ints:
     """One-to-one first, so that every class keeps a cluster; then the majority for those left over.
 
     Returns:
@@ -86,20 +84,7 @@ def hungarian_then_majority(table: Contingency) -> IntArray:
     return np.where(mapping == NO_CLASS, majority(table), mapping)
 
 
-def accuracy(table: Contingency, mapping: IntArray) -> float:
+def accuracy(table: Contingency, mapping: Ints) -> float:
     """Share of the images whose cluster maps to their class, 0..1."""
     right = mapping[table.clusters] == table.classes
     return float(table.counts[right].sum() / table.total)
-
-
-def top_accuracy(best_clusters: NDArray[Any], labels: NDArray[Any], mapping: IntArray) -> float:
-    """Share of the images for which one of their best clusters maps to their class, 0..1 ("top-5").
-
-    Args:
-        best_clusters: The most probable clusters of each image, integers [N, T]; T is 5, or C if that is
-            less.
-        labels: Class of each image, integers [N], none negative.
-        mapping: Class of each cluster, int64 [C].
-    """
-    hits: NDArray[np.bool_] = (mapping[best_clusters] == np.asarray(labels)[:, None]).any(axis=1)
-    return float(hits.mean())

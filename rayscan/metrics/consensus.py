@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from rayscan.errors import DataError
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import ari
+from rayscan.types import Ints
 
-Ints = NDArray[np.int64]
 MAX_ROUNDS = 50
 
 

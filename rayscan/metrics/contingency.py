@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import DataError
+from rayscan.types import Ints
 
-IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
@@ -27,11 +27,11 @@ FloatArray = NDArray[np.float64]
 class Contingency:
     """Counts [C, L] in coordinate form; cells are unique and sorted by (cluster, class)."""
 
-    clusters: IntArray
+    clusters: Ints
     """Cluster of each cell, int64 [cells]."""
-    classes: IntArray
+    classes: Ints
     """Class of each cell, int64 [cells]."""
-    counts: IntArray
+    counts: Ints
     """Images in each cell, all > 0, int64 [cells]."""
     num_clusters: int
     """C, empty clusters included."""
@@ -95,16 +95,16 @@ class Contingency:
         return int(self.counts.sum())
 
     @cached_property
-    def cluster_sizes(self) -> IntArray:
+    def cluster_sizes(self) -> Ints:
         """Images per cluster, int64 [C]."""
         return self._sums(self.clusters, self.num_clusters)
 
     @cached_property
-    def class_sizes(self) -> IntArray:
+    def class_sizes(self) -> Ints:
         """Images per class, int64 [L]."""
         return self._sums(self.classes, self.num_classes)
 
-    def rows_of(self, clusters: IntArray) -> IntArray:
+    def rows_of(self, clusters: Ints) -> Ints:
         """Rows of the whole table, int64 [len(clusters), L], for ascending clusters."""
         at = np.minimum(np.searchsorted(clusters, self.clusters), max(len(clusters) - 1, 0))
         is_asked = clusters[at] == self.clusters if len(clusters) else np.zeros(len(at), bool)
@@ -112,16 +112,45 @@ class Contingency:
         table[at[is_asked], self.classes[is_asked]] = self.counts[is_asked]
         return table
 
-    def dense(self) -> IntArray:
+    def dense(self) -> Ints:
         """The whole table, int64 [C, L]."""
         table = np.zeros((self.num_clusters, self.num_classes), np.int64)
         table[self.clusters, self.classes] = self.counts
         return table
 
-    def _sums(self, groups: IntArray, num_groups: int) -> IntArray:
+    def _sums(self, groups: Ints, num_groups: int) -> Ints:
         sums = np.zeros(num_groups, np.int64)
         np.add.at(sums, groups, self.counts)  # integers throughout: bincount's weights would be float64
         return sums
+
+
+class ContingencySum:
+    """A contingency table of images that come in pieces."""
+
+    def __init__(self, num_clusters: int, num_classes: int) -> None:
+        """Count nothing yet."""
+        self._shape = num_clusters, num_classes
+        self._table: Contingency | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image was counted."""
+        return self._table is None
+
+    @property
+    def table(self) -> Contingency:
+        """The table of all images so far.
+
+        Raises:
+            DataError: there are none.
+        """
+        return self._table or Contingency.count(np.empty(0), np.empty(0), *self._shape)
+
+    def add(self, clusters: NDArray[Any], labels: NDArray[Any]) -> None:
+        """Count some images, see `Contingency.count`."""
+        if len(clusters):
+            piece = Contingency.count(clusters, labels, *self._shape)
+            self._table = piece if self._table is None else Contingency.joined([self._table, piece])
 
 
 def entropy(sizes: NDArray[Any]) -> float:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from rayscan.metrics.contingency import Contingency, IntArray, mutual_information
+from rayscan.metrics.contingency import Contingency, mutual_information
+from rayscan.types import Ints
 
 FOLDS = 5
 RIDGE = 1e-3
@@ -26,7 +27,7 @@ RIDGE = 1e-3
 class LinearProbe:
     """Five-fold predictions of any grouping from the same features [n, D]."""
 
-    def __init__(self, features: NDArray[Any], order: IntArray) -> None:
+    def __init__(self, features: NDArray[Any], order: Ints) -> None:
         """Factor the features of each fold.
 
         Args:
@@ -43,7 +44,7 @@ class LinearProbe:
             ridge = RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
             self._parts.append((mean, cho_factor(gram + ridge * np.eye(len(gram)), lower=True)))
 
-    def predict(self, clusters: NDArray[Any], num_clusters: int) -> IntArray:
+    def predict(self, clusters: NDArray[Any], num_clusters: int) -> Ints:
         """The cluster each image would get from the other four fifths: int64 [n].
 
         Ridge regression on one-hot clusters, W = (X'X + r I)^-1 X'Y with X and Y centered; the largest output

@@ -11,33 +11,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.metrics.contingency import Contingency, IntArray, entropy, mutual_information
+from rayscan.metrics.contingency import (
+    Contingency,
+    ContingencySum,
+    entropy,
+    mutual_information,
+)
+from rayscan.types import Ints
 
 GRAPH_NEIGHBORS = 5
 """Neighbors per image of the fixed graph that every run and trial is judged on."""
 
 
 def collapse(clusters: NDArray[Any], num_clusters: int) -> dict[str, float]:
+    """Facts that show a degenerate grouping (`size_facts`), from the cluster of each image, integers [n]."""
+    return size_facts(np.bincount(np.asarray(clusters, np.int64), minlength=num_clusters))
+
+
+def size_facts(sizes: Ints) -> dict[str, float]:
     """Facts that show a degenerate grouping.
 
     Args:
-        clusters: Cluster of each image, integers [n].
-        num_clusters: C, at least 2.
+        sizes: Images of each cluster, int64 [C] with C >= 2.
 
     Returns:
         used_clusters: how many hold an image. balance: entropy of the sizes / log C, 1 when all are
             equal. largest_share: of the images, in the largest cluster. A long tail is legitimate;
             balance near 0 is not.
     """
-    sizes = np.bincount(np.asarray(clusters, np.int64), minlength=num_clusters)
     return {
         "used_clusters": int(np.count_nonzero(sizes)),
-        "balance": entropy(sizes) / math.log(num_clusters),
+        "balance": entropy(sizes) / math.log(len(sizes)),
         "largest_share": float(sizes.max() / sizes.sum()),
     }
 
 
-def nmi_nn(cluster_of: NDArray[Any], anchors: IntArray, ids: NDArray[np.int64], num_clusters: int) -> float:
+def nmi_nn(cluster_of: NDArray[Any], anchors: Ints, ids: Ints, num_clusters: int) -> float:
+    """I(c_i; c_j) / log C over neighbor pairs (i, j), see `pair_nmi` and `pair_clusters`."""
+    pairs = ContingencySum(num_clusters, num_clusters)
+    pairs.add(*pair_clusters(cluster_of, anchors, ids))
+    return pair_nmi(pairs.table)
+
+
+def pair_nmi(pairs: Contingency) -> float:
     """I(c_i; c_j) / log C over neighbor pairs (i, j): consistency and balance in one number.
 
     The joint distribution of the two clusters of a pair is counted in both directions, as in IIC (arXiv
@@ -46,17 +62,22 @@ def nmi_nn(cluster_of: NDArray[Any], anchors: IntArray, ids: NDArray[np.int64], 
     neighbors say nothing of each other.
 
     Args:
+        pairs: Clusters of one of a pair against those of the other, C >= 2.
+    """
+    return mutual_information(pairs) / math.log(pairs.num_clusters)
+
+
+def pair_clusters(cluster_of: NDArray[Any], anchors: Ints, ids: Ints) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The clusters of both of every neighbor pair, in both directions: integers [2 n 5] each.
+
+    Args:
         cluster_of: Cluster by gid, integers [N].
         anchors: gid of each row, int64 [n].
         ids: gids of its neighbors, nearest first, int64 [n, K] with K >= 5; the first 5 are used.
-        num_clusters: C, at least 2.
     """
     neighbor = np.asarray(cluster_of)[ids[:, :GRAPH_NEIGHBORS]].ravel()
     anchor = np.repeat(np.asarray(cluster_of)[anchors], neighbor.size // len(anchors))
-    pairs = Contingency.count(
-        np.concatenate([anchor, neighbor]), np.concatenate([neighbor, anchor]), num_clusters, num_clusters
-    )
-    return mutual_information(pairs) / math.log(num_clusters)
+    return np.concatenate([anchor, neighbor]), np.concatenate([neighbor, anchor])
 
 
 def has_fallen(before: float, after: float, tolerated: float) -> bool:

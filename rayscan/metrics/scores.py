@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import gammaln
 
 from rayscan.metrics.assignment import NO_CLASS, accuracy, hungarian, hungarian_then_majority, majority
-from rayscan.metrics.contingency import Contingency, FloatArray, IntArray, entropy, mutual_information
+from rayscan.metrics.contingency import Contingency, FloatArray, entropy, mutual_information
+from rayscan.types import Ints
 
 CELLS_AT_ONCE = 1 << 20
 """Terms of the expected mutual information held in memory at a time."""
@@ -91,7 +92,7 @@ def _are_equal_partitions(table: Contingency) -> bool:
     return len(table.counts) == clusters == classes
 
 
-def expected_mutual_information(cluster_sizes: IntArray, class_sizes: IntArray) -> float:
+def expected_mutual_information(cluster_sizes: Ints, class_sizes: Ints) -> float:
     """Mean of I(cluster; class) over random pairings of these sizes (Vinh et al. 2010, Eq. 24a), nats.
 
     n_ij is then hypergeometric with mean a b / N. Sizes that occur several times are worked out once, and
@@ -116,7 +117,7 @@ def expected_mutual_information(cluster_sizes: IntArray, class_sizes: IntArray) 
     return expected
 
 
-def _expected_terms(a: int, classes: IntArray, total: int) -> FloatArray:
+def _expected_terms(a: int, classes: Ints, total: int) -> FloatArray:
     """Expected contribution of one cell, for a cluster of `a` images and each class size: float64 [b]."""
     b = classes[:, None]
     mean = a * b / total
@@ -135,7 +136,7 @@ def _expected_terms(a: int, classes: IntArray, total: int) -> FloatArray:
     return result
 
 
-def per_cluster(table: Contingency, sizes: IntArray) -> list[dict[str, Any]]:
+def per_cluster(table: Contingency, sizes: Ints) -> list[dict[str, Any]]:
     """One row per cluster, empty ones included.
 
     Args:

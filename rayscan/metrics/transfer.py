@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from rayscan.errors import DataError
 from rayscan.metrics.assignment import NO_CLASS, accuracy, hungarian_then_majority
-from rayscan.metrics.contingency import Contingency, IntArray
+from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import ami, ari, nmi
+from rayscan.types import Ints
 
 
 def allowed_classes(
@@ -49,7 +50,7 @@ def allowed_classes(
 
 
 def transfer_scores(
-    clusters: IntArray, labels: IntArray, allowed: NDArray[np.bool_], home: Contingency
+    clusters: Ints, labels: Ints, allowed: NDArray[np.bool_], home: Contingency
 ) -> dict[str, float]:
     """Scores on the images whose class stands for a class of the first set.
 

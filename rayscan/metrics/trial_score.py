@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.metrics.contingency import IntArray
 from rayscan.metrics.generalization import LinearProbe
 from rayscan.metrics.label_free import collapse, nmi_nn
+from rayscan.types import Ints
 
 NEARLY_ALL = 0.95
 FEW = 0.2
@@ -40,11 +40,11 @@ def degenerate(clusters: NDArray[Any], num_clusters: int) -> str:
 class Judge:
     """What all trials are judged on."""
 
-    anchors: IntArray
+    anchors: Ints
     """gids of the train images, int64 [N]."""
-    ids: IntArray
+    ids: Ints
     """gids of their neighbors, nearest first, int64 [N, K] with K >= 5."""
-    probed: IntArray
+    probed: Ints
     """Rows of `anchors` whose features the probe has, int64 [n]."""
     probe: LinearProbe
     num_clusters: int

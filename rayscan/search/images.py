@@ -77,7 +77,7 @@ def do_once(stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], con
 
 
 def _heads(scanned: Artifact) -> Any:
-    """What scan says of its heads: those on images if it trained on images last."""
+    """The facts of scan's heads: of those on images if it trained on images last."""
     name = "finetune.json" if "finetune.json" in scanned.files else "heads.json"
     return scanned.read_json(name)
 

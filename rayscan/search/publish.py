@@ -1,4 +1,4 @@
-"""What a search leaves behind for people: the table of trials, the best recipe, a page."""
+"""The results of a search for people: the table of trials, the best recipe, a page."""
 
 from __future__ import annotations
 

@@ -31,7 +31,6 @@ from rayscan.objectives.selection import HeldoutGraph
 from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
-from rayscan.stages.chosen import neighbor_ids
 from rayscan.storage import Place
 from rayscan.training.fit import alone, fit
 from rayscan.training.heldout import HeldoutJudge
@@ -39,6 +38,7 @@ from rayscan.training.job import TrainJob
 from rayscan.training.models import heads_from
 from rayscan.training.prior import read_prior
 from rayscan.training.sources import FeatureSource
+from rayscan.vectors.neighbor_table import neighbor_ids
 
 SCHEMA = 1
 STAGE = "trial"

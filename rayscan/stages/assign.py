@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.assignments import FILE, SEEDS, assignment_tables
+from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
@@ -20,13 +22,12 @@ from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.partial import part_array
-from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
-from rayscan.stages.scoring import SEEDS
+from rayscan.tables import write_tables
 from rayscan.training.models import load_cluster_net, load_heads
 from rayscan.types import Ints
-from rayscan.vectors.cluster_shard import nearest_centroid
+from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
+from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
 NAME = "assign"
 SCHEMA = 1
@@ -89,27 +90,44 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         uses_gpu=True,
         on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
-    tops = np.concatenate([_finished(draft, part) for part in parts])
-    prototypes = find_prototypes(tops, done["embed"], recipe.assign.num_prototypes)
-    table = assignments_table(done["index"], gids, tops, prototypes)
     num_clusters = recipe.clusters_formed
-    clusters = cluster_list(tops, gids, prototypes, num_clusters)
+    summary = ClusterSummary(num_clusters, recipe.assign.num_prototypes)
+    for part in parts:
+        tops = _tops(draft, part)
+        summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
+    prototypes = find_prototypes(summary, done["embed"])
+
     files = {
-        "assignments.parquet": draft.write_table("assignments.parquet", table),
-        "clusters.json": draft.write_json("clusters.json", clusters),
+        FILE: write_tables(
+            draft,
+            FILE,
+            TABLE_SCHEMA,
+            lambda: assignment_tables(
+                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values()
+            ),
+        ),
+        "clusters.json": draft.write_json("clusters.json", summary.cluster_list(gids, prototypes)),
     }
     if recipe.method == "kmeans":
         files[SEEDS] = draft.write_array(SEEDS, _seed_clusters(draft, parts))
-    used = sum(c["size"] > 0 for c in clusters)
+    used = int((summary.sizes > 0).sum())
     artifact = draft.commit(files, facts={"rows": len(gids), "num_clusters": num_clusters, "used": used})
     context.progress.finish(f"{len(gids):,} images in {used} of {num_clusters} clusters")
     return artifact
 
 
-def _finished(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+def _tops(draft: Draft, part: Part) -> np.ndarray[Any, Any]:
+    """The predictions of a part, see `top_dtype`."""
     finished = draft.finished_part(part.name)
     assert finished is not None
-    return np.frombuffer(draft.place.read(finished[0][part.name].path), dtype=top_dtype())
+    return np.frombuffer(finished[0][part.name].read(draft.place), dtype=top_dtype())
+
+
+def _tops_between(draft: Draft, parts: Sequence[Part], first: int, stop: int) -> np.ndarray[Any, Any]:
+    """The predictions of rows [first, stop)."""
+    needed = parts[first // ROWS_PER_PART : -(-stop // ROWS_PER_PART)]
+    begin = needed[0].first
+    return np.concatenate([_tops(draft, part) for part in needed])[first - begin : stop - begin]
 
 
 def top_dtype() -> np.dtype[Any]:
@@ -123,7 +141,7 @@ def _seed_clusters(draft: Draft, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
     for part in parts:
         finished = draft.finished_part(part.name)
         assert finished is not None
-        found.append(part_array(draft, finished[0][SEEDS]))
+        found.append(draft.read_part_array(finished[0][SEEDS]))
     return np.concatenate(found, axis=1)
 
 
@@ -139,7 +157,7 @@ def assign_part(part: Part) -> None:
 
 
 def _assign_by_centroids(part: Part) -> None:
-    """Probabilities of one part by a k-means, a few rows at a time; beside them clusters by every seed."""
+    """Probabilities of one part by a k-means, some rows at a time; beside them the clusters by every seed."""
     fitted, rows = Centroids.read(part.model), EmbeddingRows(part.embed)
     step = max(1, PROBABILITIES_AT_ONCE // fitted.all.shape[1])
     tops, labels = [], []

@@ -18,29 +18,32 @@ the k-means centroids are fitted on train rows and applied to both splits. Runs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from rayscan.artifacts import Artifact, Step
+from rayscan.assignments import Assignments
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
-from rayscan.data.equal_lists import as_rows
+from rayscan.data.keyed import permutation
 from rayscan.errors import DataError
+from rayscan.fleet.kmeans import fit_kmeans
 from rayscan.metrics import label_free
 from rayscan.metrics.assignment import hungarian, majority
 from rayscan.metrics.calibration import calibration
-from rayscan.metrics.contingency import Contingency
+from rayscan.metrics.contingency import ContingencySum
+from rayscan.metrics.method_scores import SplitCounts
+from rayscan.metrics.probes import linear_probe, weighted_knn
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
 from rayscan.sections import semantic
-from rayscan.stages.chosen import Lists
-from rayscan.stages.probes import probe
-from rayscan.stages.scoring import SEEDS, Found, method_scores
-from rayscan.vectors.kmeans import kmeans
+from rayscan.types import Ints
+from rayscan.vectors.nearest import nearest_centroids
+from rayscan.vectors.neighbor_table import NeighborTable
 from rayscan.vectors.parts import EmbeddingRows
 
 NAME = "evaluate"
@@ -50,27 +53,8 @@ KMEANS = "kmeans"
 """The method that every other one is held against."""
 SPLITS = ("eval", "train")
 ROWS_AT_ONCE = 16_384
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Assigned:
-    """The assignments, one row per usable image."""
-
-    gids: Ints
-    """int64 [n]."""
-    split: NDArray[np.object_]
-    """eval or train, [n]."""
-    best: Ints
-    """The most probable clusters, best first, int64 [n, T] with T <= 5."""
-    confidence: NDArray[np.float32]
-    """Probability of the best [n]."""
-
-    @property
-    def clusters(self) -> Ints:
-        """Cluster of each row, int64 [n]."""
-        return self.best[:, 0]
+EVAL_SHARE = 5
+"""At most a fifth as many eval rows as train rows are classified by the probes."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +81,11 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         DataError: no labelled image is among the assigned ones.
     """
     context.progress.start(NAME, 3, "steps")
-    assigned = read_assigned(done["assign"])
-    classes = read_classes(done["labels"], num_images=int(assigned.gids.max()) + 1)
-    num_clusters = recipe.clusters_formed
-    found: dict[str, Found] = {recipe.method: Found(assigned.best, num_clusters, _seeds(done["assign"]))}
-    if KMEANS not in found:
-        found[KMEANS] = Found(_kmeans_clusters(recipe, done["embed"]), num_clusters)
+    rows = EmbeddingRows(done["embed"])
+    classes = read_classes(done["labels"], num_images=int(rows.gids.max()) + 1)
+    counts = _counted(recipe, done["assign"], rows, classes, context)
     context.progress.advance()
-    splits = {
-        name: scored
-        for name in SPLITS
-        if (scored := _score_split(name, assigned, found, classes, num_clusters)) is not None
-    }
-    if not splits:
+    if not any(split.labelled for split in counts.values()):
         raise DataError(
             "no assigned image has a label",
             expected="labels of images in this run",
@@ -117,12 +93,17 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             where=done["labels"].place.uri,
             fix="check that the labels name these images by id, source or key",
         )
+    splits = {
+        name: _split_scores(name, recipe, done["assign"], counts, classes)
+        for name in SPLITS
+        if counts[name].labelled
+    }
     context.progress.advance()
     scores = {
         "splits": splits,
-        "probes": probe(recipe, done["embed"], _reaching(classes.of, assigned.gids), len(classes.names)),
+        "probes": probe(recipe, done["embed"], classes.of, len(classes.names)),
         "neighbor_purity": _purity(recipe, done, classes),
-        "label_free": label_free_facts(assigned, done, num_clusters),
+        "label_free": label_free_facts(done, recipe.clusters_formed),
     }
     draft = context.draft(step)
     split, first = next((name, scored["methods"]) for name, scored in splits.items())
@@ -133,38 +114,87 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     return artifact
 
 
-def _seeds(assign: Artifact) -> Ints | None:
-    """Clusters by every seed, where several were fitted: [seeds, n]."""
-    return assign.read_array(SEEDS).astype(np.int64) if SEEDS in assign.files else None
+def _counted(
+    recipe: Recipe, assign: Artifact, rows: EmbeddingRows, classes: Classes, context: Context
+) -> dict[str, SplitCounts]:
+    """Counts of every split, in one pass over the assignments, with k-means on the embeddings beside them."""
+    method: str = recipe.method
+    settings, num_clusters = recipe.evaluate, recipe.clusters_formed
+    centroids = None
+    if method != KMEANS:
+        centroids = fit_kmeans(
+            context.fleet,
+            rows,
+            num_clusters,
+            seed=recipe.seed,
+            n_init=settings.kmeans_n_init,
+            iterations=settings.kmeans_max_iter,
+        )
+    counts: dict[str, SplitCounts] = {}
+    first = 0
+    for piece in Assignments.pieces(assign):
+        best = {method: piece.best}
+        by_seed = {} if piece.by_seed is None else {method: piece.by_seed}
+        if centroids is not None:
+            best[KMEANS] = np.concatenate(
+                [
+                    nearest_centroids(rows.read(at, min(at + ROWS_AT_ONCE, stop)), centroids, TOP)[0]
+                    for stop in [first + len(piece.gids)]
+                    for at in range(first, stop, ROWS_AT_ONCE)
+                ]
+            ).astype(np.int64)
+        first += len(piece.gids)
+        for name in SPLITS:
+            if name not in counts:
+                fits = {m: len(by_seed.get(m, ())) for m in best}
+                counts[name] = SplitCounts(fits, num_clusters, len(classes.names))
+            inside = piece.split == name
+            counts[name].add(
+                {m: clusters[inside] for m, clusters in best.items()},
+                {m: clusters[:, inside] for m, clusters in by_seed.items()},
+                classes.of[piece.gids[inside]],
+                method,
+            )
+    return counts
 
 
-def clusters_by_seed(assign: Artifact, assigned: Assigned) -> Ints:
-    """Clusters by every seed, or the assigned ones where there is one fit: [seeds, n]."""
-    several = _seeds(assign)
-    return assigned.clusters[None] if several is None else several
+def _split_scores(
+    split: str, recipe: Recipe, assign: Artifact, counts: Mapping[str, SplitCounts], classes: Classes
+) -> dict[str, Any]:
+    """Scores of one split with a labelled image."""
+    here, num_classes = counts[split], len(classes.names)
+    train = {} if split == "train" else counts["train"].methods
+    table = here.methods[recipe.method].first.table
+    held = np.flatnonzero(table.cluster_sizes)
+    stands_for = majority(table) if table.num_clusters > num_classes else hungarian(table)
+
+    def confidences() -> Iterator[tuple[Any, Any]]:
+        for piece in Assignments.pieces(assign):
+            labels = classes.of[piece.gids]
+            used = (piece.split == split) & (labels >= 0)
+            yield piece.confidence[used], stands_for[piece.clusters[used]] == labels[used]
+
+    return {
+        "images": int(here.sizes.sum()),
+        "labelled": here.labelled,
+        "methods": {name: method.scores(train.get(name)) for name, method in here.methods.items()},
+        "calibration": calibration(confidences()),
+        "per_cluster": per_cluster(table, here.sizes),
+        "confusion": {
+            "clusters": held.tolist(),
+            "classes": classes.names,
+            "counts": table.rows_of(held).tolist(),
+        },
+    }
 
 
 def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> dict[str, float]:
     """Purity by K of the neighbors images are paired with; nothing where no neighbors were mined."""
     if "mine" not in done:
         return {}
-    lists = Lists.read(done["mine"])
-    purity = neighbor_purity(
-        lists.gids,
-        lists.ids,
-        _reaching(classes.of, lists.gids, lists.ids),
-        recipe.evaluate.purity_neighbors,
-        lists.chosen,
-    )
+    pieces = ((n.gids, n.ids, n.chosen) for n in NeighborTable.pieces(done["mine"]))
+    purity = neighbor_purity(pieces, classes.of, recipe.evaluate.purity_neighbors)
     return {str(k): v for k, v in purity.items()}
-
-
-def read_assigned(assign: Artifact) -> Assigned:
-    """What the assign stage wrote."""
-    table = assign.read_table("assignments.parquet", columns=["gid", "split", "top5", "confidence"])
-    best = as_rows(table.column("top5"))
-    gids, split, confidence = (table.column(name).to_numpy() for name in ("gid", "split", "confidence"))
-    return Assigned(gids, split, best.astype(np.int64), confidence)
 
 
 def read_classes(labels: Artifact, num_images: int) -> Classes:
@@ -181,82 +211,60 @@ def read_classes(labels: Artifact, num_images: int) -> Classes:
     return Classes(of, [str(name) for name in labels.read_json("classes.json")])
 
 
-def label_free_facts(assigned: Assigned, done: Mapping[str, Artifact], num_clusters: int) -> dict[str, float]:
-    """Facts about the train split that need no label, see `metrics.label_free`.
+def label_free_facts(done: Mapping[str, Artifact], num_clusters: int) -> dict[str, float]:
+    """Facts that need no label about the train split, or about all images where there is none.
 
-    Where no neighbors were mined, nothing is said of their agreement.
+    See `metrics.label_free`; where no neighbors were mined, nothing is said of their agreement.
     """
+    sizes, train_sizes = np.zeros(num_clusters, np.int64), np.zeros(num_clusters, np.int64)
+    for piece in Assignments.pieces(done["assign"]):
+        sizes += np.bincount(piece.clusters, minlength=num_clusters)
+        train_sizes += np.bincount(piece.clusters[piece.split == "train"], minlength=num_clusters)
+    facts = label_free.size_facts(train_sizes if train_sizes.any() else sizes)
     if "mine" not in done:
-        return label_free.collapse(assigned.clusters[assigned.split == "train"], num_clusters)
-    lists = Lists.read(done["mine"])
-    anchors, ids = lists.gids, lists.ids
-    cluster_of = np.full(max(int(assigned.gids.max()), int(ids.max())) + 1, -1, np.int64)
-    cluster_of[assigned.gids] = assigned.clusters
-    facts = label_free.collapse(cluster_of[anchors], num_clusters)
-    return {**facts, "nmi_nn": label_free.nmi_nn(cluster_of, anchors, ids, num_clusters)}
+        return facts
+    cluster_of = np.full(int(EmbeddingRows(done["embed"]).gids.max()) + 1, -1, np.int32)
+    for piece in Assignments.pieces(done["assign"]):
+        cluster_of[piece.gids] = piece.clusters
+    pairs = ContingencySum(num_clusters, num_clusters)
+    for neighbors in NeighborTable.pieces(done["mine"]):
+        pairs.add(*label_free.pair_clusters(cluster_of, neighbors.gids, neighbors.ids))
+    return {**facts, "nmi_nn": label_free.pair_nmi(pairs.table)}
 
 
-def _score_split(
-    split: str, assigned: Assigned, found: Mapping[str, Found], classes: Classes, num_clusters: int
-) -> dict[str, Any] | None:
-    """Scores of one split; None if it has no labelled image."""
-    has_label = classes.of[assigned.gids] >= 0
-    inside = assigned.split == split
-    labelled = inside & has_label
-    if not labelled.any():
-        return None
-    labels, num_classes = classes.of[assigned.gids], len(classes.names)
-    train = (assigned.split == "train") & has_label if split != "train" else None
-    methods = {
-        method: method_scores(ways, labels, labelled, train, num_classes) for method, ways in found.items()
-    }
-    labels = labels[labelled]
-    table = Contingency.count(assigned.clusters[labelled], labels, num_clusters, num_classes)
-    held = np.flatnonzero(table.cluster_sizes)
-    stands_for = majority(table) if num_clusters > num_classes else hungarian(table)
-    return {
-        "images": int(inside.sum()),
-        "labelled": int(labelled.sum()),
-        "methods": methods,
-        "calibration": calibration(
-            assigned.confidence[labelled], stands_for[assigned.clusters[labelled]] == labels
-        ),
-        "per_cluster": per_cluster(table, np.bincount(assigned.clusters[inside], minlength=num_clusters)),
-        "confusion": {
-            "clusters": held.tolist(),
-            "classes": classes.names,
-            "counts": table.rows_of(held).tolist(),
-        },
-    }
+def probe(recipe: Recipe, embed: Artifact, class_of: Ints, num_classes: int) -> dict[str, Any]:
+    """Accuracies on eval rows; nothing where a split has no labelled image, or none are asked for.
 
-
-def _kmeans_clusters(recipe: Recipe, embed: Artifact) -> Ints:
-    """By k-means on the train rows: the clusters nearest to each row, nearest first, int64 [n, T]."""
-    assert recipe.num_clusters is not None
-    rows, settings = EmbeddingRows(embed), recipe.evaluate
-    centroids, _ = kmeans(
-        rows.read(0, rows.train_rows),
-        recipe.num_clusters,
-        seed=recipe.seed,
-        restarts=settings.kmeans_restarts,
-        iterations=settings.kmeans_iterations,
-    )
-    total = int(embed.facts["rows"])
-    blocks = [(first, min(first + ROWS_AT_ONCE, total)) for first in range(0, total, ROWS_AT_ONCE)]
-    return np.concatenate([nearest(rows.read(*block), centroids, TOP) for block in blocks])
-
-
-def nearest(x: NDArray[np.float32], centroids: NDArray[np.float32], count: int) -> Ints:
-    """Nearest centroids, nearest first, the lowest number at a tie: [n, D] and [C, D] -> int64 [n, T].
-
-    T is `count`, or C if that is less.
+    Args:
+        recipe: All settings; `evaluate` says how many images and neighbors.
+        embed: The stored features.
+        class_of: Class by gid, -1 where unlabelled.
+        num_classes: L.
     """
-    distances = np.square(centroids).sum(axis=1) - 2 * (x @ centroids.T)  # less |x|^2, which orders nothing
-    order: Ints = np.argsort(distances, axis=1, kind="stable")[:, :count]
-    return order
+    settings = recipe.evaluate
+    rows = EmbeddingRows(embed)
+    known = np.flatnonzero(class_of[rows.gids] >= 0)
+    train, test = known[known < rows.train_rows], known[known >= rows.train_rows]
+    if not (len(train) and len(test) and settings.probe_images):
+        return {}
+    train = _sample(train, settings.probe_images, recipe.seed)
+    test = _sample(test, max(1, settings.probe_images // EVAL_SHARE), recipe.seed)
+    features, queries = (torch.from_numpy(rows.take(some)) for some in (train, test))
+    labels, truth = (torch.from_numpy(class_of[rows.gids[some]]) for some in (train, test))
+    voted = weighted_knn(features, labels, queries, settings.knn_neighbors, num_classes=num_classes)
+    linear = linear_probe(features, labels, queries, num_classes=num_classes, seed=recipe.seed)
+    return {
+        "train_images": len(train),
+        "eval_images": len(test),
+        "knn": {str(k): _share(found == truth) for k, found in voted.items()},
+        "linear": _share(linear == truth),
+    }
 
 
-def _reaching(of: Ints, *gids: Ints) -> Ints:
-    """`of` made long enough to be asked for every one of the gids."""
-    longest = max(int(g.max()) for g in gids) + 1
-    return np.concatenate([of, np.full(max(0, longest - len(of)), -1, np.int64)])
+def _sample(rows: Ints, most: int, seed: int) -> Ints:
+    """At most so many of the rows, drawn by the seed, rising."""
+    return np.sort(rows[permutation(seed, "probed images", 0, len(rows))[:most]])
+
+
+def _share(right: torch.Tensor) -> float:
+    return float(right.double().mean())

@@ -1,8 +1,8 @@
-"""Stage index: what the user named -> one row per image, every one of them read, checksummed, decoded once.
+"""Stage index: what the user named -> one row per image, each read, checksummed and decoded once.
 
 Parallel over shards, or over chunks of single files. Rows keep the order of the listing, train before eval,
 so that a gid depends on nothing but the data. What does not decode goes into quarantine with its reason; too
-much of it, a damaged shard or a key that is used twice stops the run. Labels are not looked at.
+much of it, a damaged shard or a key that is used twice stops the run. Labels are not read.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def scan_chunk(chunk: Chunk) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a worker stored of a chunk."""
+    """The result of a chunk, as a worker stored it."""
 
     rows: pa.Table
     shards: pa.Table

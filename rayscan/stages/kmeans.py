@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,30 +21,17 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
-from rayscan.fleet.pool import ActorPool
+from rayscan.fleet.kmeans import kmeans_pool
 from rayscan.sections import semantic
-from rayscan.stages.layout import shards_and_threads
-from rayscan.stages.partial import part_array
 from rayscan.stages.pca import FILES as PCA_FILES
-from rayscan.stages.pca import read_pca
-from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterShard, Extent, shares
+from rayscan.vectors.cluster_shard import Extent
 from rayscan.vectors.lloyd import KMeans, State, best_of, fit, seeds
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.pca import Pca
+from rayscan.vectors.seeding import Pool
 
 NAME = "kmeans"
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Share:
-    """Train rows [first, stop) that one holder keeps in memory."""
-
-    rows: EmbeddingRows
-    pca: Artifact
-    first: int
-    stop: int
-    threads: int
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -62,20 +48,15 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         DataError: an embedding is not finite.
     """
     rows, draft, wanted = EmbeddingRows(done["embed"]), context.draft(step), recipe.kmeans
-    fleet = context.fleet.joined()
-    num_shards, threads = shards_and_threads(fleet, wanted.num_shards)
-    items = [
-        Share(rows, done["pca"], first, stop, threads) for first, stop in shares(rows.train_rows, num_shards)
-    ]
-    tried = [(recipe.seed + i, r) for i in range(wanted.num_seeds) for r in range(wanted.restarts)]
+    tried = [(recipe.seed + i, r) for i in range(wanted.num_seeds) for r in range(wanted.n_init)]
     context.progress.start(NAME, len(tried), "fits")
-    with ActorPool(load_share, items, what="a share of the rows") as pool:
+    with kmeans_pool(context.fleet, rows, wanted.num_shards, done["pca"]) as pool:
         extent = Extent.joined(pool.ask("extent"))
         fits = []
         for seed, restart in tried:
             fits.append(_fit(recipe, pool, extent, draft, seed, restart))
             context.progress.advance(inertia=fits[-1].inertia)
-    groups = [fits[i : i + wanted.restarts] for i in range(0, len(fits), wanted.restarts)]
+    groups = [fits[i : i + wanted.n_init] for i in range(0, len(fits), wanted.n_init)]
     restarts = [best_of(group) for group in groups]
     kept = [group[r] for group, r in zip(groups, restarts, strict=True)]
     noted = [draft.finished_part(_name(*one)) for one in tried]  # a commit forgets them
@@ -89,27 +70,16 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     return artifact
 
 
-def load_share(share: Share) -> ClusterShard:
-    """Read and project the rows of a share; block by block, so that other shares would give the same."""
-    pca = read_pca(share.pca)
-    where = f"rows {share.first}..{share.stop} of {share.rows.artifact.place.uri}"
-    out = np.empty((share.stop - share.first, len(pca.variances)), np.float32)
-    for first in range(share.first, share.stop, BLOCK_ROWS):
-        stop = min(first + BLOCK_ROWS, share.stop)
-        out[first - share.first : stop - share.first] = pca.project(share.rows.read(first, stop))
-    return ClusterShard(out, share.first, threads=share.threads, where=where)
-
-
 def _name(seed: int, restart: int) -> str:
     return f"fit-{seed}-{restart}"
 
 
-def _fit(recipe: Recipe, pool: Any, extent: Extent, draft: Draft, seed: int, restart: int) -> State:
+def _fit(recipe: Recipe, pool: Pool, extent: Extent, draft: Draft, seed: int, restart: int) -> State:
     """One fit, from its last noted move on if there is one."""
     wanted, name = recipe.kmeans, _name(seed, restart)
     settings = KMeans(
         num_clusters=recipe.clusters_formed,
-        iterations=wanted.iterations,
+        iterations=wanted.max_iter,
         tolerance=wanted.tolerance,
         is_spherical=wanted.is_spherical,
         is_minibatch=wanted.variant == "minibatch",
@@ -136,7 +106,7 @@ def _noted(draft: Draft, name: str) -> State | None:
     if part is None:
         return None
     files, facts = part
-    arrays = {key: part_array(draft, entry) for key, entry in files.items()}
+    arrays = {key: draft.read_part_array(entry) for key, entry in files.items()}
     return State(arrays["centroids"], tuple(facts["history"]), arrays.get("counts"), facts["is_over"])
 
 
@@ -195,7 +165,7 @@ class Centroids:
     @staticmethod
     def read(model: Artifact) -> Centroids:
         """From a result of this stage."""
-        pca, note = read_pca(model), model.read_json("kmeans.json")
+        pca, note = Pca.read(model), model.read_json("kmeans.json")
         centroids = model.read_array("centroids.npy")
         values = note["rows"] * centroids.shape[2]
         best = note["best"]

@@ -1,6 +1,6 @@
 """Stage mine: embeddings -> the K nearest neighbors of every train image (SCAN Sec. 2.2).
 
-Exact up to a number of operations in the settings; beyond it lists of rows are read (`vectors.inverted`), as
+Exact up to a number of operations in the settings; beyond it lists of rows are read (`vectors.ivf`), as
 many as a recall of 0.99 takes.
 
 Equal rows are found and searched once (`vectors.duplicates`), shard actors search (`fleet.shards`), the
@@ -11,40 +11,44 @@ blocks are put together, and a sample is held against brute force before anythin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
-from rayscan.config import Recipe
+from rayscan.config import MineConfig, Recipe
 from rayscan.context import Context, Sources
-from rayscan.data.equal_lists import as_lists
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.fleet.ivf import train_ivf
 from rayscan.fleet.memory import require_memory
-from rayscan.fleet.shards import LISTS_READ, Mining, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shard_layout import shards_and_threads
+from rayscan.fleet.shards import NPROBE, mine_blocks
 from rayscan.sections import require, semantic
-from rayscan.stages.chosen import rule_of, write_chosen
-from rayscan.stages.layout import shards_and_threads
-from rayscan.stages.lists import SPAN_ROWS, all_representatives, is_approximate, lists_of
-from rayscan.stages.partial import part_array
-from rayscan.vectors.duplicates import collapse, copy_pairs, digest_span, verify_copies
-from rayscan.vectors.merge import Block, Searched, blocks
-from rayscan.vectors.parts import EmbeddingRows, spans
-from rayscan.vectors.recall import TOLERANCE, judge, look_up, questions, sample
+from rayscan.tables import as_lists, write_tables
+from rayscan.types import Ints
+from rayscan.vectors.duplicates import collapse, copy_pairs, hash_rows, verify_copies
+from rayscan.vectors.merge import Block, IndexedRows, blocks
+from rayscan.vectors.neighbor_table import FILE, write_mutual
+from rayscan.vectors.neighbor_table import SCHEMA as TABLE_SCHEMA
+from rayscan.vectors.parts import EmbeddingRows, row_ranges
+from rayscan.vectors.recall import (
+    ROWS_PER_RANGE,
+    TOLERANCE,
+    check_recall,
+    exact_scores,
+    recall_tasks,
+    sample,
+)
 
 NAME = "mine"
 SCHEMA = 1
 
-ROW_GROUP = 131_072
-"""Rows of a Parquet row group, whatever the blocks were."""
-COLUMNS = pa.schema([("gid", pa.int64()), ("ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
-
-Neighbors: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
+Neighbors: TypeAlias = tuple[Ints, NDArray[np.float32]]
 """ids [m, K] and scores [m, K]."""
 
 
@@ -77,12 +81,12 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         ConfigError: K is not below the number of train images.
         DataError: an embedding is not finite.
     """
-    if not recipe.mine.chooses:
+    if recipe.mine.mutual is None:
         return _mined(recipe, done, step, context)
     whole = replace(recipe, mine=recipe.mine.unchosen)
     below = plan(whole, done, context.sources)
     lists = find(context.out.child(below.directory), below) or _mined(whole, done, below, context)
-    artifact = write_chosen(lists, context.draft(step), rule_of(recipe.mine))
+    artifact = write_mutual(lists, context.draft(step), recipe.mine.mutual)
     context.progress.say(f"  mine: {artifact.facts['chosen']['mean']:.1f} neighbors chosen per image")
     return artifact
 
@@ -99,36 +103,37 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     check_size(recipe, rows.train_rows)
     draft = context.draft(step)
     k = recipe.mine.num_neighbors
-    searched, work = _collapsed(rows, recipe, context)
-    mining = _mining(recipe, searched, work, context)
-    require_memory(searched, mining)
+    indexed, representatives = _collapsed(rows, recipe, context)
+    work = blocks(representatives, recipe.mine.query_block)
+    settings = _settings(recipe, indexed, representatives, context)
+    require_memory(indexed, settings)
     context.progress.start(NAME, rows.train_rows, "images")
     began = time.monotonic()
     pairs = 0
 
     def tell(block: Block, was_there: bool) -> None:
         nonlocal pairs
-        pairs += 0 if was_there else len(block.representatives) * len(searched.uniques)
+        pairs += 0 if was_there else len(block.representatives) * len(indexed.uniques)
         speed = pairs / max(time.monotonic() - began, 1e-6) / 1e9
         context.progress.advance(len(block.representatives), **{"1e9 pairs/s": speed})
 
-    parts = mine_blocks(work, searched, draft, mining, on_done=tell)
+    parts = mine_blocks(work, indexed, draft, settings, on_done=tell)
     sampled = sample(rows.train_rows)
-    entry, found = _publish(draft, _read(draft, work, parts, k), rows, sampled)
+    entry, found = _publish(draft, work, parts, rows, k, sampled)
     recall = _recall(
-        searched, work, sampled, found, context, recipe.mine.min_recall, is_exact=mining.lists is None
+        recipe.mine, indexed, representatives, sampled, found, context, is_exact=settings.ivf is None
     )
-    unique = len(searched.uniques)
+    unique = len(indexed.uniques)
     facts: dict[str, object] = {
         "rows": rows.train_rows,
         "unique_rows": unique,
         "num_neighbors": k,
         "recall": recall,
     }
-    if mining.lists is not None:
-        facts |= {"search": "approximate", "lists": len(mining.lists.centers), "codes": mining.lists.codes}
-        facts[LISTS_READ] = _lists_read(draft, work[0])
-    artifact = draft.commit({"neighbors.parquet": entry}, facts=facts)
+    if settings.ivf is not None:
+        facts |= {"search": "approximate", "nlist": len(settings.ivf.centroids), "codes": settings.ivf.codes}
+        facts[NPROBE] = _nprobe(draft, work[0])
+    artifact = draft.commit({FILE: entry}, facts=facts)
     for part in parts:
         for file in part.values():
             draft.place.delete(file.path)
@@ -136,19 +141,19 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     return artifact
 
 
-def _lists_read(draft: Draft, block: Block) -> object:
+def _nprobe(draft: Draft, block: Block) -> object:
     """How many lists a query read: all blocks were asked alike, and an earlier attempt by the same sample."""
     part = draft.finished_part(block.name)
-    return None if part is None else part[1].get(LISTS_READ)
+    return None if part is None else part[1].get(NPROBE)
 
 
-def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[Searched, list[Block]]:
-    """The rows to search, equal ones once, and the blocks of queries."""
-    pieces = spans(rows, SPAN_ROWS)
+def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[IndexedRows, Ints]:
+    """The rows to search, equal ones once, and the representative of every row [N]."""
+    pieces = row_ranges(rows, ROWS_PER_RANGE)
     context.progress.start("mine: equal rows", len(pieces), "parts")
-    digests = context.fleet.map(digest_span, pieces, on_done=lambda _, __: context.progress.advance())
+    digests = context.fleet.map(hash_rows, pieces, on_done=lambda _, __: context.progress.advance())
     representatives, copies = collapse(np.concatenate(digests), recipe.mine.num_neighbors + 1)
-    context.fleet.map(verify_copies, copy_pairs(rows, representatives, SPAN_ROWS))
+    context.fleet.map(verify_copies, copy_pairs(rows, representatives, ROWS_PER_RANGE))
     uniques = np.flatnonzero(representatives == np.arange(len(representatives)))
     limit, k = recipe.mine.max_copies, recipe.mine.num_neighbors
     require(
@@ -157,14 +162,22 @@ def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[S
         f"none, or more than {k} different train images",
         f"{limit} with {len(uniques)} different images",
     )
-    return Searched(rows, uniques, copies, limit), blocks(representatives, recipe.mine.query_block)
+    return IndexedRows(rows, uniques, copies, limit), representatives
 
 
-def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: Context) -> Mining:
+def is_approximate(settings: MineConfig, num_rows: int, dim: int) -> bool:
+    """Whether inverted lists are searched: asked for, or 2 N^2 D is above the limit."""
+    too_many = 2.0 * num_rows**2 * dim > settings.max_exact_flops
+    return settings.search == "approximate" or (settings.search == "auto" and too_many)
+
+
+def _settings(
+    recipe: Recipe, indexed: IndexedRows, representatives: Ints, context: Context
+) -> SearchSettings:
     fleet, wanted = context.fleet, recipe.mine
     num_shards, threads = shards_and_threads(fleet, wanted.num_shards)
     gpus = fleet.gpus_per_worker * min(1.0, fleet.num_workers / num_shards)  # more shards share the same GPUs
-    mining = Mining(
+    settings = SearchSettings(
         wanted.num_neighbors,
         num_shards,
         threads,
@@ -172,22 +185,14 @@ def _mining(recipe: Recipe, searched: Searched, work: Sequence[Block], context: 
         pending_seconds=fleet.config.pending_seconds,
         storage=wanted.storage,
     )
-    if not is_approximate(recipe, len(searched.uniques), searched.rows.dim):
-        return mining
-    return replace(mining, gpus_per_shard=0.0, lists=lists_of(recipe, searched, work, context))
+    if not is_approximate(wanted, len(indexed.uniques), indexed.rows.dim):
+        return settings
+    context.progress.start("mine: lists", 2, "steps")
+    ivf = train_ivf(fleet, indexed, representatives, wanted, context.progress.advance)
+    return replace(settings, gpus_per_shard=0.0, ivf=ivf)
 
 
-def _read(
-    draft: Draft, work: Sequence[Block], parts: Sequence[Mapping[str, FileEntry]], k: int
-) -> Iterator[Neighbors]:
-    """The blocks' neighbors by row number, in order, each checked."""
-    for block, part in zip(work, parts, strict=True):
-        neighbors = part_array(draft, part["ids"]), part_array(draft, part["scores"])
-        require_neighbors(block.rows, neighbors, k)
-        yield neighbors
-
-
-def require_neighbors(rows: NDArray[np.int64], neighbors: Neighbors, k: int) -> None:
+def require_neighbors(rows: Ints, neighbors: Neighbors, k: int) -> None:
     """Refuse neighbor lists that cannot be right.
 
     Args:
@@ -209,9 +214,7 @@ def require_neighbors(rows: NDArray[np.int64], neighbors: Neighbors, k: int) -> 
         )
 
 
-def _fault(
-    rows: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32], shape: tuple[int, int]
-) -> str:
+def _fault(rows: Ints, ids: Ints, scores: NDArray[np.float32], shape: tuple[int, int]) -> str:
     """What is wrong with the lists; empty if nothing is."""
     if not ids.shape == scores.shape == shape:
         return f"lists of shape {ids.shape} and {scores.shape}, not {shape}"
@@ -228,48 +231,39 @@ def _fault(
 
 
 def _publish(
-    draft: Draft, pieces: Iterable[Neighbors], rows: EmbeddingRows, sampled: NDArray[np.int64]
+    draft: Draft,
+    work: Sequence[Block],
+    parts: Sequence[Mapping[str, FileEntry]],
+    rows: EmbeddingRows,
+    k: int,
+    sampled: Ints,
 ) -> tuple[FileEntry, Neighbors]:
-    """Write `neighbors.parquet` row group by row group; also returns the lists of the sampled rows."""
+    """Write `neighbors.parquet` from the checked blocks; also returns the lists of the sampled rows."""
     gids = rows.gids[: rows.train_rows]
-    sink = pa.BufferOutputStream()
-    first = 0
     kept: list[Neighbors] = []
-    with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
-        for ids, scores in _regrouped(pieces):
-            stop = first + len(ids)
+
+    def tables() -> Iterator[pa.Table]:
+        kept.clear()
+        for block, part in zip(work, parts, strict=True):
+            ids, scores = draft.read_part_array(part["ids"]), draft.read_part_array(part["scores"])
+            require_neighbors(block.rows, (ids, scores), k)
+            first, stop = block.first, block.first + len(ids)
             columns = [pa.array(gids[first:stop]), as_lists(gids[ids]), as_lists(scores)]
-            writer.write_table(pa.table(columns, schema=COLUMNS), row_group_size=ROW_GROUP)
             here = sampled[(sampled >= first) & (sampled < stop)] - first
             kept.append((ids[here], scores[here]))
-            first = stop
-    entry = draft.write("neighbors.parquet", memoryview(sink.getvalue()))
-    return entry, _joined(kept)
+            yield pa.table(columns, schema=TABLE_SCHEMA)
 
-
-def _regrouped(pieces: Iterable[Neighbors]) -> Iterator[Neighbors]:
-    """Rows in pieces of ROW_GROUP, so that equal neighbors give equal bytes."""
-    held: list[Neighbors] = []
-    for piece in pieces:
-        ids, scores = _joined([*held, piece])
-        while len(ids) >= ROW_GROUP:
-            yield ids[:ROW_GROUP], scores[:ROW_GROUP]
-            ids, scores = ids[ROW_GROUP:], scores[ROW_GROUP:]
-        held = [(ids, scores)] if len(ids) else []
-    yield from held
-
-
-def _joined(pieces: Sequence[Neighbors]) -> Neighbors:
-    return np.concatenate([ids for ids, _ in pieces]), np.concatenate([scores for _, scores in pieces])
+    entry = write_tables(draft, FILE, TABLE_SCHEMA, tables)
+    return entry, (np.concatenate([ids for ids, _ in kept]), np.concatenate([s for _, s in kept]))
 
 
 def _recall(
-    searched: Searched,
-    work: Sequence[Block],
-    sampled: NDArray[np.int64],
+    settings: MineConfig,
+    indexed: IndexedRows,
+    representatives: Ints,
+    sampled: Ints,
     found: Neighbors,
     context: Context,
-    min_recall: float,
     *,
     is_exact: bool,
 ) -> float:
@@ -279,21 +273,18 @@ def _recall(
         ArtifactError: below the demanded recall, or stored scores are off.
     """
     ids, scores = found
-    rows = searched.rows
-    verdict = judge(
-        context.fleet.map(look_up, questions(searched, all_representatives(work), sampled, ids, SPAN_ROWS)),
-        scores,
-    )
-    if verdict.recall < min_recall or verdict.max_score_error > TOLERANCE:
-        is_honest = not is_exact and verdict.max_score_error <= TOLERANCE
+    tasks = recall_tasks(indexed, representatives, sampled, ids, ROWS_PER_RANGE)
+    check = check_recall(context.fleet.map(exact_scores, tasks), scores)
+    if check.recall < settings.min_recall or check.max_score_error > TOLERANCE:
+        is_honest = not is_exact and check.max_score_error <= TOLERANCE
         raise ArtifactError(
             "mine: the neighbors do not stand up to brute force"
             + ("" if is_honest else "; this is a defect of rayscan"),
-            expected=f"recall >= {min_recall} over {len(sampled)} images, scores within {TOLERANCE}",
-            got=f"recall {verdict.recall:.4f}, scores off by {verdict.max_score_error:.2g}",
-            where=rows.artifact.place.uri,
+            expected=f"recall >= {settings.min_recall} over {len(sampled)} images, scores within {TOLERANCE}",
+            got=f"recall {check.recall:.4f}, scores off by {check.max_score_error:.2g}",
+            where=indexed.rows.artifact.place.uri,
             fix="pass --mine.search exact, or knowingly a lower --mine.min-recall"
             if is_honest
             else "please report it, with the embeddings if you can",
         )
-    return verdict.recall
+    return check.recall

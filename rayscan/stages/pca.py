@@ -10,11 +10,11 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.sections import semantic
 from rayscan.vectors.parts import EmbeddingRows
-from rayscan.vectors.pca import Pca, Stretch, shift_of, solve, stretch_moments
+from rayscan.vectors.pca import MomentsTask, range_moments, shift_of, solve
 
 NAME = "pca"
 SCHEMA = 1
-MIN_ROWS, MAX_STRETCHES = 65_536, 32
+MIN_ROWS, MAX_RANGES = 65_536, 32
 """Rows of one piece of work; more for more rows, so that D x D sums of at most 32 pieces reach the driver."""
 FILES = ("mean.npy", "components.npy", "variances.npy", "pca.json")
 
@@ -25,7 +25,7 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
-    """Add up the moments of all stretches on the fleet and solve.
+    """Add up the moments of all tasks on the fleet and solve.
 
     Raises:
         ConfigError: fewer components are possible than are asked for.
@@ -33,16 +33,16 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """
     rows = EmbeddingRows(done["embed"])
     shift = shift_of(rows)
-    size = max(MIN_ROWS, math.ceil(rows.train_rows / MAX_STRETCHES))
-    stretches = [
-        Stretch(rows, first, min(first + size, rows.train_rows), shift)
+    size = max(MIN_ROWS, math.ceil(rows.train_rows / MAX_RANGES))
+    tasks = [
+        MomentsTask(rows, first, min(first + size, rows.train_rows), shift)
         for first in range(0, rows.train_rows, size)
     ]
     context.progress.start(NAME, rows.train_rows, "rows")
     parts = context.fleet.map(
-        stretch_moments,
-        stretches,
-        on_done=lambda i, _: context.progress.advance(stretches[i].stop - stretches[i].first),
+        range_moments,
+        tasks,
+        on_done=lambda i, _: context.progress.advance(tasks[i].stop - tasks[i].first),
     )
     pca = solve(parts, shift, recipe.pca.num_components, whiten=recipe.pca.whiten)
     draft = context.draft(step)
@@ -57,15 +57,3 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = draft.commit(files, facts={"components": len(pca.variances), "explained": share})
     context.progress.finish(f"{len(pca.variances)} components, {100 * share:.1f} % of the variance")
     return artifact
-
-
-def read_pca(artifact: Artifact) -> Pca:
-    """The components in a result of this stage, or in a k-means that carries a copy."""
-    note = artifact.read_json("pca.json")
-    return Pca(
-        artifact.read_array("mean.npy"),
-        artifact.read_array("components.npy"),
-        artifact.read_array("variances.npy"),
-        note["total_variance"],
-        note["is_whitened"],
-    )

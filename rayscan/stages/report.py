@@ -23,14 +23,13 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
-from rayscan.metrics.label_free import collapse
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, round_robin
 from rayscan.sections import semantic
-from rayscan.stages.chosen import CHOSEN
-from rayscan.stages.evaluate import label_free_facts, read_assigned
+from rayscan.stages.evaluate import label_free_facts
 from rayscan.types import Ints
+from rayscan.vectors.neighbor_table import CHOSEN
 
 NAME = "report"
 SCHEMA = 1
@@ -110,7 +109,7 @@ def _content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
-        label_free=scores["label_free"] if scores else _label_free(done, len(clusters)),
+        label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
         notes=_notes(done),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
@@ -123,14 +122,6 @@ def _content(
         num_quarantined=len(quarantine),
         facts=[*_versions(done["assign"]), *_times(context)],
     )
-
-
-def _label_free(done: Mapping[str, Artifact], num_clusters: int) -> Mapping[str, float]:
-    """Return facts of the train split, or of all images where there is none: they were predicted."""
-    assigned = read_assigned(done["assign"])
-    if not (assigned.split == "train").any():
-        return collapse(assigned.clusters, num_clusters)
-    return label_free_facts(assigned, done, num_clusters)
 
 
 def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:

@@ -27,13 +27,13 @@ from rayscan.objectives.pair_losses import pair_loss
 from rayscan.objectives.scan import Scan
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
-from rayscan.stages.chosen import Lists
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, split_train
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
 from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
+from rayscan.vectors.neighbor_table import NeighborTable
 
 NAME = "scan"
 SCHEMA = 2
@@ -148,7 +148,7 @@ def _net(job: TrainJob, source: TrainSource) -> nn.Module:
 def _graph(job: TrainJob, source: TrainSource, num_neighbors: int) -> tuple[Any, HeldoutGraph, NeighborPairs]:
     """Gids in the loss, the held-out graph, and the pairs one is drawn from."""
     recipe = job.recipe
-    lists = Lists.read(job.inputs["mine"])
+    lists = NeighborTable.read(job.inputs["mine"])
     ids, counts = lists.paired(num_neighbors)
     trained, heldout = split_train(recipe, source.gids)
     pairs = NeighborPairs(

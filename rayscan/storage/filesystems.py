@@ -20,7 +20,7 @@ from rayscan.errors import ArtifactError, ConfigError
 SECRETS = ("access_key", "secret_key", "session_token", "password", "token", "sas_token", "account_key")
 CONNECT_S, REQUEST_S = 10.0, 30.0
 ATTEMPTS = 2
-"""Of the S3 client itself; a stale connection costs one."""
+"""Tries of the S3 client itself; a stale connection costs one."""
 
 
 def local_path(uri: str) -> Path | None:

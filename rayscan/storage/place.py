@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from pyarrow import fs as pafs
 
@@ -33,7 +33,7 @@ class Place:
     """A directory, local or remote. Cheap to make, travels between processes as its URI."""
 
     def __init__(self, uri: str) -> None:
-        """Remember where; nothing is opened or made yet.
+        """Name a directory; nothing is opened or made yet.
 
         Args:
             uri: Path or URI. A relative local path is made absolute, so that workers agree on it.
@@ -47,6 +47,14 @@ class Place:
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as the URI: filesystem clients do not survive pickling everywhere."""
         return (Place, (self.uri,))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both name the same directory."""
+        return isinstance(other, Place) and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        """Hash of the address, so that what is made of a place can be cached."""
+        return hash(self.uri)
 
     def __repr__(self) -> str:
         """For messages."""
@@ -70,13 +78,38 @@ class Place:
         def put() -> None:
             filesystem, path = locate(join(self.uri, name))
             if isinstance(filesystem, pafs.LocalFileSystem):
-                _write_local(Path(path), data)
+                _write_local(Path(path), lambda stream: stream.write(data))
                 return
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
             with filesystem.open_output_stream(path) as stream:
                 stream.write(data)
 
-        self._answer(put, name)
+        self.retried(put, name)
+
+    def write_stream(self, name: str, produce: Callable[[BinaryIO], None]) -> None:
+        """Write a file that never is in memory as a whole.
+
+        A store makes an object of what a broken stream had sent, so only a name that nobody reads before this
+        returns will do: unlike `write`, this is no atomic replacement.
+
+        Args:
+            name: Below this place, unique to one attempt.
+            produce: Writes the content; called again from the start if the store goes away meanwhile.
+
+        Raises:
+            ArtifactError: the disk is full, or the store refused or stayed away too long.
+        """
+
+        def put() -> None:
+            filesystem, path = locate(join(self.uri, name))
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                _write_local(Path(path), produce)
+                return
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(path) as stream:
+                produce(stream)
+
+        self.retried(put, name, is_long=True)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file.
@@ -91,7 +124,7 @@ class Place:
             with filesystem.open_input_stream(path, compression=None) as stream:
                 return bytes(stream.read())
 
-        return self._answer(get, name)
+        return self.retried(get, name)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
@@ -101,7 +134,7 @@ class Place:
             info = filesystem.get_file_info(path)
             return info.size if info.type == pafs.FileType.File else None
 
-        return self._answer(ask, name)
+        return self.retried(ask, name)
 
     def names(self) -> list[str]:
         """Names of everything directly in here, sorted; empty if the place does not exist."""
@@ -111,7 +144,7 @@ class Place:
             selector = pafs.FileSelector(path.rstrip("/"), allow_not_found=True)
             return sorted(info.base_name for info in filesystem.get_file_info(selector))
 
-        return self._answer(ask, "")
+        return self.retried(ask, "")
 
     def delete(self, name: str) -> None:
         """Remove a file or a directory tree in here; nothing happens if it is not there."""
@@ -124,12 +157,21 @@ class Place:
             elif kind == pafs.FileType.Directory:
                 filesystem.delete_dir(path)
 
-        self._answer(remove, name)
+        self.retried(remove, name)
 
-    def _answer(self, ask: Callable[[], T], name: str) -> T:
-        """The answer of the store, within the deadline of the retry policy."""
+    def retried(self, ask: Callable[[], T], name: str, *, is_long: bool = False) -> T:
+        """The answer of the store, within the deadline of the retry policy.
+
+        Args:
+            ask: Reads or writes; may be called several times.
+            name: Of the file, for the message.
+            is_long: It may work for longer than the deadline, which then begins at the first failure.
+
+        Raises:
+            ArtifactError: the store refused or stayed away too long.
+        """
         try:
-            return retry(ask, policy_of(self.uri))
+            return retry(ask, policy_of(self.uri), from_first_failure=is_long)
         except (FileNotFoundError, NotADirectoryError):
             raise
         except (OSError, ArtifactError) as error:
@@ -143,16 +185,16 @@ class Place:
                 else "a disk with room, and the right to it",
                 got=error,
                 where=join(self.uri, name) if name else self.uri,
-                fix="look at the storage; the same command goes on from what is whole",
+                fix="check the storage; the same command goes on from what is whole",
             ) from error
 
 
-def _write_local(path: Path, data: bytes | memoryview) -> None:
+def _write_local(path: Path, produce: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(data)
+            produce(stream)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)

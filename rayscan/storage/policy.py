@@ -48,7 +48,7 @@ def default_policy() -> RetryPolicy:
     return RetryPolicy(float(os.environ.get(DEADLINE_VARIABLE, RetryPolicy.deadline_s)))
 
 
-def retry(ask: Callable[[], T], policy: RetryPolicy | None = None) -> T:
+def retry(ask: Callable[[], T], policy: RetryPolicy | None = None, *, from_first_failure: bool = False) -> T:
     """The answer of a store, which is asked until it gives one.
 
     Waits are drawn between half and all of what they have doubled to, so that many workers do not come back
@@ -57,6 +57,7 @@ def retry(ask: Callable[[], T], policy: RetryPolicy | None = None) -> T:
     Args:
         ask: One request; raises OSError, or an ArtifactError from one, where it fails.
         policy: Deadline and waits; `default_policy()` if not given.
+        from_first_failure: The deadline begins at the first failure, for requests that themselves take long.
 
     Raises:
         OSError: of the last try: the deadline is over, or another try would not change it.
@@ -68,6 +69,8 @@ def retry(ask: Callable[[], T], policy: RetryPolicy | None = None) -> T:
         try:
             return ask()
         except (OSError, ArtifactError) as error:
+            if from_first_failure:
+                began, from_first_failure = time.monotonic(), False
             pause = wait * random.uniform(0.5, 1.0)
             if _is_final(error) or time.monotonic() + pause - began > policy.deadline_s:
                 raise

@@ -10,9 +10,9 @@ from rayscan.config import Recipe
 from rayscan.data.keyed import permutation
 from rayscan.metrics.label_free import nmi_nn
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph, split_heldout
-from rayscan.stages.chosen import neighbor_ids
 from rayscan.training.sources import TrainSource
 from rayscan.types import Ints
+from rayscan.vectors.neighbor_table import neighbor_ids
 
 
 def split_train(recipe: Recipe, gids: Ints) -> tuple[Ints, Ints]:

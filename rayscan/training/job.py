@@ -41,10 +41,6 @@ class TrainJob:
     reads: Inputs = "images"
     """What is trained on: pictures, or stored embeddings."""
 
-    def train_gids(self) -> Ints:
-        """Usable images of the train split, ascending."""
-        return ImageTable.from_artifact(self.inputs["index"]).gids("train")
-
     def source(self, device: str) -> ImageSource | FeatureSource:
         """Where the inputs of this training come from."""
         if self.reads == "embeddings":

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rayscan.errors import DataError
+from rayscan.types import Ints
+from rayscan.vectors.nearest import nearest_centroid
 
 BLOCK_ROWS = 8192
 """Rows assigned at a time; shards are whole numbers of blocks."""
@@ -55,42 +57,42 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Tally:
+class ClusterSums:
     """What a shard says of its rows under some centroids."""
 
     sums: NDArray[np.float64]
     """Sum of the rows of each cluster, exact multiples of the grid: [C, D]."""
-    counts: NDArray[np.int64]
+    counts: Ints
     """Rows of each cluster: [C]."""
     distance: float
     """Sum of squared distances to the centroids, by float32 arithmetic."""
     far_distances: NDArray[np.float32]
     """Squared distances of the rows farthest from their centroid, falling: [m]."""
-    far_rows: NDArray[np.int64]
+    far_rows: Ints
     """Their numbers in the whole matrix: [m]."""
     far_vectors: NDArray[np.float32]
     """The rows themselves: [m, D]."""
 
     @staticmethod
-    def joined(tallies: list[Tally], far: int) -> Tally:
-        """The tally of all shards, in any order; of far rows the farthest, the lower number at a tie."""
-        distances = np.concatenate([t.far_distances for t in tallies])
-        rows = np.concatenate([t.far_rows for t in tallies])
-        vectors = np.concatenate([t.far_vectors for t in tallies])
+    def joined(shards: list[ClusterSums], far: int) -> ClusterSums:
+        """The sums of all shards, in any order; of far rows the farthest, the lower number at a tie."""
+        distances = np.concatenate([t.far_distances for t in shards])
+        rows = np.concatenate([t.far_rows for t in shards])
+        vectors = np.concatenate([t.far_vectors for t in shards])
         first = np.lexsort((rows, -distances))[:far]
-        sums, counts = tallies[0].sums.copy(), tallies[0].counts.copy()
-        for tally in tallies[1:]:
-            sums += tally.sums
-            counts += tally.counts
-        distance = math.fsum(tally.distance for tally in tallies)
-        return Tally(sums, counts, distance, distances[first], rows[first], vectors[first])
+        sums, counts = shards[0].sums.copy(), shards[0].counts.copy()
+        for shard in shards[1:]:
+            sums += shard.sums
+            counts += shard.counts
+        distance = math.fsum(shard.distance for shard in shards)
+        return ClusterSums(sums, counts, distance, distances[first], rows[first], vectors[first])
 
 
 class ClusterShard:
     """Rows [first, first + n) of a matrix, float32 [n, D]."""
 
     def __init__(self, rows: NDArray[np.float32], first: int, *, threads: int, where: str) -> None:
-        """Take the rows.
+        """Hold the rows.
 
         Args:
             rows: [n, D].
@@ -120,7 +122,7 @@ class ClusterShard:
         squares = tuple(float(np.square(block, dtype=np.float64).sum()) for block in self._blocks())
         return Extent(len(self.rows), float(np.abs(self.rows).max(initial=0.0)), squares)
 
-    def tally(self, centroids: NDArray[np.float32], grid: float, far: int) -> Tally:
+    def cluster_sums(self, centroids: NDArray[np.float32], grid: float, far: int) -> ClusterSums:
         """Assign all rows and add them up.
 
         Args:
@@ -128,18 +130,18 @@ class ClusterShard:
             grid: `Extent.grid` of the whole matrix.
             far: Farthest rows wanted.
         """
-        return self._tally(
+        return self._sums_of(
             self.rows, np.arange(self.first, self.first + len(self.rows)), centroids, grid, far
         )
 
-    def tally_rows(
-        self, centroids: NDArray[np.float32], grid: float, far: int, numbers: NDArray[np.int64]
-    ) -> Tally:
-        """Assign some rows, by number in the whole matrix, and add them up; rows of other shards are passed."""
+    def cluster_sums_of(
+        self, centroids: NDArray[np.float32], grid: float, far: int, numbers: Ints
+    ) -> ClusterSums:
+        """Sums over some rows, by number in the whole matrix; those of other shards are passed over."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
-        return self._tally(self.rows[mine - self.first], mine, centroids, grid, far)
+        return self._sums_of(self.rows[mine - self.first], mine, centroids, grid, far)
 
-    def take(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    def take(self, numbers: Ints) -> NDArray[np.float32]:
         """The rows among `numbers` that lie here, in the order asked for: [m, D]."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
         return self.rows[mine - self.first]
@@ -164,7 +166,7 @@ class ClusterShard:
             is_drawn[at] = rng.random(len(nearest[at])) < factor * nearest[at].astype(np.float64)
         return self.rows[is_drawn]
 
-    def weigh(self, candidates: NDArray[np.float32]) -> NDArray[np.int64]:
+    def weigh(self, candidates: NDArray[np.float32]) -> Ints:
         """Rows that are nearest to each candidate: [m, D] -> int64 [m]."""
         counts = np.zeros(len(candidates), np.int64)
         for block in self._blocks():
@@ -199,14 +201,14 @@ class ClusterShard:
         starts = range(0, len(self.rows), BLOCK_ROWS)
         yield from (slice(at, min(at + BLOCK_ROWS, len(self.rows))) for at in starts)
 
-    def _tally(
+    def _sums_of(
         self,
         rows: NDArray[np.float32],
-        numbers: NDArray[np.int64],
+        numbers: Ints,
         centroids: NDArray[np.float32],
         grid: float,
         far: int,
-    ) -> Tally:
+    ) -> ClusterSums:
         num_clusters, dim = centroids.shape
         sums, counts = np.zeros((num_clusters, dim)), np.zeros(num_clusters, np.int64)
         distances = np.empty(len(rows), np.float32)
@@ -221,7 +223,7 @@ class ClusterShard:
             candidates = np.flatnonzero(distances >= distances[candidates].min())
         first = candidates[np.lexsort((numbers[candidates], -distances[candidates]))][:far]
         distance = float(distances.sum(dtype=np.float64))
-        return Tally(sums * grid, counts, distance, distances[first], numbers[first], rows[first])
+        return ClusterSums(sums * grid, counts, distance, distances[first], numbers[first], rows[first])
 
 
 def _sums(values: NDArray[np.float64], labels: NDArray[np.int32], num_clusters: int) -> NDArray[np.float64]:
@@ -233,19 +235,7 @@ def _sums(values: NDArray[np.float64], labels: NDArray[np.int32], num_clusters: 
     return sums
 
 
-def nearest_centroid(
-    rows: NDArray[np.float32], centroids: NDArray[np.float32]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Nearest centroid and squared distance to it, in float32 arithmetic: int32 [n], float32 [n]."""
-    if not len(rows):
-        return np.empty(0, np.int32), np.empty(0, np.float32)
-    distances, labels = faiss.knn(
-        np.ascontiguousarray(rows), np.ascontiguousarray(centroids), 1, metric=faiss.METRIC_L2
-    )
-    return labels[:, 0].astype(np.int32), distances[:, 0]
-
-
-def shares(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
+def shard_bounds(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
     """Rows [first, stop) of at most `num_shards` shards, whole blocks each, none empty."""
     blocks = np.arange(math.ceil(num_rows / BLOCK_ROWS))
     parts = np.array_split(blocks, max(1, min(num_shards, len(blocks))))

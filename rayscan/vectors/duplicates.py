@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ArtifactError
-from rayscan.vectors.parts import EmbeddingRows, Span
+from rayscan.types import Ints
+from rayscan.vectors.parts import EmbeddingRows, RowRange
 
 EXPANDED_AT_ONCE = 1 << 22
 """Rows laid out at a time while copies are put back; bounds memory to about 100 MB."""
@@ -28,26 +29,26 @@ EXPANDED_AT_ONCE = 1 << 22
 class Copies:
     """Sets of two and more equal rows, each cut to the lowest `keep` row numbers: nobody can need more."""
 
-    heads: NDArray[np.int64]
+    heads: Ints
     """Representative of each set, ascending: [G]."""
-    starts: NDArray[np.int64]
+    starts: Ints
     """Where each set begins in `members`, and the end: [G + 1]."""
-    members: NDArray[np.int64]
+    members: Ints
     """Row numbers, ascending within a set, the head first."""
 
 
-def digest_span(span: Span) -> NDArray[np.uint64]:
-    """128-bit hash of the bytes of every row of a span: uint64 [m, 2]; checks the rows on the way.
+def hash_rows(rows: RowRange) -> NDArray[np.uint64]:
+    """128-bit hash of the bytes of every row of a range: uint64 [m, 2]; checks the rows on the way.
 
     Raises:
         DataError: a row is not finite or longer than one.
     """
-    x = span.read()
+    x = rows.read()
     hashed = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in x)
     return np.frombuffer(hashed, "<u8").reshape(-1, 2).astype(np.uint64)
 
 
-def collapse(digests: NDArray[np.uint64], keep: int) -> tuple[NDArray[np.int64], Copies]:
+def collapse(digests: NDArray[np.uint64], keep: int) -> tuple[Ints, Copies]:
     """Group rows by hash.
 
     Args:
@@ -79,11 +80,11 @@ class CopyPairs:
     """Rows said to be equal: one piece of checking for a worker."""
 
     rows: EmbeddingRows
-    copies: NDArray[np.int64]
-    representatives: NDArray[np.int64]
+    copies: Ints
+    representatives: Ints
 
 
-def copy_pairs(rows: EmbeddingRows, representatives: NDArray[np.int64], size: int) -> list[CopyPairs]:
+def copy_pairs(rows: EmbeddingRows, representatives: Ints, size: int) -> list[CopyPairs]:
     """Every row that another one stands for, in pieces of `size` rows."""
     copies = np.flatnonzero(representatives != np.arange(len(representatives)))
     cuts = [copies[at : at + size] for at in range(0, len(copies), size)]
@@ -111,8 +112,8 @@ def verify_copies(pairs: CopyPairs) -> int:
 
 
 def expand(
-    scores: NDArray[np.float32], ids: NDArray[np.int64], copies: Copies, keep: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    scores: NDArray[np.float32], ids: Ints, copies: Copies, keep: int
+) -> tuple[NDArray[np.float32], Ints]:
     """Put the copies back.
 
     The first `keep` representatives are enough: each brings at least its own row, and those precede every row
@@ -149,11 +150,11 @@ def expand(
 
 def limited(
     scores: NDArray[np.float32],
-    ids: NDArray[np.int64],
+    ids: Ints,
     copies: Copies,
-    rows: NDArray[np.int64],
+    rows: Ints,
     limit: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Ints]:
     """Put at most `limit` copies of any row back, and leave the row itself out.
 
     Args:
@@ -191,7 +192,7 @@ def limited(
     return out_scores, out_ids
 
 
-def places_in_sets(representatives: NDArray[np.int64]) -> NDArray[np.int64]:
+def places_in_sets(representatives: Ints) -> Ints:
     """How many equal rows come before each row: [N] -> int64 [N]."""
     order = np.argsort(representatives, kind="stable")
     begins = np.searchsorted(representatives[order], representatives[order])
@@ -200,9 +201,7 @@ def places_in_sets(representatives: NDArray[np.int64]) -> NDArray[np.int64]:
     return places
 
 
-def without_self(
-    scores: NDArray[np.float32], ids: NDArray[np.int64], rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def without_self(scores: NDArray[np.float32], ids: Ints, rows: Ints) -> tuple[NDArray[np.float32], Ints]:
     """Drop from each list [m, K + 1] the row it belongs to, or the last if it is not there -> [m, K] each."""
     drop = ids == rows[:, None]
     drop[~drop.any(axis=1), -1] = True
@@ -210,9 +209,7 @@ def without_self(
     return scores[~drop].reshape(shape), ids[~drop].reshape(shape)
 
 
-def first_per_query(
-    query: NDArray[np.int64], scores: NDArray[np.float32], ids: NDArray[np.int64], keep: int
-) -> NDArray[np.int64]:
+def first_per_query(query: Ints, scores: NDArray[np.float32], ids: Ints, keep: int) -> Ints:
     """Where the first `keep` of every query stand, in the order (-score, id).
 
     Args:
@@ -237,18 +234,18 @@ def first_per_query(
         best = np.lexsort((numbers, falling), axis=1)[:, :keep]
         return np.asarray(order[begins[:, None] + best], np.int64)
     order = np.lexsort((ids, -scores, query))
-    first: NDArray[np.int64] = order[begins[:, None] + np.arange(keep)]
+    first: Ints = order[begins[:, None] + np.arange(keep)]
     return first
 
 
-def _ragged(begins: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ragged(begins: Ints, counts: Ints) -> Ints:
     """begins[0] .. begins[0] + counts[0] - 1, begins[1] .., one after the other."""
     ends = np.cumsum(counts)
-    ragged: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
+    ragged: Ints = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
     return ragged
 
 
-def _pieces(sizes: NDArray[np.int64]) -> Iterator[slice]:
+def _pieces(sizes: Ints) -> Iterator[slice]:
     """Consecutive slices whose sizes add up to about EXPANDED_AT_ONCE each, at least one item long."""
     bucket = np.cumsum(sizes) // EXPANDED_AT_ONCE
     cuts = [0, *(np.flatnonzero(np.diff(bucket)) + 1).tolist(), len(sizes)]

@@ -1,4 +1,4 @@
-"""k-means on embeddings, by faiss: the rival beside every result (arXiv 2008.10312)."""
+"""k-means by faiss over rows in memory: for inverted lists and pixels, and the seeds of the baseline."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ConfigError, DataError
+from rayscan.vectors.nearest import nearest_centroid
 
 ROWS_AT_ONCE = 65_536
+RESTART_SEEDS = 15_486_557
+"""faiss seeds its restart r with the seed plus r times this."""
 
 
 def kmeans(
@@ -57,6 +60,18 @@ def kmeans(
     return centroids, inertia(x, centroids)
 
 
+def seed_centroids(
+    x: NDArray[np.float32], num_clusters: int, *, seed: int, restart: int
+) -> NDArray[np.float32]:
+    """The k-means++ seeds that restart number `restart` of `kmeans` begins with: [n, D] -> float32 [C, D].
+
+    Raises:
+        ConfigError: there are fewer rows than clusters.
+        DataError: a value is NaN or infinite.
+    """
+    return kmeans(x, num_clusters, seed=seed + restart * RESTART_SEEDS, iterations=0)[0]
+
+
 def _require_rows(x: NDArray[np.float32], num_clusters: int) -> None:
     if not 1 <= num_clusters <= len(x):
         raise ConfigError(
@@ -72,22 +87,12 @@ def _require_rows(x: NDArray[np.float32], num_clusters: int) -> None:
         )
 
 
-def assign(x: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Number of the nearest centroid of every row, the lowest at a tie: [n, D] and [C, D] -> int64 [n]."""
-    _, nearest = faiss.knn(
-        np.ascontiguousarray(x, np.float32),
-        np.ascontiguousarray(centroids, np.float32),
-        1,
-        metric=faiss.METRIC_L2,
-    )
-    labels: NDArray[np.int64] = nearest[:, 0]
-    return labels
-
-
 def inertia(x: NDArray[np.float32], centroids: NDArray[np.float32]) -> float:
     """Sum of squared distances to the nearest centroid, in float64: [n, D] and [C, D] -> scalar."""
     total = 0.0
     for first in range(0, len(x), ROWS_AT_ONCE):
         some = x[first : first + ROWS_AT_ONCE]
-        total += float(np.square(some.astype(np.float64) - centroids[assign(some, centroids)]).sum())
+        total += float(
+            np.square(some.astype(np.float64) - centroids[nearest_centroid(some, centroids)[0]]).sum()
+        )
     return total

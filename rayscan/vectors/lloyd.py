@@ -1,7 +1,7 @@
 """k-means over shards: Lloyd's algorithm, and the mini-batch variant of arXiv 2008.10312 (Sec. 2).
 
 The shards see rows, the driver sees sums of C rows, C counts and a few far rows: 16 C D bytes a shard and
-iteration, whatever N is. Everything here is a function of the tallies, so it is the same for any sharding.
+iteration, whatever N is. Everything here is a function of these sums, so it is the same for any sharding.
 
 Letters: N rows, D wide, C clusters.
 """
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ConfigError
-from rayscan.vectors.cluster_shard import Extent, Tally
+from rayscan.types import Ints
+from rayscan.vectors.cluster_shard import ClusterSums, Extent
 from rayscan.vectors.seeding import Pool, parallel, plus_plus, seed_sample
 
 FAR_ROWS = 64
@@ -48,7 +49,7 @@ class State:
     """[C, D]."""
     history: tuple[float, ...] = ()
     """Inertia before each move of the centroids so far; of a mini-batch pass, while they move."""
-    counts: NDArray[np.int64] | None = None
+    counts: Ints | None = None
     """Rows each centroid has seen, mini-batch only: [C]."""
     is_over: bool = False
     """Nothing is left to do; the last entry of the history is the inertia of these centroids."""
@@ -108,13 +109,13 @@ def fit(
 
 
 def _lloyd(pool: Pool, extent: Extent, state: State, settings: KMeans, _seed: int) -> State:
-    tally = Tally.joined(pool.ask("tally", state.centroids, extent.grid, FAR_ROWS), FAR_ROWS)
-    value = inertia(extent, tally, state.centroids)
+    found = ClusterSums.joined(pool.ask("cluster_sums", state.centroids, extent.grid, FAR_ROWS), FAR_ROWS)
+    value = inertia(extent, found, state.centroids)
     history = (*state.history, value)
     is_settled = bool(state.history) and state.history[-1] - value <= settings.tolerance * state.history[-1]
-    if (is_settled and (tally.counts > 0).all()) or len(state.history) >= settings.iterations:
+    if (is_settled and (found.counts > 0).all()) or len(state.history) >= settings.iterations:
         return State(state.centroids, history, is_over=True)
-    return State(moved(tally, state.centroids, is_spherical=settings.is_spherical), history)
+    return State(moved(found, state.centroids, is_spherical=settings.is_spherical), history)
 
 
 def _batches(pool: Pool, extent: Extent, state: State, settings: KMeans, seed: int) -> State:
@@ -122,43 +123,45 @@ def _batches(pool: Pool, extent: Extent, state: State, settings: KMeans, seed: i
     centroids = state.centroids
     seen = np.zeros(settings.num_clusters, np.int64) if state.counts is None else state.counts.copy()
     if len(state.history) >= settings.iterations:
-        tally = Tally.joined(pool.ask("tally", centroids, extent.grid, 0), 0)
-        return State(centroids, (*state.history, inertia(extent, tally, centroids)), seen, is_over=True)
+        found = ClusterSums.joined(pool.ask("cluster_sums", centroids, extent.grid, 0), 0)
+        return State(centroids, (*state.history, inertia(extent, found, centroids)), seen, is_over=True)
     size = max(MIN_BATCH, 1 << (settings.num_clusters - 1).bit_length())
     order = np.random.default_rng([seed, len(state.history)]).permutation(extent.num_rows)
     total = 0.0
     for at in range(0, extent.num_rows, size):
         numbers = np.sort(order[at : at + size])
-        tally = Tally.joined(pool.ask("tally_rows", centroids, extent.grid, FAR_ROWS, numbers), FAR_ROWS)
-        total += tally.distance
-        seen += tally.counts
-        held = tally.counts > 0
-        step = (tally.sums[held] - tally.counts[held, None] * centroids[held].astype(np.float64)) / seen[
+        found = ClusterSums.joined(
+            pool.ask("cluster_sums_of", centroids, extent.grid, FAR_ROWS, numbers), FAR_ROWS
+        )
+        total += found.distance
+        seen += found.counts
+        held = found.counts > 0
+        step = (found.sums[held] - found.counts[held, None] * centroids[held].astype(np.float64)) / seen[
             held, None
         ]
         centroids = centroids.copy()
         centroids[held] = centroids[held] + step
         if settings.is_spherical:
             centroids = _unit(centroids.astype(np.float64)).astype(np.float32)
-    centroids = _repaired(centroids, seen == 0, tally)
+    centroids = _repaired(centroids, seen == 0, found)
     return State(centroids, (*state.history, total), seen)
 
 
-def moved(tally: Tally, centroids: NDArray[np.float32], *, is_spherical: bool) -> NDArray[np.float32]:
+def moved(found: ClusterSums, centroids: NDArray[np.float32], *, is_spherical: bool) -> NDArray[np.float32]:
     """The mean of each cluster; an empty one moves to a row that is far from its own centroid: [C, D]."""
-    held = tally.counts > 0
+    held = found.counts > 0
     means = centroids.astype(np.float64)
-    means[held] = tally.sums[held] / tally.counts[held, None]
+    means[held] = found.sums[held] / found.counts[held, None]
     if is_spherical:
         means = _unit(means)
-    return _repaired(means.astype(np.float32), ~held, tally)
+    return _repaired(means.astype(np.float32), ~held, found)
 
 
 def _repaired(
-    centroids: NDArray[np.float32], is_empty: NDArray[np.bool_], tally: Tally
+    centroids: NDArray[np.float32], is_empty: NDArray[np.bool_], found: ClusterSums
 ) -> NDArray[np.float32]:
     """Empty clusters take the farthest rows in turn, equal rows once; what is left over stays as it was."""
-    vectors, taken = iter(tally.far_vectors), set[bytes]()
+    vectors, taken = iter(found.far_vectors), set[bytes]()
     for cluster in np.flatnonzero(is_empty):
         for vector in vectors:
             if vector.tobytes() not in taken:
@@ -174,14 +177,20 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return units
 
 
-def inertia(extent: Extent, tally: Tally, centroids: NDArray[np.float32]) -> float:
+def inertia(extent: Extent, found: ClusterSums, centroids: NDArray[np.float32]) -> float:
     """Sum over the rows of |x - c|^2 = |x|^2 - 2 c x + |c|^2, from the sums of each cluster, in float64."""
     c = centroids.astype(np.float64)
-    cross = float(np.einsum("cd,cd->", c, tally.sums))
-    own = float(tally.counts @ np.square(c).sum(axis=1))
+    cross = float(np.einsum("cd,cd->", c, found.sums))
+    own = float(found.counts @ np.square(c).sum(axis=1))
     return max(0.0, extent.total_squares - 2 * cross + own)
 
 
-def best_of(states: Sequence[State]) -> int:
-    """Number of the fit of lowest inertia, the first at a tie."""
-    return int(np.argmin([state.inertia for state in states]))
+def best_of(states: Sequence[State], tolerance: float = 0.0) -> int:
+    """The number of the fit of lowest inertia, the first at a tie.
+
+    Args:
+        states: Fits that are over.
+        tolerance: Share by which inertias are taken for equal: two fits of one partition differ by rounding.
+    """
+    inertias = np.array([state.inertia for state in states])
+    return int(np.flatnonzero(inertias <= inertias.min() * (1 + tolerance))[0])

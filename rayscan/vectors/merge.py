@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
 from rayscan.vectors.duplicates import Copies, expand, first_per_query, limited, without_self
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -31,7 +32,7 @@ D = 128)."""
 PROPOSALS_AT_ONCE = 1 << 23
 """Proposals the owner holds at a time; bounds its memory to about 200 MB."""
 
-Proposal: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
+Proposal: TypeAlias = tuple[NDArray[np.float32], Ints]
 """Scores and local rows, [q, width] each."""
 
 
@@ -40,13 +41,13 @@ class Shards(Protocol):
 
     sizes: Sequence[int]
     """Rows of each shard."""
-    probes: int | None
-    """Lists read per query where shards search approximately, 0 for all; None where they are exact."""
+    nprobe: int | None
+    """Lists read per query where shards search approximately; None where they are exact."""
 
     margin: float
     """How far a proposed score may be off, twice: MARGIN for float32, infinite for 8-bit codes."""
 
-    def everything(self) -> Shards:
+    def exhaustive(self) -> Shards:
         """These shards, reading all lists."""
         ...
 
@@ -55,15 +56,13 @@ class Shards(Protocol):
         ...
 
     def score(
-        self, queries: NDArray[np.float32], pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+        self, queries: NDArray[np.float32], pairs: Sequence[tuple[Ints, Ints]]
     ) -> list[NDArray[np.float32]]:
         """Exact scores of (query, local row) pairs, one pair of arrays per shard."""
         ...
 
 
-def nearest(
-    queries: NDArray[np.float32], shards: Shards, keep: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def nearest(queries: NDArray[np.float32], shards: Shards, keep: int) -> tuple[NDArray[np.float32], Ints]:
     """The `keep` best rows of all shards for every query.
 
     Args:
@@ -82,17 +81,17 @@ def nearest(
     spare = SPARE if np.isfinite(shards.margin) else keep + SPARE
     work = [(np.arange(len(queries)), keep + spare)]
     while work:
-        asked, width = work.pop()
-        for some in _pieces(asked, PROPOSALS_AT_ONCE // sum(min(width, size) for size in shards.sizes)):
+        left, width = work.pop()
+        for some in _pieces(left, PROPOSALS_AT_ONCE // sum(min(width, size) for size in shards.sizes)):
             proposals = shards.propose(queries[some], width)
-            if shards.probes is not None:
+            if shards.nprobe is not None:
                 lacking = sum((local >= 0).sum(axis=1) for _, local in proposals) < keep
                 if lacking.any():  # the lists read hold too few rows: read all of them
                     at = some[lacking]
-                    out_scores[at], out_positions[at] = nearest(queries[at], shards.everything(), keep)
+                    out_scores[at], out_positions[at] = nearest(queries[at], shards.exhaustive(), keep)
                     some, proposals = some[~lacking], [(s[~lacking], p[~lacking]) for s, p in proposals]
             last = _last_place(proposals, keep) - np.float32(shards.margin)
-            hiding = _may_hide(proposals, shards.sizes, last) if shards.probes is None else last > np.inf
+            hiding = _may_hide(proposals, shards.sizes, last) if shards.nprobe is None else last > np.inf
             if hiding.any():
                 work.append((some[hiding], 2 * width))
             if (settled := np.flatnonzero(~hiding)).size:
@@ -113,11 +112,11 @@ class Block:
 
     first: int
     """Number of the first row."""
-    representatives: NDArray[np.int64]
+    representatives: Ints
     """Representative of every row of the block: [m]."""
 
     @property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Ints:
         """Row numbers: [m]."""
         return np.arange(self.first, self.first + len(self.representatives))
 
@@ -127,24 +126,24 @@ class Block:
         return f"rows-{self.first:012d}-{self.first + len(self.representatives):012d}"
 
 
-def blocks(representatives: NDArray[np.int64], size: int) -> list[Block]:
+def blocks(representatives: Ints, size: int) -> list[Block]:
     """All rows [N], cut into blocks of `size`."""
     return [
         Block(first, representatives[first : first + size]) for first in range(0, len(representatives), size)
     ]
 
 
-def cut(uniques: NDArray[np.int64], num_shards: int) -> list[NDArray[np.int64]]:
+def split_rows(uniques: Ints, num_shards: int) -> list[Ints]:
     """The searched rows [U] in at most `num_shards` contiguous shards of about equal size, none empty."""
     return np.array_split(uniques, max(1, min(num_shards, len(uniques))))
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What the owner of a block must know of the searched matrix."""
+class IndexedRows:
+    """What the owner of a block must know of the matrix that is searched."""
 
     rows: EmbeddingRows
-    uniques: NDArray[np.int64]
+    uniques: Ints
     """Row number of every searched row, ascending: [U]."""
     copies: Copies
     """Sets of equal rows, for at least K + 1 copies each."""
@@ -153,41 +152,41 @@ class Searched:
 
 
 def neighbors_of(
-    block: Block, searched: Searched, shards: Shards, num_neighbors: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    block: Block, indexed: IndexedRows, shards: Shards, num_neighbors: int
+) -> tuple[NDArray[np.float32], Ints]:
     """The K nearest of all rows for every row of a block, itself excluded by number.
 
     Args:
         block: m rows.
-        searched: The matrix the shards hold.
-        shards: `searched.uniques`, in contiguous ranges.
+        indexed: The matrix the shards hold.
+        shards: `indexed.uniques`, in contiguous ranges.
         num_neighbors: K, below the number of rows.
 
     Returns:
         Scores float32 and row numbers int64, in the order (-score, row): [m, K] each.
     """
-    return neighbors_of_rows(block.rows, block.representatives, searched, shards, num_neighbors)
+    return neighbors_of_rows(block.rows, block.representatives, indexed, shards, num_neighbors)
 
 
 def neighbors_of_rows(
-    rows: NDArray[np.int64],
-    representatives: NDArray[np.int64],
-    searched: Searched,
+    rows: Ints,
+    representatives: Ints,
+    indexed: IndexedRows,
     shards: Shards,
     num_neighbors: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The K nearest of all rows for any rows [m] with their representatives [m]; see `neighbors_of`."""
+) -> tuple[NDArray[np.float32], Ints]:
+    """The K nearest of all rows for any rows [m], whose representatives are known [m]; see `neighbors_of`."""
     heads, query_of_row = np.unique(representatives, return_inverse=True)
-    scores, positions = nearest(searched.rows.take(heads), shards, num_neighbors + 1)
-    if searched.max_copies is not None:
-        found = searched.uniques[positions]
-        limit = min(searched.max_copies, num_neighbors)
-        return limited(scores[query_of_row], found[query_of_row], searched.copies, rows, limit)
-    scores, ids = expand(scores, searched.uniques[positions], searched.copies, num_neighbors + 1)
+    scores, positions = nearest(indexed.rows.take(heads), shards, num_neighbors + 1)
+    if indexed.max_copies is not None:
+        found = indexed.uniques[positions]
+        limit = min(indexed.max_copies, num_neighbors)
+        return limited(scores[query_of_row], found[query_of_row], indexed.copies, rows, limit)
+    scores, ids = expand(scores, indexed.uniques[positions], indexed.copies, num_neighbors + 1)
     return without_self(scores[query_of_row], ids[query_of_row], rows)
 
 
-def _pieces(items: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+def _pieces(items: Ints, size: int) -> Iterator[Ints]:
     size = max(1, size)
     yield from (items[at : at + size] for at in range(0, len(items), size))
 
@@ -211,9 +210,7 @@ def _may_hide(
     return hiding
 
 
-def _contenders(
-    proposal: Proposal, last: NDArray[np.float32], settled: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _contenders(proposal: Proposal, last: NDArray[np.float32], settled: Ints) -> tuple[Ints, Ints]:
     """Pairs (number within `settled`, local row) of one shard that can come in."""
     scores, local = proposal
     query, column = np.nonzero((scores[settled] >= last[settled, None]) & (local[settled] >= 0))

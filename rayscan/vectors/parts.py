@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Artifact
 from rayscan.errors import ArtifactError, DataError
 from rayscan.storage import is_local, resolve
+from rayscan.types import Ints
 
 READ_THROUGH = 1024
 """Rows between two asked ones that are read along rather than sought over."""
@@ -45,7 +46,7 @@ class EmbeddingRows:
         return (EmbeddingRows, (self.artifact,))
 
     @cached_property
-    def gids(self) -> NDArray[np.int64]:
+    def gids(self) -> Ints:
         """Image number of every row, ascending within a split: int64 [rows]."""
         return self.artifact.read_array("gids.npy").astype(np.int64)
 
@@ -56,7 +57,7 @@ class EmbeddingRows:
             return bool(part.dtype == np.float16)
 
     @cached_property
-    def _parts(self) -> tuple[list[str], NDArray[np.int64]]:
+    def _parts(self) -> tuple[list[str], Ints]:
         """Names of the parts, and where each begins, with the end appended."""
         table = self.artifact.read_table("parts.parquet").sort_by("first_row")
         first = table["first_row"].to_numpy().astype(np.int64)
@@ -95,7 +96,7 @@ class EmbeddingRows:
                     )
         return out
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def take(self, rows: Ints) -> NDArray[np.float32]:
         """Rows by number, in the order asked for: int64 [m] -> float32 [m, D].
 
         Raises:
@@ -179,7 +180,7 @@ class _PartFile:
 
 
 @dataclass(frozen=True)
-class Span:
+class RowRange:
     """Rows [first, stop) of the matrix: one piece of work for a worker."""
 
     rows: EmbeddingRows
@@ -193,10 +194,10 @@ class Span:
         return x
 
 
-def spans(rows: EmbeddingRows, size: int) -> list[Span]:
-    """The train rows, cut into spans of `size` rows."""
+def row_ranges(rows: EmbeddingRows, size: int) -> list[RowRange]:
+    """The train rows, cut into ranges of `size` rows."""
     total = rows.train_rows
-    return [Span(rows, first, min(first + size, total)) for first in range(0, total, size)]
+    return [RowRange(rows, first, min(first + size, total)) for first in range(0, total, size)]
 
 
 def require_unit_rows(x: NDArray[np.float32], where: str) -> None:

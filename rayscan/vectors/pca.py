@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.artifacts import Artifact
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -25,7 +26,7 @@ SHIFT_ROWS = 1024
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over rows less the shift; those of spans add up to those of all."""
+    """Sums over rows less the shift; those of row ranges add up to those of all."""
 
     count: int
     total: NDArray[np.float64]
@@ -35,7 +36,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class MomentsTask:
     """Rows [first, stop) to take the moments of: one piece of work for a worker."""
 
     rows: EmbeddingRows
@@ -56,9 +57,21 @@ class Pca:
     variances: NDArray[np.float64]
     """Variance along each, with N - 1: [P]."""
     total_variance: float
-    """Of all D directions."""
+    """Variance along all D directions together."""
     is_whitened: bool = False
     """Whether `project` divides by the standard deviations."""
+
+    @staticmethod
+    def read(artifact: Artifact) -> Pca:
+        """The components in a result of stage pca, or in a k-means that carries a copy."""
+        note = artifact.read_json("pca.json")
+        return Pca(
+            artifact.read_array("mean.npy"),
+            artifact.read_array("components.npy"),
+            artifact.read_array("variances.npy"),
+            note["total_variance"],
+            note["is_whitened"],
+        )
 
     def project(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coordinates of rows: [n, D] -> float32 [n, P]."""
@@ -77,9 +90,9 @@ def shift_of(rows: EmbeddingRows) -> NDArray[np.float32]:
     return mean
 
 
-def stretch_moments(stretch: Stretch) -> Moments:
-    """The moments of one stretch of stored rows."""
-    return moments(stretch.rows.read(stretch.first, stretch.stop), stretch.shift)
+def range_moments(task: MomentsTask) -> Moments:
+    """The moments of one range of stored rows."""
+    return moments(task.rows.read(task.first, task.stop), task.shift)
 
 
 def moments(rows: NDArray[np.float32], shift: NDArray[np.float32]) -> Moments:

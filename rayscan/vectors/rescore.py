@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
+
 VALUES_AT_ONCE = 1 << 18
 """float64 products held at a time: 2 MiB, so that the tree is summed in cache."""
 
@@ -33,8 +35,8 @@ def exact_dots(
 def score_pairs(
     queries: NDArray[np.float32],
     rows: NDArray[np.float32] | NDArray[np.float16],
-    query_at: NDArray[np.int64],
-    row_at: NDArray[np.int64],
+    query_at: Ints,
+    row_at: Ints,
 ) -> NDArray[np.float32]:
     """Exact scores of chosen pairs.
 

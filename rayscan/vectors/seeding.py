@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
+
 ROWS_PER_CLUSTER = 16
 MIN_ROWS = 8192
 
@@ -32,7 +34,7 @@ class Pool(Protocol):
         ...
 
 
-def seed_sample(num_rows: int, num_clusters: int, seed: int) -> NDArray[np.int64]:
+def seed_sample(num_rows: int, num_clusters: int, seed: int) -> Ints:
     """Numbers of the sampled rows, ascending: all of them if there are few."""
     size = min(num_rows, max(MIN_ROWS, ROWS_PER_CLUSTER * num_clusters))
     rng = np.random.default_rng([seed, 0])
@@ -71,7 +73,7 @@ def parallel(pool: Pool, num_rows: int, num_clusters: int, seed: int) -> NDArray
 
 
 def plus_plus(
-    rows: NDArray[np.float32], num_clusters: int, seed: int, weights: NDArray[np.int64] | None = None
+    rows: NDArray[np.float32], num_clusters: int, seed: int, weights: Ints | None = None
 ) -> NDArray[np.float32]:
     """Each seed is a row drawn with probability proportional to its squared distance to the nearest before.
 

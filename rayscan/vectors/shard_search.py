@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import DataError
+from rayscan.types import Ints
 from rayscan.vectors.gpu_memory import require_gpu_memory
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
@@ -43,7 +44,7 @@ class ShardSearch:
         where: str,
         gpu_share: float = 1.0,
     ) -> None:
-        """Take the rows.
+        """Hold the rows.
 
         Args:
             rows: [n, D], n >= 1; or where they lie, to hold them in half precision.
@@ -78,7 +79,7 @@ class ShardSearch:
         """Rows held (n)."""
         return len(self.rows)
 
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Ints]:
         """The best rows by faiss's float32 arithmetic, best first.
 
         Args:
@@ -107,9 +108,7 @@ class ShardSearch:
             )
         return scores, local
 
-    def score(
-        self, queries: NDArray[np.float32], query_at: NDArray[np.int64], row_at: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def score(self, queries: NDArray[np.float32], query_at: Ints, row_at: Ints) -> NDArray[np.float32]:
         """Exact scores of chosen pairs (`rescore.score_pairs`): [q, D], numbers [p] twice -> float32 [p]."""
         if self._stored is not None:
             return self._stored.score(queries, query_at, row_at)
@@ -140,11 +139,9 @@ class ShardSearch:
         for first in range(0, len(self.rows), step):
             yield self.rows[first : first + step].astype(np.float32)
 
-    def _by_tiles(
-        self, queries: NDArray[np.float32], width: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _by_tiles(self, queries: NDArray[np.float32], width: int) -> tuple[NDArray[np.float32], Ints]:
         """The `width` best rows on the CPU, best first: [q, width] each."""
-        best: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        best: tuple[NDArray[np.float32], Ints] | None = None
         first = 0
         for tile in self._tiles():
             scores, local = faiss.knn(queries, tile, min(width, len(tile)), metric=faiss.METRIC_INNER_PRODUCT)

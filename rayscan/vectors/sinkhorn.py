@@ -73,7 +73,7 @@ class Matrix:
         self.thinned: csr_array | None = None
 
     def absorb(self, potentials: Tensor) -> None:
-        """Take new potentials; blocks that were kept are made again in their own memory."""
+        """Set new potentials; blocks that were kept are made again in their own memory."""
         self.potentials, self.thinned = potentials.to(self.dtype), None
         if self.blocks is None:
             return

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import ArtifactError
+from rayscan.types import Ints
 from rayscan.vectors.merge import MARGIN
 from rayscan.vectors.parts import EmbeddingRows, require_unit_rows
 from rayscan.vectors.rescore import score_pairs
@@ -35,7 +36,7 @@ def rows_at_once(dim: int) -> int:
 class StoredRows:
     """Some rows of the embeddings, by their place in the shard."""
 
-    def __init__(self, rows: EmbeddingRows, numbers: NDArray[np.int64], where: str) -> None:
+    def __init__(self, rows: EmbeddingRows, numbers: Ints, where: str) -> None:
         """Read nothing yet.
 
         Args:
@@ -92,9 +93,7 @@ class StoredRows:
             first += len(piece)
         return out
 
-    def score(
-        self, queries: NDArray[np.float32], query_at: NDArray[np.int64], row_at: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def score(self, queries: NDArray[np.float32], query_at: Ints, row_at: Ints) -> NDArray[np.float32]:
         """Exact scores of chosen pairs (`rescore.score_pairs`), from the rows as stored, some at a time."""
         out = np.empty(len(row_at), np.float32)
         distinct, number = np.unique(row_at, return_inverse=True)

@@ -19,7 +19,8 @@ from pathlib import Path
 from rayscan.artifacts import Draft, Step
 from rayscan.config import FleetConfig
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
@@ -67,13 +68,13 @@ def main(address: str, folder: str, deaths: int, seed: int) -> None:
     root = Place(folder)
     killed: list[int] = []
     rows = EmbeddingRows(embedded(root, planted()))
-    representatives, searched = collapsed(rows, K)
+    representatives, indexed = collapsed(rows, K)
     work = blocks(representatives, 25)
     with Fleet(FleetConfig(address=address), root) as fleet:
         fleet.joined()
         draft = Draft(root, Step("mine", 1, {"of": "faults"}))
         on_done = killer(deaths, seed, killed)
-        files = mine_blocks(work, searched, draft, Mining(K, num_shards=3), on_done)
+        files = mine_blocks(work, indexed, draft, SearchSettings(K, num_shards=3), on_done)
     digest = hashlib.sha256()
     for part in files:
         for name in ("ids", "scores"):

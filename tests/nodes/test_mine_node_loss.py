@@ -1,4 +1,4 @@
-"""Mining and k-means on a Ray of several nodes, some of which are lost: the results do not notice."""
+"""SearchSettings and k-means on a Ray of several nodes, some of which are lost: the results do not notice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet.pool import ActorPool
-from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.cluster_shard import ClusterShard, Extent
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
@@ -65,7 +66,7 @@ def test_a_lost_node_changes_no_neighbor_and_no_centroid(cluster: Any, tmp_path:
 
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    representatives, searched = collapsed(rows, K)
+    representatives, indexed = collapsed(rows, K)
     draft = Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "nodes"}))
     here = ray.get_runtime_context().get_node_id()  # a driver ends with its own node, and only that is a loss
     nodes = [
@@ -80,7 +81,7 @@ def test_a_lost_node_changes_no_neighbor_and_no_centroid(cluster: Any, tmp_path:
             cluster.remove_node(nodes[0], allow_graceful=False)
 
     work = blocks(representatives, 25)
-    files = mine_blocks(work, searched, draft, Mining(K, num_shards=6), lose_one)
+    files = mine_blocks(work, indexed, draft, SearchSettings(K, num_shards=6), lose_one)
     require_alive(3)
     assert len(ended) == len(work) == 25
 

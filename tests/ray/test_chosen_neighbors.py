@@ -1,4 +1,4 @@
-"""Mutual neighbors of a local scale through the whole river: nothing is mined again, all read the choice."""
+"""Mutual neighbors through the whole river: nothing is mined again, all read the choice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_all_stages_read_the_choice(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     before = rayscan.open(str(finished))
-    extra = ["--mine.mutual", "10", "--mine.adaptive", "1.3", "--scan.neighbors-per-step", "all"]
+    extra = ["--mine.mutual", "8", "--scan.neighbors-per-step", "all"]
     done = run(command(out, *extra, "--scan.inputs", "embeddings", "--selflabel.inputs", "embeddings"))
     assert "1e9 pairs/s" not in done.stdout + done.stderr
     now = rayscan.open(str(out))

@@ -21,7 +21,7 @@ from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.parts import EmbeddingRows
 from testing.matrices import embedded
 from tests.ray.tiny import run
-from tests.unit.vectors.test_inverted import bundles
+from tests.unit.vectors.test_ivf import bundles
 
 pytestmark = pytest.mark.ray
 

@@ -1,4 +1,4 @@
-"""Mining on a real local Ray: equal to brute force, whatever dies on the way."""
+"""SearchSettings on a real local Ray: equal to brute force, whatever dies on the way."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from rayscan.errors import ArtifactError, DataError, FleetError
 from rayscan.fleet import memory
 from rayscan.fleet import shards as fleet_shards
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import mine_blocks
 from rayscan.stages import mine
 from rayscan.storage import Place
-from rayscan.vectors.choose import Rule
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
 from testing.matrices import brute_force, collapsed, embedded, planted
-from tests.unit.vectors.test_choose import naive
 from tests.unit.vectors.test_duplicates import few_copies
-from tests.unit.vectors.test_inverted import bundles
+from tests.unit.vectors.test_ivf import bundles
+from tests.unit.vectors.test_mutual import naive
 
 pytestmark = pytest.mark.ray
 
@@ -121,9 +121,9 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     x, gids = planted(), np.arange(617) * 2 + 1
     embed = embedded(Place(str(tmp_path / "in")), x, gids=gids)
     scores, ids = brute_force(x, K)
-    want = naive(x, ids, Rule(15, 1.2, 7))
+    want = naive(ids, 15)
     out = Place(str(tmp_path / "out"))
-    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15, adaptive=1.2)
+    first = run_stage(out, embed, num_shards=3, query_block=200, mutual=15)
     monkeypatch.setattr(mine, "mine_blocks", None)
     again = run_stage(out, embed, num_shards=8, mutual=20)
     table = first.read_table("neighbors.parquet")
@@ -132,7 +132,7 @@ def test_a_choice_mines_nothing_again(tmp_path, monkeypatch):
     assert table["chosen"].to_pylist() == want.tolist()
     assert first.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
     mutual = again.read_table("neighbors.parquet")["chosen"].to_pylist()
-    assert mutual == naive(x, ids, Rule(20)).tolist()
+    assert mutual == naive(ids, 20).tolist()
 
 
 def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path):
@@ -143,8 +143,8 @@ def test_approximate_search_reaches_its_recall_for_any_number_of_shards(tmp_path
         out = Place(str(tmp_path / f"out-{number}"))
         artifact = run_stage(out, embed, num_shards=number, query_block=700, search="approximate")
         assert artifact.facts["search"] == "approximate"
-        assert artifact.facts["lists"] == 75  # 3000 / 40
-        read.append(artifact.facts["lists_read"])
+        assert artifact.facts["nlist"] == 75  # 3000 / 40
+        read.append(artifact.facts["nprobe"])
         assert 0.99 <= artifact.facts["recall"] <= 1.0
         rows.append(artifact.read_table("neighbors.parquet").to_pydict())
     assert rows[0]["scores"] == rows[1]["scores"]
@@ -166,7 +166,7 @@ def test_few_copies_among_neighbors(tmp_path):
 def test_what_does_not_fit_or_falls_short_is_refused(tmp_path, monkeypatch):
     embed = embedded(Place(str(tmp_path / "in")), bundles(1000))
     with pytest.raises(ArtifactError, match=r"(?s)recall >= 1\.0.*--mine\.search exact"):
-        monkeypatch.setattr(fleet_shards, "enough", lambda those, *_: those.reading(1))
+        monkeypatch.setattr(fleet_shards, "tune_nprobe", lambda those, *_: those.with_nprobe(1))
         run_stage(Place(str(tmp_path / "a")), embed, num_shards=2, search="approximate", min_recall=1.0)
     monkeypatch.setattr(memory, "PROCESS_BYTES", 10**15)
     with pytest.raises(FleetError, match=r"(?s)not fit in memory.*GB a node.*2 of 2 shards.*storage float16"):
@@ -176,7 +176,7 @@ def test_what_does_not_fit_or_falls_short_is_refused(tmp_path, monkeypatch):
 def test_killed_actors_change_nothing(tmp_path):
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    representatives, searched = collapsed(rows, K)
+    representatives, indexed = collapsed(rows, K)
     draft = Draft(Place(str(tmp_path)), STEP)
     killed: list[int] = []
     ended: list[str] = []
@@ -189,7 +189,7 @@ def test_killed_actors_change_nothing(tmp_path):
             os.kill(killed[-1], signal.SIGKILL)
 
     work = blocks(representatives, 25)
-    files = mine_blocks(work, searched, draft, Mining(K, num_shards=3), kill_one)
+    files = mine_blocks(work, indexed, draft, SearchSettings(K, num_shards=3), kill_one)
     assert len(set(killed)) == 3
     assert sorted(ended) == [block.name for block in work]
     scores, ids = found(draft, files)
@@ -202,7 +202,8 @@ DRIVER = """
 import os, signal, sys
 import ray
 from rayscan.artifacts import Draft
-from rayscan.fleet.shards import Mining, mine_blocks
+from rayscan.fleet.shards import mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows
@@ -217,8 +218,9 @@ def die_after_five(block, was_there):
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 root = Place(sys.argv[1])
-representatives, searched = collapsed(EmbeddingRows(embedded(root, planted())), K)
-mine_blocks(blocks(representatives, 25), searched, Draft(root, STEP), Mining(K, num_shards=3), die_after_five)
+representatives, indexed = collapsed(EmbeddingRows(embedded(root, planted())), K)
+settings = SearchSettings(K, num_shards=3)
+mine_blocks(blocks(representatives, 25), indexed, Draft(root, STEP), settings, die_after_five)
 """
 
 
@@ -233,7 +235,7 @@ def test_a_killed_driver_resumes_from_its_finished_blocks(tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    representatives, searched = collapsed(rows, K)
+    representatives, indexed = collapsed(rows, K)
     work = blocks(representatives, 25)
     draft = Draft(Place(str(tmp_path)), STEP)
     time.sleep(1.0)  # an owner of the killed driver may be writing its last part still
@@ -246,9 +248,9 @@ def test_a_killed_driver_resumes_from_its_finished_blocks(tmp_path):
     taken: list[str] = []
     files = mine_blocks(
         work,
-        searched,
+        indexed,
         draft,
-        Mining(K, num_shards=2),
+        SearchSettings(K, num_shards=2),
         lambda b, was_there: (taken if was_there else redone).append(b.name),
     )
     assert set(taken) >= set(before) - {damaged}
@@ -270,14 +272,14 @@ def test_a_run_that_fails_publishes_nothing_and_leaves_no_actor(tmp_path):
     assert not list(tmp_path.glob("mine-*/manifest.json"))
 
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), planted()))
-    representatives, searched = collapsed(rows, K)
-    broken = replace(searched, uniques=searched.uniques + 1000)  # rows that do not exist: a shard cannot load
+    representatives, indexed = collapsed(rows, K)
+    broken = replace(indexed, uniques=indexed.uniques + 1000)  # rows that do not exist: a shard cannot load
     with pytest.raises((DataError, FleetError), match="rows are outside the embeddings"):
         mine_blocks(
             blocks(representatives, 100),
             broken,
             Draft(Place(str(tmp_path)), STEP),
-            Mining(K, 3),
+            SearchSettings(K, 3),
             lambda *_: None,
         )
     assert not left_after_a_while()

@@ -15,10 +15,11 @@ import ray
 
 from rayscan.artifacts import Draft, Step
 from rayscan.fleet import shards as fleet_shards
-from rayscan.fleet.handed import Handed
-from rayscan.fleet.shards import Mining, ShardActor, mine_blocks
+from rayscan.fleet.search_settings import SearchSettings
+from rayscan.fleet.shards import ShardActor, mine_blocks
+from rayscan.fleet.stored_array import StoredArray
 from rayscan.storage import Place
-from rayscan.vectors.merge import blocks, cut
+from rayscan.vectors.merge import blocks, split_rows
 from rayscan.vectors.parts import EmbeddingRows
 from testing.matrices import brute_force, collapsed, embedded, planted, unit
 
@@ -43,7 +44,7 @@ def order(rows: EmbeddingRows, first: int, point: str) -> Path:
 class Mortal(ShardActor):
     """A shard actor that kills itself, with SIGKILL, once at every point it is told to."""
 
-    def __init__(self, rows: EmbeddingRows, share: Handed, *how: Any) -> None:
+    def __init__(self, rows: EmbeddingRows, share: StoredArray, *how: Any) -> None:
         self.rows, self.first, self.scored = rows, int(share.read()[0]), 0
         self.reach("before loading")
         super().__init__(rows, share, *how)
@@ -84,16 +85,16 @@ def test_actors_killed_at_five_points_change_nothing(
     monkeypatch.setattr(fleet_shards, "ShardActor", Mortal)
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    representatives, searched = collapsed(rows, K)
-    begins = [int(share[0]) for share in cut(searched.uniques, num_shards)]
+    representatives, indexed = collapsed(rows, K)
+    begins = [int(share[0]) for share in split_rows(indexed.uniques, num_shards)]
     orders = [order(rows, first, point) for first in begins[-doomed:] for point in POINTS]
     for one in orders:
         one.touch()
     draft = Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "test"}))
-    mining = Mining(K, num_shards, storage=storage)
+    mining = SearchSettings(K, num_shards, storage=storage)
     ended: list[str] = []
     files = mine_blocks(
-        blocks(representatives, 50), searched, draft, mining, lambda block, _: ended.append(block.name)
+        blocks(representatives, 50), indexed, draft, mining, lambda block, _: ended.append(block.name)
     )
     assert not [one for one in orders if one.exists()]
     assert len(ended) == len(files) == 13
@@ -110,12 +111,12 @@ def test_a_share_too_large_for_a_message_is_there_after_a_death(
     monkeypatch.setattr(fleet_shards, "ShardActor", Mortal)
     x = unit(np.random.default_rng(5).normal(size=(16_000, 8)))
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    representatives, searched = collapsed(rows, K)
+    representatives, indexed = collapsed(rows, K)
     asked = blocks(representatives, 2_000)[:1]
     death = order(rows, 0, "searched, not answered")
     death.touch()
     draft = Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "test"}))
-    (part,) = mine_blocks(asked, searched, draft, Mining(K, 1), lambda *_: None)
+    (part,) = mine_blocks(asked, indexed, draft, SearchSettings(K, 1), lambda *_: None)
     assert not death.exists()
     found = np.load(BytesIO(draft.place.read(part["ids"].path)))
     want = np.argsort(-(x[:2_000] @ x.T), axis=1)[:, 1 : K + 1]

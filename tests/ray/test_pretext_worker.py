@@ -102,7 +102,7 @@ def test_windows_of_shards_train_in_their_own_order(indexed: tuple[Context, Arti
     windowed = replace(base, images=replace(base.images, shard_window=1))
     context, images = indexed
     job, plain = (TrainJob(r, {"index": images}, None, None) for r in (windowed, base))  # type: ignore[arg-type]
-    gids = job.train_gids()
+    gids = job.images("cpu").gids
     order, mixed = job.windowed_order(gids, 100), plain.windowed_order(gids, 100)
     assert mixed.shards is None and order.num_steps == mixed.num_steps
     shards = [set(order.shards[np.searchsorted(gids, order.batch(0, step))].tolist()) for step in (0, 2)]  # type: ignore[index]

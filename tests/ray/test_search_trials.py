@@ -19,11 +19,11 @@ from rayscan.search import finalists, stored_trials
 from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, SearchSetup, run_trial, train_heads
 from rayscan.stages import scan, selflabel
-from rayscan.stages.chosen import neighbor_ids
 from rayscan.storage import Place
 from rayscan.training.fit import alone
 from rayscan.training.job import TrainJob
 from rayscan.training.models import load_heads
+from rayscan.vectors.neighbor_table import neighbor_ids
 from testing.matrices import brute_force, embedded, unit
 
 SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]

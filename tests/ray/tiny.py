@@ -21,7 +21,7 @@ TINY = [
     "--scan.epochs", "1",
     "--selflabel.epochs", "2",
     "--selflabel.threshold", "0.3",
-    "--evaluate.kmeans-restarts", "2",
+    "--evaluate.kmeans-n-init", "2",
     "--embed.rows-per-part", "500",
     "--report.images-per-cluster", "4",
     "--fleet.checkpoint-every-seconds", "0",

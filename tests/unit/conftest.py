@@ -1,4 +1,4 @@
-"""Places to store results: a local directory, and an S3 server on loopback."""
+"""Places to store results: a local directory, and an S3 server on loopback; and actors in this process."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "local":
         return Place(str(tmp_path / "run"))
     return Place(request.getfixturevalue("s3_uri")).child(tmp_path.name)
+
+
+@pytest.fixture
+def local_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of a k-means are held in this process."""
+    from rayscan.fleet import kmeans
+    from tests.unit.local_fleet import LocalPool
+
+    monkeypatch.setattr(kmeans, "ActorPool", LocalPool)
+    monkeypatch.setattr(LocalPool, "dies_after", None)

@@ -17,7 +17,8 @@ from rayscan.artifacts import MANIFEST, Draft, FileEntry, Step, find, load
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 
-STEP = Step("mine", 3, {"k": 5, "a": {"b": [1, 2]}}, {"embed": "abc", "data": "def"})
+CONFIG = {"k": 5, "a": {"b": [1, 2], "name": "caf\u00e9"}}
+STEP = Step("mine", 3, CONFIG, {"embed": "abc", "data": "def"})
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def root(tmp_path: Path) -> Place:
 
 
 def canonical(value: object) -> str:
-    """JSON without spaces, keys in order."""
+    """Sha256 of JSON in ASCII, without spaces, keys in order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -34,7 +35,7 @@ def test_the_manifest_says_all_that_was_asked_and_made(root: Path) -> None:
     draft = Draft(root, STEP)
     files = {"z": draft.write("z", b"12345"), "b": draft.write("b", b"")}
     draft.commit(files, facts={"rows": 5}, identity="content")
-    fingerprint = canonical(["mine", 3, {"k": 5, "a": {"b": [1, 2]}}, {"embed": "abc", "data": "def"}])
+    fingerprint = canonical(["mine", 3, CONFIG, {"embed": "abc", "data": "def"}])
     assert STEP.directory == f"mine-{fingerprint[:12]}"
     written = root.child(STEP.directory).read(MANIFEST)
     expected = {
@@ -44,7 +45,7 @@ def test_the_manifest_says_all_that_was_asked_and_made(root: Path) -> None:
         "stage_schema": 3,
         "fingerprint": fingerprint,
         "identity": "content",
-        "config": {"k": 5, "a": {"b": [1, 2]}},
+        "config": CONFIG,
         "inputs": {"embed": "abc", "data": "def"},
         "files": {
             name: {

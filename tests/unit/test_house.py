@@ -366,6 +366,51 @@ def test_unit_tests_do_not_import_ray() -> None:
     assert wrong == []
 
 
+def module_of(path: Path) -> str:
+    """Dotted name of a file of the library."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_cycles(files: dict[str, ast.Module]) -> list[list[str]]:
+    """Modules that import each other, directly or by others, also inside functions.
+
+    Args:
+        files: Dotted name -> text.
+    """
+    direct: dict[str, set[str]] = {}
+    for module, tree in files.items():
+        names = {name for _, name in imported(tree)}
+        parents = {name.rpartition(".")[0] for name in names if name not in files}
+        packages = {name.rpartition(".")[0] for name in names if name in files}
+        direct[module] = ((names | parents) & files.keys()) - {module} - (packages - parents)
+    reached = {module: set(targets) for module, targets in direct.items()}
+    for via in files:
+        for module in files:
+            if via in reached[module]:
+                reached[module] |= reached[via]
+    looped = [module for module in files if module in reached[module]]
+    groups = {tuple(sorted(m for m in looped if m in reached[one] and one in reached[m])) for one in looped}
+    return sorted(map(list, groups))
+
+
+def test_cycles_are_found() -> None:
+    """The search below is not blind."""
+    texts = {
+        "a.x": "from a.y import f",
+        "a.y": "def f():\n    from a import z",
+        "a.z": "import a.x",
+        "a": "from a.free import f",
+        "a.free": "import json\nfrom a.x import g",
+    }
+    assert import_cycles({name: ast.parse(text) for name, text in texts.items()}) == [["a.x", "a.y", "a.z"]]
+
+
+def test_no_import_circles() -> None:
+    """No module imports itself by way of others; neither lazy imports nor those for types are spared."""
+    assert import_cycles({module_of(p): tree_of(p) for p in python_files("rayscan")}) == []
+
+
 def test_torch_distributed_is_imported_in_comms_only() -> None:
     """Communication has one door, which is the identity on one worker."""
     wrong = [

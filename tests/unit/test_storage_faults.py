@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import torch
 
 from rayscan import lock, storage
 from rayscan.context import Sources
+from rayscan.data.folders import files_below
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.storage import Place
@@ -56,6 +57,50 @@ def test_a_short_outage_is_waited_out(line: Line, monkeypatch: pytest.MonkeyPatc
     assert place.names() == ["a"]
     with pytest.raises(FileNotFoundError):
         place.read("a/d")
+
+
+@pytest.mark.parametrize("asked", ["read", "stat", "kind_of", "names_in", "open_file", "files_below"])
+def test_what_users_have_is_waited_for_as_results_are(
+    line: Line, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """One retry policy: also while folders are listed and images are read."""
+    monkeypatch.setenv(storage.DEADLINE_VARIABLE, "60")
+    place = remote(line, f"users-{asked}")
+    place.write("a", b"bytes")
+    ask: dict[str, Callable[[], object]] = {
+        "read": lambda: storage.read(place.uri_of("a")),
+        "stat": lambda: storage.stat([place.uri_of("a")])[0].size,
+        "kind_of": lambda: storage.kind_of(place.uri_of("a")).name,
+        "names_in": lambda: storage.names_in(place.uri),
+        "open_file": lambda: storage.open_file(place.uri_of("a")).read(3),
+        "files_below": lambda: [file.size for file in files_below(place.uri)],
+    }
+    expected = {
+        "read": b"bytes",
+        "stat": 5,
+        "kind_of": "File",
+        "names_in": ["a"],
+        "open_file": b"byt",
+        "files_below": [5],
+    }
+    line.is_cut = True
+    threading.Timer(1.0, lambda: setattr(line, "is_cut", False)).start()
+    assert ask[asked]() == expected[asked]
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("x"), PermissionError("x"), OSError("AWS Error ACCESS_DENIED during x")]
+)
+def test_what_another_try_would_not_change_is_asked_once(error: OSError) -> None:
+    asked = []
+
+    def ask() -> None:
+        asked.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        storage.retry(ask, storage.RetryPolicy(deadline_s=60.0))
+    assert len(asked) == 1
 
 
 @pytest.mark.soak  # Arrow's own client tries each request for six seconds before it says so

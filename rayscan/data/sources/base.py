@@ -44,7 +44,7 @@ class Scan:
     size: int
     """Bytes of the file."""
     sha256: str
-    """Of the whole file, in hex; empty if the file is one image, which its crc32 covers."""
+    """Hash of the whole file, in hex; empty if the file is one image, which its crc32 covers."""
     rows: Sequence[Mapping[str, Any]]
     """One per image, by the names of `ROWS`, in the order of the file; what is left out is null."""
     members: Mapping[str, int]

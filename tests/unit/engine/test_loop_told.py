@@ -174,6 +174,24 @@ def test_going_back_names_the_images_and_starts_the_feed_again(spoilt: int, tmp_
     assert reports == [None] * early + [1] * len(LOGGED)
 
 
+def test_going_back_to_a_step_within_an_epoch(tmp_path: Path) -> None:
+    """A checkpoint after every step: the batch that was spoilt comes again, and the feed begins with it."""
+    feed = Asked(6)
+    run = made(tmp_path, feed, checkpoint_every_seconds=0.0, log_every_steps=1)
+    real = feed.batch
+
+    def batch(epoch: int, step: int) -> Batch:
+        run.checkpoints.wait()
+        return real(epoch, step)
+
+    feed.batch = batch  # type: ignore[method-assign]
+    run.run()
+    batches = [("batch", *divmod(step, STEPS)) for step in range(TOTAL)]
+    again = [("gids", 1, 2), ("close",), ("start", 1, 2, EPOCHS)]
+    assert feed.calls == [("start", 0, 0, EPOCHS), *batches[:7], *again, *batches[6:], ("close",)]
+    assert all(type(value) is int for call in feed.calls for value in call[1:])
+
+
 def test_what_asks_to_stop_stops_at_the_end_of_its_epoch(tmp_path: Path) -> None:
     feed, objective = Asked(), Line(stop_after=1)
     run = made(tmp_path, feed, objective, checkpoint_every_seconds=0.0)

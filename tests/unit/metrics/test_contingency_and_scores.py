@@ -11,12 +11,14 @@ from sklearn import metrics as sk
 
 from rayscan.errors import DataError
 from rayscan.metrics import assignment, scores
-from rayscan.metrics.contingency import Contingency, IntArray, entropy, mutual_information
+from rayscan.metrics.contingency import Contingency, entropy, mutual_information
+from rayscan.metrics.method_scores import MethodCounts, top_accuracy
+from rayscan.types import Ints
 
 SHAPES = [(200, 4, 4), (500, 12, 5), (300, 3, 9), (64, 64, 7), (1000, 30, 30), (7, 2, 2)]
 
 
-def draw(images: int, clusters: int, classes: int, *, seed: int = 0) -> tuple[IntArray, IntArray]:
+def draw(images: int, clusters: int, classes: int, *, seed: int = 0) -> tuple[Ints, Ints]:
     """Clusters that agree with the classes half of the time."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, images)
@@ -122,8 +124,9 @@ def test_top_accuracy_counts_any_of_the_best_clusters() -> None:
     mapping = np.array([2, 0, -1])
     best = np.array([[0, 1], [2, 1], [2, 0], [1, 2]])
     labels = np.array([2, 0, 1, 0])
-    assert assignment.top_accuracy(best, labels, mapping) == 3 / 4
-    assert assignment.top_accuracy(best[:, :1], labels, mapping) == 2 / 4
+    for width, expected in ((2, 3 / 4), (1, 2 / 4)):
+        table = Contingency.count(best[:, :width].ravel(), np.repeat(labels, width), 3, 3)
+        assert top_accuracy(table, 4, mapping) == expected
 
 
 def test_per_cluster_rows_worked_by_hand() -> None:
@@ -192,3 +195,30 @@ def test_sparse_matching_is_as_good_as_the_dense_one(
     assert assignment.accuracy(table, sparse) == assignment.accuracy(table, dense)
     used = sparse[sparse >= 0]
     assert len(used) == len(set(used.tolist())) == min(clusters, classes)
+
+
+def test_counts_in_pieces_are_those_of_all_images() -> None:
+    """Two fits, four best clusters and the other mapping from the train split, against the definitions."""
+    rng = np.random.default_rng(4)
+    best = np.argsort(rng.random((300, 7)), axis=1)[:, :4]
+    labels, by_seed = rng.integers(0, 5, 300), rng.integers(0, 7, (2, 300))
+    labels[:200] = best[:200, 1] % 5
+    whole, train = MethodCounts(7, 5, 2), MethodCounts(7, 5, 2)
+    for some in np.array_split(np.arange(300), 7):
+        (train if some[0] < 150 else whole).add(best[some], labels[some], by_seed[:, some])
+    at = whole.first.table.total
+    mine, theirs = slice(300 - at, 300), slice(0, 300 - at)
+    found = whole.scores(train)
+    table = Contingency.count(best[mine, 0], labels[mine], 7, 5)
+    learnt = Contingency.count(best[theirs, 0], labels[theirs], 7, 5)
+    mapping = assignment.hungarian(table)
+    assert {k: v for k, v in found.items() if k in scores.partition_scores(table)} == scores.partition_scores(
+        table
+    )
+    assert found["acc_tr"] == assignment.accuracy(table, assignment.hungarian_then_majority(learnt))
+    hits = [labels[row] in mapping[best[row]] for row in range(300 - at, 300)]
+    assert found["top5"] == np.mean(hits)
+    for clusters, seed in zip(by_seed, found["seeds"], strict=True):
+        one = Contingency.count(clusters[mine], labels[mine], 7, 5)
+        assert seed["nmi"] == scores.nmi(one) and "top5" not in seed
+    assert "acc_tr" not in whole.scores(None) and "acc_tr" not in whole.scores(MethodCounts(7, 5, 2))

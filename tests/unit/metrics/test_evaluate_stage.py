@@ -12,7 +12,10 @@ from sklearn import metrics as sk
 from rayscan.config import EvaluateConfig, ReportConfig
 from rayscan.errors import DataError
 from rayscan.stages import evaluate
+from rayscan.vectors.kmeans import kmeans
 from tests.unit.report.digits_run import DigitsRun
+
+pytestmark = pytest.mark.usefixtures("local_pool")
 
 
 def scored(run: DigitsRun) -> dict:
@@ -53,8 +56,8 @@ def test_kmeans_is_fitted_on_train_rows_and_scored_on_both_splits(tmp_path: Path
     scores = scored(run)
     train = int(run.done["embed"].facts["train_rows"])
     settings = run.recipe.evaluate
-    centroids, _ = evaluate.kmeans(
-        run.rows[:train], 10, seed=0, restarts=settings.kmeans_restarts, iterations=settings.kmeans_iterations
+    centroids, _ = kmeans(
+        run.rows[:train], 10, seed=0, restarts=settings.kmeans_n_init, iterations=settings.kmeans_max_iter
     )
     distances = np.linalg.norm(run.rows[:, None].astype(np.float64) - centroids[None], axis=2)
     for split, rows in (("train", slice(0, train)), ("eval", slice(train, None))):
@@ -62,14 +65,6 @@ def test_kmeans_is_fitted_on_train_rows_and_scored_on_both_splits(tmp_path: Path
         expected = sk.normalized_mutual_info_score(labels, found)
         assert scores["splits"][split]["methods"]["kmeans"]["nmi"] == pytest.approx(expected, abs=1e-9)
         assert "top5" in scores["splits"][split]["methods"]["kmeans"]
-
-
-def test_nearest_orders_centroids_by_distance() -> None:
-    rng = np.random.default_rng(0)
-    x, centroids = rng.normal(size=(30, 6)).astype(np.float32), rng.normal(size=(9, 6)).astype(np.float32)
-    naive = [np.argsort([((row - c) ** 2).sum() for c in centroids])[:5] for row in x.astype(np.float64)]
-    assert np.array_equal(evaluate.nearest(x, centroids, 5), naive)
-    assert evaluate.nearest(x, centroids[:3], 5).shape == (30, 3)
 
 
 def test_neighbor_purity_and_label_free_facts_are_those_of_the_train_split(tmp_path: Path) -> None:
@@ -114,7 +109,7 @@ def test_the_plan_follows_settings_seed_and_inputs(tmp_path: Path) -> None:
     assert plan.inputs == {name: run.done[name].identity for name in ("assign", "labels", "mine", "embed")}
     for other in (
         replace(run.recipe, seed=5),
-        replace(run.recipe, evaluate=EvaluateConfig(kmeans_restarts=3)),
+        replace(run.recipe, evaluate=EvaluateConfig(kmeans_n_init=3)),
     ):
         assert evaluate.plan(other, run.done, run.context.sources).fingerprint != plan.fingerprint
     same = evaluate.plan(

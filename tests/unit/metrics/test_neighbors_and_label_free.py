@@ -23,7 +23,9 @@ def graph(images: int, neighbors: int, *, seed: int = 0) -> tuple[np.ndarray, np
 def test_neighbor_purity_equals_a_loop_over_pairs() -> None:
     anchors, ids = graph(60, 20)
     label_of = np.random.default_rng(1).integers(-1, 3, 60)
-    got = neighbor_purity(anchors, ids, label_of, (1, 5, 20, 50))
+    got = neighbor_purity([(anchors, ids, None)], label_of, (1, 5, 20, 50))
+    pieces = [(anchors[:7], ids[:7], None), (anchors[7:], ids[7:], None)]
+    assert neighbor_purity(pieces, label_of, (1, 5, 20, 50)) == got
     assert sorted(got) == [1, 5, 20]
     for k, purity in got.items():
         pairs = [
@@ -37,7 +39,7 @@ def test_neighbor_purity_equals_a_loop_over_pairs() -> None:
 
 def test_neighbor_purity_says_nothing_without_labels() -> None:
     anchors, ids = graph(10, 5)
-    assert neighbor_purity(anchors, ids, np.full(10, -1), (1, 5)) == {}
+    assert neighbor_purity([(anchors, ids, None)], np.full(10, -1), (1, 5)) == {}
 
 
 def test_collapse_facts_at_both_ends() -> None:

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from rayscan.metrics.probes import linear_probe, weighted_knn
 from rayscan.metrics.stability import nearest_rows, neighbor_overlap
-from rayscan.stages.probes import probe
+from rayscan.stages.evaluate import probe
 from tests.unit.report.digits_run import DigitsRun
 
 

@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from rayscan.metrics import assignment, scores
+from rayscan.metrics.calibration import calibration
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.effective_rank import effective_rank
@@ -151,3 +152,28 @@ def test_votes_of_many_queries_are_those_of_each_alone(monkeypatch: pytest.Monke
     for at in range(20):
         alone = weighted_knn(rows[:40], labels, rows[40 + at : 41 + at], (3, 9), num_classes=4)
         assert {k: int(v) for k, v in alone.items()} == {k: int(v[at]) for k, v in whole.items()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_calibration_bin_by_bin(dtype: type) -> None:
+    """ECE = sum over bins of |accuracy - confidence| of those inside, times their share; some hold one."""
+    confidence = np.random.default_rng(0).random(40).astype(dtype) ** 0.25
+    correct = np.random.default_rng(1).random(40) < 0.6
+    found = calibration([(confidence, correct)], 10)
+    values = [float(value) for value in confidence]  # no rounding but that of the values themselves
+    inside = [[i for i, c in enumerate(values) if m / 10 < c <= (m + 1) / 10] for m in range(10)]
+    assert found["counts"] == [len(rows) for rows in inside]
+    assert 0 in found["counts"]
+    assert 1 in found["counts"]
+    accuracy = [sum(bool(correct[i]) for i in rows) / max(1, len(rows)) for rows in inside]
+    mean = [sum(values[i] for i in rows) / max(1, len(rows)) for rows in inside]
+    assert found["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    assert found["confidence"] == pytest.approx(mean, abs=1e-12)
+    gaps = [abs(a - c) * len(rows) / 40 for a, c, rows in zip(accuracy, mean, inside, strict=True)]
+    assert found["ece"] == pytest.approx(sum(gaps), abs=1e-12)
+    assert found["overconfidence"] == pytest.approx(sum(values) / 40 - correct.mean(), abs=1e-12)
+
+
+def test_rows_of_no_cluster_are_none() -> None:
+    table = Contingency.count(np.array([0, 1]), np.array([2, 0]), 2, 3)
+    assert table.rows_of(np.empty(0, np.int64)).shape == (0, 3)

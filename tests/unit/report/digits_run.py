@@ -19,6 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.assignments import assignment_tables
 from rayscan.config import (
     EvaluateConfig,
     FleetConfig,
@@ -30,10 +31,10 @@ from rayscan.config import (
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data.table import IMAGE_SCHEMA
-from rayscan.fleet.connect import Fleet
-from rayscan.stages.prototypes import assignments_table, cluster_list, find_prototypes
 from rayscan.storage import Place
 from rayscan.vectors.kmeans import kmeans
+from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
+from tests.unit.local_fleet import LocalFleet
 
 TOPS = np.dtype([("ids", np.int32, 5), ("probs", np.float32, 5)])
 METRICS = pa.schema({"epoch": pa.float64(), "step": pa.int64(), "name": pa.string(), "value": pa.float64()})
@@ -65,12 +66,12 @@ class DigitsRun:
             num_clusters=self.num_clusters,
             mine=MineConfig(num_neighbors=20),
             scan=ScanLossConfig(num_neighbors=5, num_heads=4),
-            evaluate=EvaluateConfig(kmeans_restarts=2, kmeans_iterations=15),
+            evaluate=EvaluateConfig(kmeans_n_init=2, kmeans_max_iter=15),
             report=self.report,
         )
         self.out = Place(str(self.folder / "run"))
         self.context = Context(
-            self.out, Sources(str(self.folder)), Fleet(FleetConfig(), self.out), Progress(io.StringIO())
+            self.out, Sources(str(self.folder)), LocalFleet(FleetConfig(), self.out), Progress(io.StringIO())
         )
         is_bad = np.zeros(self.num_images, bool)
         is_bad[self.num_train - self.bad : self.num_train] = True
@@ -180,9 +181,14 @@ class DigitsRun:
         tops = np.zeros(len(probs), TOPS)
         tops["ids"] = order = np.argsort(-probs, axis=1, kind="stable")[:, :5]
         tops["probs"] = np.take_along_axis(probs, order, axis=1)
-        prototypes = find_prototypes(tops, self.done["embed"], self.recipe.assign.num_prototypes)
-        table = assignments_table(self.done["index"], self.gids, tops, prototypes)
-        clusters = cluster_list(tops, self.gids, prototypes, self.num_clusters)
+        summary = ClusterSummary(self.num_clusters, self.recipe.assign.num_prototypes)
+        for some in np.array_split(tops, 3):
+            summary.add(some["ids"][:, 0], some["probs"][:, 0])
+        prototypes = find_prototypes(summary, self.done["embed"])
+        table = pa.concat_tables(
+            assignment_tables(self.done["index"], self.gids, lambda a, b: tops[a:b], prototypes.values())
+        )
+        clusters = summary.cluster_list(self.gids, prototypes)
         for number, cluster in enumerate(clusters):
             cluster["name"] = self.cluster_name.format(number)
         self.commit("assign", {"assignments.parquet": table, "clusters.json": clusters})

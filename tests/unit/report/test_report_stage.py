@@ -28,6 +28,8 @@ HOSTILE = {
     248: "<svg onload=alert(4)>.png",
 }
 
+pytestmark = pytest.mark.usefixtures("local_pool")
+
 
 class Page(HTMLParser):
     """What a browser would make of the page: elements, and the text of scripts and styles."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -19,39 +18,25 @@ from rayscan.config import FleetConfig, KMeansConfig, PcaConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import ConfigError
+from rayscan.fleet import kmeans as fleet_kmeans
 from rayscan.fleet.cluster import Cluster
-from rayscan.fleet.connect import Fleet
+from rayscan.fleet.shard_layout import one_per_node
 from rayscan.stages import kmeans, pca
 from rayscan.stages.kmeans import Centroids
-from rayscan.stages.layout import one_per_node
 from rayscan.storage import Place
 from rayscan.vectors import cluster_shard
 from testing.matrices import embedded, unit
+from tests.unit.local_fleet import LocalFleet, LocalPool
 
 TRAIN = 1500
-SMALL = KMeansConfig(num_seeds=2, iterations=6)
+SMALL = KMeansConfig(num_seeds=2, max_iter=6)
 BASE = Recipe(
     name="test",
     num_clusters=10,
     method="kmeans",
     pca=PcaConfig(num_components=30),
-    kmeans=KMeansConfig(num_seeds=2, restarts=2),
+    kmeans=KMeansConfig(num_seeds=2, n_init=2),
 )
-
-
-class HereFleet(Fleet):
-    """The two verbs of the fleet, without processes."""
-
-    def joined(self) -> HereFleet:
-        return self
-
-    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], **told: Any) -> list[Any]:
-        results = []
-        for number, item in enumerate(items):
-            results.append(fn(item))
-            if (on_done := told.get("on_done")) is not None:
-                on_done(number, results[-1])
-        return results
 
 
 @pytest.mark.parametrize(
@@ -69,36 +54,9 @@ def test_shards_and_threads_follow_the_machines(
     assert one_per_node(cluster, asked, threads) == expected
 
 
-class HerePool:
-    """Holders of shards in this process."""
-
-    made = 0
-    dies_after: int | None = None
-    """Questions after which the driver is lost."""
-
-    def __init__(self, make: Callable[[Any], Any], items: Sequence[Any], **_: Any) -> None:
-        self.held = [make(item) for item in items]
-        self.asked = 0
-        HerePool.made = len(items)
-
-    def __enter__(self) -> HerePool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.held = []
-
-    def ask(self, method: str, *arguments: Any) -> list[Any]:
-        self.asked += 1
-        if self.asked == HerePool.dies_after:
-            raise KeyboardInterrupt
-        return [getattr(one, method)(*arguments) for one in self.held]
-
-
 @pytest.fixture
-def embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
-    monkeypatch.setattr(kmeans, "ActorPool", HerePool)
-    monkeypatch.setattr(HerePool, "dies_after", None)
-    for module in (cluster_shard, kmeans):
+def embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_pool: None) -> Artifact:
+    for module in (cluster_shard, fleet_kmeans):
         monkeypatch.setattr(module, "BLOCK_ROWS", 256)
     return embedded(Place(str(tmp_path / "in")), unit(load_digits().data), num_eval=1797 - TRAIN)
 
@@ -106,7 +64,7 @@ def embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
 def run(out: Path, recipe: Recipe, embed: Artifact) -> dict[str, Artifact]:
     done, sources = {"embed": embed}, Sources(None)
     place = Place(str(out))
-    context = Context(place, sources, HereFleet(FleetConfig(num_workers=3), place), Progress(StringIO()))
+    context = Context(place, sources, LocalFleet(FleetConfig(num_workers=3), place), Progress(StringIO()))
     for stage in (pca, kmeans):
         done[stage.NAME] = stage.run(recipe, done, stage.plan(recipe, done, sources), context)
     return done
@@ -120,7 +78,7 @@ def test_fits_are_those_of_scikit_learn_on_scikit_learns_components(tmp_path: Pa
     model = done["kmeans"]
     note, fitted = model.read_json("kmeans.json"), Centroids.read(model)
     assert fitted.all.shape == (2, 10, 30)
-    assert HerePool.made == 3
+    assert LocalPool.made == 3
     z = fitted.pca.project(x)
     for centroids, fit in zip(fitted.all, note["fits"], strict=True):
         distances = ((z[:, None].astype(np.float64) - centroids[None]) ** 2).sum(axis=2).min(axis=1)
@@ -138,19 +96,19 @@ def test_any_number_of_shards_gives_the_same_files(tmp_path: Path, embed: Artifa
     for shards in (1, 2, 5):
         recipe = replace(BASE, kmeans=replace(SMALL, num_shards=shards))
         model = run(tmp_path / f"out-{shards}", recipe, embed)["kmeans"]
-        assert HerePool.made == shards
+        assert LocalPool.made == shards
         hashes.add((model.files["centroids.npy"].sha256, model.files["kmeans.json"].sha256))
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize("settings", [{}, {"variant": "minibatch", "iterations": 4}])
+@pytest.mark.parametrize("settings", [{}, {"variant": "minibatch", "max_iter": 4}])
 def test_a_lost_driver_goes_on_from_the_last_move(
     tmp_path: Path, embed: Artifact, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
     recipe = replace(BASE, kmeans=replace(SMALL, **settings))
     whole = run(tmp_path / "whole", recipe, embed)["kmeans"]
     out, interrupted = tmp_path / "out", 0
-    monkeypatch.setattr(HerePool, "dies_after", 5)
+    monkeypatch.setattr(LocalPool, "dies_after", 5)
     for _ in range(60):
         try:
             model = run(out, recipe, embed)["kmeans"]

@@ -11,14 +11,14 @@ from rayscan.vectors import duplicates
 from rayscan.vectors.duplicates import (
     collapse,
     copy_pairs,
-    digest_span,
     expand,
+    hash_rows,
     places_in_sets,
     verify_copies,
     without_self,
 )
 from rayscan.vectors.merge import nearest, neighbors_of_rows
-from rayscan.vectors.parts import EmbeddingRows, spans
+from rayscan.vectors.parts import EmbeddingRows, row_ranges
 from testing.matrices import (
     NO_COPIES,
     LocalShards,
@@ -33,14 +33,14 @@ from testing.matrices import (
 def test_sets_of_equal_rows_are_those_of_a_dictionary(tmp_path):
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x, num_eval=30))
-    representatives, searched = collapsed(rows, 4)
+    representatives, indexed = collapsed(rows, 4)
     sets: dict[bytes, list[int]] = {}
     for number, row in enumerate(x[:587]):  # the eval split is not searched
         sets.setdefault(row.tobytes(), []).append(number)
     assert representatives.tolist() == [sets[row.tobytes()][0] for row in x[:587]]
-    assert searched.uniques.tolist() == sorted(members[0] for members in sets.values())
+    assert indexed.uniques.tolist() == sorted(members[0] for members in sets.values())
     plural = sorted(members[:5] for members in sets.values() if len(members) > 1)
-    copies = searched.copies
+    copies = indexed.copies
     assert copies.heads.tolist() == [members[0] for members in plural]
     assert (
         np.split(copies.members, copies.starts[1:-1]) and max(len(members) for members in sets.values()) > 40
@@ -78,8 +78,8 @@ def test_hashing_refuses_what_cannot_be_ranked(tmp_path):
     x[333, 2] = np.nan
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
     with pytest.raises(DataError, match=r"(?s)the first is row 33 .*rows 300\.\.400"):
-        for span in spans(rows, 100):
-            digest_span(span)
+        for span in row_ranges(rows, 100):
+            hash_rows(span)
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 1 << 22])
@@ -90,12 +90,12 @@ def test_a_collection_of_copies_still_gives_k_neighbors(tmp_path, monkeypatch, a
     pictures = unit(np.array([[2.0, 0.0], [1.0, 1.0], [1.0, -1.0]]))
     x = pictures[rng.integers(0, 3, 700)]
     k = 260
-    representatives, searched = collapsed(EmbeddingRows(embedded(Place(str(tmp_path)), x)), k)
-    assert len(searched.uniques) == 3 and len(searched.copies.members) <= 3 * (k + 1)
-    scores, positions = nearest(x[searched.uniques], LocalShards(x[searched.uniques], 2), k + 1)
+    representatives, indexed = collapsed(EmbeddingRows(embedded(Place(str(tmp_path)), x)), k)
+    assert len(indexed.uniques) == 3 and len(indexed.copies.members) <= 3 * (k + 1)
+    scores, positions = nearest(x[indexed.uniques], LocalShards(x[indexed.uniques], 2), k + 1)
     assert positions.shape == (3, 3)
-    scores, ids = expand(scores, searched.uniques[positions], searched.copies, k + 1)
-    of_row = np.searchsorted(searched.uniques, representatives)
+    scores, ids = expand(scores, indexed.uniques[positions], indexed.copies, k + 1)
+    of_row = np.searchsorted(indexed.uniques, representatives)
     scores, ids = without_self(scores[of_row], ids[of_row], np.arange(700))
     want_scores, want_ids = brute_force(x, k)
     np.testing.assert_array_equal(ids, want_ids)
@@ -121,9 +121,9 @@ def few_copies(x: np.ndarray, k: int, limit: int) -> tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
 def test_few_copies_equal_a_walk_down_the_whole_list(tmp_path, limit):
     x = planted()
-    representatives, searched = collapsed(EmbeddingRows(embedded(Place(str(tmp_path)), x)), 30)
-    shards = LocalShards(x[searched.uniques], 3)
-    got = neighbors_of_rows(np.arange(617), representatives, replace(searched, max_copies=limit), shards, 30)
+    representatives, indexed = collapsed(EmbeddingRows(embedded(Place(str(tmp_path)), x)), 30)
+    shards = LocalShards(x[indexed.uniques], 3)
+    got = neighbors_of_rows(np.arange(617), representatives, replace(indexed, max_copies=limit), shards, 30)
     want_scores, want_ids = few_copies(x, 30, limit)
     np.testing.assert_array_equal(got[1], want_ids)
     np.testing.assert_array_equal(got[0], want_scores)

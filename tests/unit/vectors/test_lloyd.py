@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors import cluster_shard
-from rayscan.vectors.cluster_shard import ClusterShard, Extent, Tally, shares
+from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent, shard_bounds
 from rayscan.vectors.lloyd import FAR_ROWS, KMeans, State, best_of, fit, moved, seeds
 from testing.matrices import unit
 
@@ -25,7 +25,7 @@ class LocalPool:
     def __init__(self, x: Rows, num_shards: int) -> None:
         self.shards = [
             ClusterShard(x[first:stop], first, threads=1, where="test")
-            for first, stop in shares(len(x), num_shards)
+            for first, stop in shard_bounds(len(x), num_shards)
         ]
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:
@@ -96,10 +96,12 @@ def test_sums_are_exact_whoever_adds_them_up() -> None:
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(4000, 5)) * 10.0 ** rng.uniform(-4, 3, size=(4000, 1))).astype(np.float32)
     whole, extent = pool_of(x)
-    want = Tally.joined(whole.ask("tally", x[:7], extent.grid, 3), 3)
+    want = ClusterSums.joined(whole.ask("cluster_sums", x[:7], extent.grid, 3), 3)
     order = rng.permutation(4000)
-    parts = [whole.shards[0].tally_rows(x[:7], extent.grid, 3, np.sort(o)) for o in np.array_split(order, 13)]
-    got = Tally.joined([parts[i] for i in rng.permutation(13)], 3)
+    parts = [
+        whole.shards[0].cluster_sums_of(x[:7], extent.grid, 3, np.sort(o)) for o in np.array_split(order, 13)
+    ]
+    got = ClusterSums.joined([parts[i] for i in rng.permutation(13)], 3)
     assert got.sums.tobytes() == want.sums.tobytes()
     assert got.far_rows.tolist() == want.far_rows.tolist()
     labels = whole.shards[0].labels(x[:7])
@@ -134,9 +136,9 @@ def test_an_empty_cluster_takes_the_farthest_row() -> None:
     x = np.array([[0, 0], [0.1, 0], [9, 0], [9, 0], [9.5, 0]], np.float32)
     start = np.array([[0, 0], [100, 0], [200, 0]], np.float32)  # all rows are nearest to the first
     pool, extent = pool_of(x)
-    tally = Tally.joined(pool.ask("tally", start, extent.grid, FAR_ROWS), FAR_ROWS)
-    assert tally.counts.tolist() == [5, 0, 0]
-    centroids = moved(tally, start, is_spherical=False)
+    found = ClusterSums.joined(pool.ask("cluster_sums", start, extent.grid, FAR_ROWS), FAR_ROWS)
+    assert found.counts.tolist() == [5, 0, 0]
+    centroids = moved(found, start, is_spherical=False)
     assert centroids[1:].tolist() == [[9.5, 0], [9, 0]]  # the equal rows count once
     state = fit(pool, extent, State(start), KMeans(num_clusters=3))
     assert state.inertia == pytest.approx(0.005, abs=1e-6)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.storage import Place
 from rayscan.vectors import merge
-from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, cut, nearest
+from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, nearest, split_rows
 from rayscan.vectors.parts import EmbeddingRows
 from testing.matrices import (
     Ids,
@@ -121,6 +121,6 @@ def test_blocks_and_shards_cover_all_rows_in_order():
     assert [part.rows.tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len({block.name for size in (2, 3, 4) for block in blocks(representatives, size)}) == 5 + 4 + 3 - 1
     for num_shards in (1, 3, 10, 64):
-        shares = cut(representatives * 2, num_shards)
+        shares = split_rows(representatives * 2, num_shards)
         assert np.concatenate(shares).tolist() == (representatives * 2).tolist()
         assert len(shares) == min(num_shards, 10) and min(map(len, shares)) >= 1

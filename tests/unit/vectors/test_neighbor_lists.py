@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from rayscan import tables
 from rayscan.artifacts import Draft, Step
 from rayscan.config import MineConfig, Recipe, ScanLossConfig
 from rayscan.context import Sources
@@ -76,15 +77,22 @@ def test_what_decides_the_fingerprint(tmp_path):
 
 def test_file_is_the_same_for_any_block_size(tmp_path, monkeypatch):
     """Rows, row groups and bytes; gids are those of the images, not the row numbers."""
-    monkeypatch.setattr(mine, "ROW_GROUP", 128)
+    monkeypatch.setattr(tables, "ROW_GROUP", 128)
     x, gids = planted(), np.sort(np.random.default_rng(0).choice(5000, 617, replace=False))
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x, gids=gids))
     scores, ids = brute_force(x, 20)
     sampled = np.array([0, 5, 127, 128, 616])
     hashes = set()
     for size in (50, 128, 1000):
-        pieces = [(ids[block.rows], scores[block.rows]) for block in blocks(np.arange(617), size)]
-        entry, found = mine._publish(Draft(Place(str(tmp_path)), Step("mine", 1, {})), pieces, rows, sampled)
+        draft, work = Draft(Place(str(tmp_path)), Step("mine", 1, {})), blocks(np.arange(617), size)
+        parts = [
+            {
+                "ids": draft.write_array(f"{block.name}-ids.npy", ids[block.rows]),
+                "scores": draft.write_array(f"{block.name}-scores.npy", scores[block.rows]),
+            }
+            for block in work
+        ]
+        entry, found = mine._publish(draft, work, parts, rows, 20, sampled)
         hashes.add(entry.sha256)
         np.testing.assert_array_equal(found[0], ids[sampled])
         np.testing.assert_array_equal(found[1], scores[sampled])
@@ -104,12 +112,3 @@ def test_file_is_the_same_for_any_block_size(tmp_path, monkeypatch):
         assert table["ids"].to_pylist() == gids[ids].tolist()
         np.testing.assert_array_equal(np.array(table["scores"].to_pylist(), np.float32), scores)
     assert len(hashes) == 1
-
-
-def test_at_most_a_row_group_is_held(monkeypatch):
-    monkeypatch.setattr(mine, "ROW_GROUP", 128)
-    scores, ids = brute_force(planted(), 20)
-    pieces = [(ids[block.rows], scores[block.rows]) for block in blocks(np.arange(617), 50)]
-    groups = list(mine._regrouped(pieces))
-    assert [len(group[0]) for group in groups] == [128, 128, 128, 128, 105]
-    np.testing.assert_array_equal(np.concatenate([group[0] for group in groups]), ids)

@@ -9,7 +9,7 @@ from rayscan.artifacts import Draft, Step
 from rayscan.errors import ArtifactError, DataError
 from rayscan.storage import Place
 from rayscan.vectors import parts
-from rayscan.vectors.parts import EmbeddingRows, require_unit_rows, spans
+from rayscan.vectors.parts import EmbeddingRows, require_unit_rows, row_ranges
 from testing.matrices import embedded, planted
 
 
@@ -26,7 +26,7 @@ def test_rows_by_range_and_by_number(place: Place, dtype, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(rows.take(numbers), x[numbers].astype(np.float32))
     assert rows.take(np.empty(0, np.int64)).shape == (0, 12)
     assert (rows.train_rows, rows.dim) == (600, 12)
-    assert [(s.first, s.stop) for s in spans(rows, 250)] == [(0, 250), (250, 500), (500, 600)]
+    assert [(s.first, s.stop) for s in row_ranges(rows, 250)] == [(0, 250), (250, 500), (500, 600)]
 
 
 def test_travels_without_its_rows(tmp_path):

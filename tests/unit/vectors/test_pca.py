@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from rayscan.errors import ConfigError, DataError
 from rayscan.storage import Place
 from rayscan.vectors.parts import EmbeddingRows
-from rayscan.vectors.pca import Stretch, moments, shift_of, solve, stretch_moments
+from rayscan.vectors.pca import MomentsTask, moments, range_moments, shift_of, solve
 from testing.matrices import embedded, unit
 
 
@@ -58,8 +58,8 @@ def test_stored_rows(tmp_path) -> None:
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x, num_eval=97))
     shift = shift_of(rows)
     np.testing.assert_allclose(shift, x[:1024].mean(axis=0), atol=1e-6)
-    stretches = [Stretch(rows, first, min(first + 400, 1700), shift) for first in range(0, 1700, 400)]
-    pca = solve([stretch_moments(s) for s in stretches], shift, 5)
+    tasks = [MomentsTask(rows, first, min(first + 400, 1700), shift) for first in range(0, 1700, 400)]
+    pca = solve([range_moments(s) for s in tasks], shift, 5)
     exact = np.linalg.eigvalsh(np.cov(x[:1700].astype(np.float64).T))[::-1]
     np.testing.assert_allclose(pca.variances, exact[:5], rtol=1e-6)
 

@@ -5,15 +5,15 @@ import pytest
 
 from rayscan.storage import Place
 from rayscan.vectors import recall
-from rayscan.vectors.parts import EmbeddingRows, spans
-from rayscan.vectors.recall import Question, judge, look_up, sample
+from rayscan.vectors.parts import EmbeddingRows, row_ranges
+from rayscan.vectors.recall import RecallTask, check_recall, exact_scores, sample
 from testing.matrices import brute_force, embedded, planted
 
 K = 10
 
 
-@pytest.mark.parametrize("span_rows", [64, 617])
-def test_counts_the_neighbors_that_are_wrong(tmp_path, monkeypatch, span_rows):
+@pytest.mark.parametrize("rows_per_range", [64, 617])
+def test_counts_the_neighbors_that_are_wrong(tmp_path, monkeypatch, rows_per_range):
     monkeypatch.setattr(recall, "ROWS_AT_ONCE", 50)
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
@@ -21,7 +21,10 @@ def test_counts_the_neighbors_that_are_wrong(tmp_path, monkeypatch, span_rows):
     scores, ids = (part[queries] for part in brute_force(x, K))
 
     def verdict(ids, scores):
-        return judge([look_up(Question(span, queries, ids)) for span in spans(rows, span_rows)], scores)
+        return check_recall(
+            [exact_scores(RecallTask(span, queries, ids)) for span in row_ranges(rows, rows_per_range)],
+            scores,
+        )
 
     right = verdict(ids, scores)
     assert right.recall == 1.0 and right.max_score_error < 1e-7
@@ -43,8 +46,10 @@ def test_a_tie_broken_the_other_way_is_no_miss(tmp_path):
     x = np.repeat(np.eye(2, dtype=np.float32), [3, 9], axis=0)
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
     found = np.array([[1, 2, 11]])  # of the nine at score 0, brute force would name row 3
-    (span,) = spans(rows, 100)
-    verdict = judge([look_up(Question(span, np.array([0]), found))], np.array([[1, 1, 0]], np.float32))
+    (span,) = row_ranges(rows, 100)
+    verdict = check_recall(
+        [exact_scores(RecallTask(span, np.array([0]), found))], np.array([[1, 1, 0]], np.float32)
+    )
     assert verdict.recall == 1.0 and verdict.max_score_error == 0.0
 
 

@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 
 from rayscan.errors import ArtifactError, FleetError
 from rayscan.fleet.memory import shard_bytes
-from rayscan.fleet.shards import Lists, Mining
+from rayscan.fleet.search_settings import IvfSettings, SearchSettings
 from rayscan.storage import Place
 from rayscan.vectors import shard_search, stored_rows
 from rayscan.vectors.gpu_memory import SCRATCH_BYTES, require_gpu_memory
-from rayscan.vectors.inverted import InvertedSearch, train_lists
+from rayscan.vectors.ivf import IvfSearch, train_centroids
 from rayscan.vectors.merge import MARGIN, nearest
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.shard_search import ShardSearch
@@ -102,7 +102,7 @@ def test_embeddings_stored_in_half_precision_lose_nothing(tmp_path, monkeypatch)
     """The rows held are the rows stored: no margin, and nothing is read again."""
     x = planted().astype(np.float16)
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    assert rows.is_half and Mining(5, 2, storage="float16").margin(rows) == MARGIN
+    assert rows.is_half and SearchSettings(5, 2, storage="float16").margin(rows) == MARGIN
     monkeypatch.setattr(StoredRows, "score", None)
     scores, ids = mined(tmp_path, x, 3, 7, MARGIN)
     want_scores, want_ids = brute_force(x.astype(np.float32), 7)
@@ -122,14 +122,14 @@ def test_parts_of_different_precision_are_refused(tmp_path):
 def test_lists_alone_propose_and_score_the_same(tmp_path, codes):
     x = planted()
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), x))
-    numbers, centers = np.arange(3, 600), train_lists(x, 9)
+    numbers, centers = np.arange(3, 600), train_centroids(x, 9)
     held, stored = (
-        InvertedSearch(part, centers, codes=codes, threads=1, where="test")
+        IvfSearch(part, centers, codes=codes, threads=1, where="test")
         for part in (x[numbers], StoredRows(rows, numbers, "test"))
     )
-    for probes in (0, 2):
+    for nprobe in (9, 2):
         for one, other in zip(
-            held.search(x[:80], 30, probes), stored.search(x[:80], 30, probes), strict=True
+            held.search(x[:80], 30, nprobe), stored.search(x[:80], 30, nprobe), strict=True
         ):
             np.testing.assert_array_equal(one, other)
     rng = np.random.default_rng(0)
@@ -141,23 +141,23 @@ def test_memory_asked_for():
     """1.28 M x 2048 in 8 shards: rows of 8,192 bytes in float32, 4,096 in half; beside lists none at all."""
     shares = 160_000
     empty = np.empty((0, 1))
-    lists = [Lists(empty, codes, empty, empty, empty, 0.99) for codes in ("flat", "sq8")]  # type: ignore[arg-type]
+    lists = [IvfSettings(empty, codes, empty, empty, empty, 0.99) for codes in ("flat", "sq8")]  # type: ignore[arg-type]
 
-    def per_row(mining: Mining) -> int:
-        grown = shard_bytes(16 * shares, 2048, mining) - shard_bytes(8 * shares, 2048, mining)
+    def per_row(settings: SearchSettings) -> int:
+        grown = shard_bytes(16 * shares, 2048, settings) - shard_bytes(8 * shares, 2048, settings)
         return grown // shares
 
-    assert per_row(Mining(50, 8)) == 8192
-    assert per_row(Mining(50, 8, storage="float16")) == 4096
-    assert [per_row(Mining(50, 8, lists=one)) for one in lists] == [16_392, 10_248]
-    assert [per_row(Mining(50, 8, lists=one, storage="float16")) for one in lists] == [8200, 2056]
+    assert per_row(SearchSettings(50, 8)) == 8192
+    assert per_row(SearchSettings(50, 8, storage="float16")) == 4096
+    assert [per_row(SearchSettings(50, 8, ivf=one)) for one in lists] == [16_392, 10_248]
+    assert [per_row(SearchSettings(50, 8, ivf=one, storage="float16")) for one in lists] == [8200, 2056]
 
 
 def test_margins(tmp_path):
     rows = EmbeddingRows(embedded(Place(str(tmp_path)), planted()))
-    assert Mining(5, 2).margin(rows) == MARGIN
-    assert Mining(5, 2, storage="float16").margin(rows) == HALF_MARGIN
-    assert Mining(5, 2, storage="float16", gpus_per_shard=0.5).margin(rows) == HALF_BOTH_MARGIN
+    assert SearchSettings(5, 2).margin(rows) == MARGIN
+    assert SearchSettings(5, 2, storage="float16").margin(rows) == HALF_MARGIN
+    assert SearchSettings(5, 2, storage="float16", gpus_per_shard=0.5).margin(rows) == HALF_BOTH_MARGIN
 
 
 def test_a_shard_asks_its_gpu_first(tmp_path, monkeypatch):

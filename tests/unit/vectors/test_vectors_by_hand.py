@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from rayscan.errors import ConfigError
 from rayscan.vectors import sinkhorn as transport
-from rayscan.vectors.choose import chosen_first
+from rayscan.vectors.lloyd import seeds
+from rayscan.vectors.mutual import chosen_first
 from rayscan.vectors.pca import moments, solve
 from rayscan.vectors.seeding import MIN_ROWS, ROWS_PER_CLUSTER, plus_plus, seed_sample
+from tests.unit.vectors.test_lloyd import pool_of
 
 
 def test_a_sample_is_drawn_by_its_seed_without_repeats() -> None:
@@ -89,3 +92,16 @@ def test_transport_says_how_far_it_came() -> None:
     assert found.error == pytest.approx(float((logits.softmax(1).mean(0) - wanted).abs().sum()))
     moved = (wanted / logits.softmax(1).mean(0)).log()
     torch.testing.assert_close(found.potentials, moved - moved.mean())
+
+
+@pytest.mark.parametrize("kind", ["plus_plus", "parallel"])
+def test_from_one_seed_to_as_many_as_rows(kind: str) -> None:
+    x = np.arange(24, dtype=np.float32).reshape(8, 3) ** 2
+    pool, extent = pool_of(x, 2)
+    one = seeds(pool, extent, 1, 0, kind)
+    assert one.shape == (1, 3)
+    assert one[0].tolist() in x.tolist()
+    assert sorted(seeds(pool, extent, 8, 0, kind).tolist()) == x.tolist()
+    for number in (0, 9):
+        with pytest.raises(ConfigError, match="that many clusters"):
+            seeds(pool, extent, number, 0, kind)

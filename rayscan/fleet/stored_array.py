@@ -16,14 +16,14 @@ from rayscan.storage import Place
 
 
 @dataclass(frozen=True)
-class Handed:
+class StoredArray:
     """An array on its way to an actor, in the run's storage: every start of the actor reads it again.
 
     Ray keeps large arguments in the memory of one node, and does not promise them to a later start.
     """
 
     place: Place
-    """Of the draft."""
+    """Where the draft lies."""
     path: str
     """Below it."""
 
@@ -34,16 +34,16 @@ class Handed:
 
 
 @contextmanager
-def handing(draft: Draft) -> Iterator[Callable[[str, NDArray[Any]], Handed]]:
-    """Gives a function (name, array) -> `Handed`; what it handed out is deleted at the end."""
-    handed: list[Handed] = []
+def temporary_arrays(draft: Draft) -> Iterator[Callable[[str, NDArray[Any]], StoredArray]]:
+    """Give a function that stores an array under a name; what it stored is deleted at the end."""
+    stored: list[StoredArray] = []
 
-    def hand(name: str, array: NDArray[Any]) -> Handed:
-        handed.append(Handed(draft.place, draft.write_array(f"{name}.npy", array).path))
-        return handed[-1]
+    def store(name: str, array: NDArray[Any]) -> StoredArray:
+        stored.append(StoredArray(draft.place, draft.write_array(f"{name}.npy", array).path))
+        return stored[-1]
 
     try:
-        yield hand
+        yield store
     finally:
-        for one in handed:
+        for one in stored:
             one.place.delete(one.path)

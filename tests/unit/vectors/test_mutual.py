@@ -1,4 +1,4 @@
-"""Chosen neighbors against the plain definition, and the choice as a file and as those who read it see it."""
+"""Mutual neighbors against the plain definition, and the choice as a file and as those who read it see it."""
 
 from __future__ import annotations
 
@@ -12,56 +12,49 @@ from rayscan.config import MineConfig
 from rayscan.errors import ConfigError
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.sections import semantic
-from rayscan.stages.chosen import Lists, neighbor_ids, rule_of, write_chosen
 from rayscan.storage import Place
-from rayscan.vectors.choose import NO_DISTANCE, Ends, Rule, choose, chosen_first
+from rayscan.vectors.mutual import chosen_first, mth_neighbors, mutual_neighbors
+from rayscan.vectors.neighbor_table import NeighborTable, neighbor_ids, write_mutual
 from testing.matrices import Ids, Rows, brute_force, planted, unit
 
 K = 20
 
 
-def chosen_of(ids: Ids, scores: Rows, rule: Rule) -> np.ndarray:
-    at = np.arange(len(ids))
-    ends = Ends.of([(ids[:100], scores[:100]), (ids[100:], scores[100:])], rule)
-    return choose((at, at), (ids, ids), scores, ends, rule)
+def chosen_of(ids: Ids, scores: Rows, m: int) -> np.ndarray:
+    mth = mth_neighbors([(ids[:100], scores[:100]), (ids[100:], scores[100:])], m)
+    return mutual_neighbors(np.arange(len(ids)), ids, scores, mth, m)
 
 
-def naive(x: Rows, ids: Ids, rule: Rule) -> np.ndarray:
-    """Row by row from the definitions, from the vectors and the lists themselves."""
+def naive(ids: Ids, m: int) -> np.ndarray:
+    """Row by row from the definition, from the lists themselves."""
     chosen = np.zeros(ids.shape, bool)
-    product = (x.astype(np.float64) @ x.astype(np.float64).T).astype(np.float32).astype(np.float64)
-    squares = 2 - 2 * product
-    squares[squares <= 2 * NO_DISTANCE] = 0
-    lists = [set(row[: rule.mutual]) for row in ids.tolist()]
+    lists = [set(row[:m]) for row in ids.tolist()]
     for i, row in enumerate(ids):
         for place, j in enumerate(row):
-            sigma_i, sigma_j = (np.sqrt(squares[a, ids[a, rule.scale_neighbor - 1]]) for a in (i, j))
-            is_near = rule.scale is None or squares[i, j] <= rule.scale * sigma_i * sigma_j * (1 + 1e-12)
-            chosen[i, place] = is_near and (not rule.mutual or (i in lists[j] and j in lists[i]))
+            chosen[i, place] = i in lists[j] and j in lists[i]
         if not chosen[i].any():
             chosen[i, 0] = True
     return chosen
 
 
-@pytest.mark.parametrize("rule", [Rule(K), Rule(9), Rule(None, 1.0), Rule(None, 1.3, 5), Rule(K, 0.8, 3)])
-def test_equals_the_definition_with_ties_and_copies(rule: Rule) -> None:
-    x = planted()
-    scores, ids = brute_force(x, K)
-    chosen = chosen_of(ids, scores, rule)
-    np.testing.assert_array_equal(chosen, naive(x, ids, rule))
+@pytest.mark.parametrize("m", [K, 9, 5])
+def test_equals_the_definition_with_ties_and_copies(m: int) -> None:
+    scores, ids = brute_force(planted(), K)
+    chosen = chosen_of(ids, scores, m)
+    np.testing.assert_array_equal(chosen, naive(ids, m))
     assert chosen.any(axis=1).all()
     assert 0.05 < chosen.mean() < 0.95
 
 
 def test_pairs_are_symmetric_unless_an_image_would_be_alone() -> None:
     scores, ids = brute_force(planted(), K)
-    chosen = chosen_of(ids, scores, Rule(K, 1.2))
+    chosen = chosen_of(ids, scores, K)
     pairs = {(i, j) for i, row in enumerate(ids) for j in row[chosen[i]].tolist()}
     lonely = {i for i in range(len(ids)) if chosen[i].sum() == 1}
     assert all((j, i) in pairs for i, j in pairs if i not in lonely)
 
 
-def test_a_rule_leaves_out_a_rim_that_belongs_elsewhere() -> None:
+def test_a_rim_that_belongs_elsewhere_is_left_out() -> None:
     """A dense bundle, and 12 lone rows whose nearest rows are all in it: pairs with the bundle go."""
     rng = np.random.default_rng(0)
     center = rng.normal(size=16)
@@ -70,29 +63,22 @@ def test_a_rule_leaves_out_a_rim_that_belongs_elsewhere() -> None:
     x = unit(np.concatenate([bundle, lone]))
     labels = np.array([0] * 60 + [1] * 12)
     scores, ids = brute_force(x, K)
-    before = neighbor_purity(np.arange(72), ids, labels, [K])[K]
-    for rule in (Rule(K), Rule(None, 1.0)):
-        chosen = chosen_of(ids, scores, rule)
-        assert neighbor_purity(np.arange(72), ids, labels, [K], chosen)[K] > before + 0.05
-        assert chosen[60:].sum(axis=1).max() < chosen[:60].sum(axis=1).mean()
+    before = neighbor_purity([(np.arange(72), ids, None)], labels, [K])[K]
+    chosen = chosen_of(ids, scores, K)
+    assert neighbor_purity([(np.arange(72), ids, chosen)], labels, [K])[K] > before + 0.05
+    assert chosen[60:].sum(axis=1).max() < chosen[:60].sum(axis=1).mean()
 
 
-@pytest.mark.parametrize("rule", [Rule(20), Rule(None, 1.0, 20)])
-def test_better_than_as_many_nearest_on_digits(rule: Rule) -> None:
+def test_better_than_as_many_nearest_on_digits() -> None:
     """1,797 digits of 8 x 8 pixels: purer by a point at least than as many nearest for everyone."""
     digits = load_digits()
     scores, ids = brute_force(unit(digits.data), 40)
-    chosen = chosen_of(ids, scores, rule)
+    chosen = chosen_of(ids, scores, 20)
     everyone = np.arange(len(ids))
     as_many = round(chosen.sum(axis=1).mean())
     assert 10 <= as_many <= 20
-    plain = neighbor_purity(everyone, ids, digits.target, [as_many])[as_many]
-    assert neighbor_purity(everyone, ids, digits.target, [40], chosen)[40] > plain + 0.01
-
-
-def test_lists_shorter_than_a_scale_nobody_asks_for() -> None:
-    scores, ids = brute_force(planted(), 5)
-    assert np.array_equal(chosen_of(ids, scores, Rule(5)), naive(planted(), ids, Rule(5, None, 5)))
+    plain = neighbor_purity([(everyone, ids, None)], digits.target, [as_many])[as_many]
+    assert neighbor_purity([(everyone, ids, chosen)], digits.target, [40])[40] > plain + 0.01
 
 
 def test_purity_of_the_first_k_chosen() -> None:
@@ -101,7 +87,7 @@ def test_purity_of_the_first_k_chosen() -> None:
     chosen = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1]], bool)
     labels = np.array([0, 0, 1, 0])
     # pairs: 0-2 no, 0-3 yes; 1-0 yes, 1-2 no; 2-1 no
-    assert neighbor_purity(np.arange(3), ids, labels, [1, 2, 3], chosen) == {1: 1 / 3, 2: 2 / 5, 3: 2 / 5}
+    assert neighbor_purity([(np.arange(3), ids, chosen)], labels, [1, 2, 3]) == {1: 1 / 3, 2: 2 / 5, 3: 2 / 5}
 
 
 def test_chosen_come_first_and_are_counted() -> None:
@@ -126,15 +112,14 @@ def test_lists_stay_and_readers_see_the_choice(tmp_path) -> None:
     x, gids = planted(), np.arange(617) * 3 + 5
     scores, ids = brute_force(x, K)
     plain = mined(Place(str(tmp_path)), gids, ids, scores)
-    rule = rule_of(MineConfig(mutual=K, adaptive=1.5))
-    artifact = write_chosen(plain, Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "choice"})), rule)
+    artifact = write_mutual(plain, Draft(Place(str(tmp_path)), Step("mine", 1, {"of": "choice"})), 9)
     before, after = (a.read_table("neighbors.parquet") for a in (plain, artifact))
     assert after.drop_columns(["chosen"]).equals(before)
-    want = naive(x, ids, rule)
-    lists = Lists.read(artifact)
+    want = naive(ids, 9)
+    lists = NeighborTable.read(artifact)
     np.testing.assert_array_equal(lists.chosen, want)
     assert artifact.facts["chosen"]["mean"] == pytest.approx(want.sum() / 617)
-    for one in (plain, artifact):  # the graph of five is the same under every rule
+    for one in (plain, artifact):  # the graph of five is the same with and without
         np.testing.assert_array_equal(neighbor_ids(one, 5)[1], gids[ids[:, :5]])
     front, counts = lists.paired(6)
     assert counts is not None and lists.gids.tolist() == gids.tolist()
@@ -142,19 +127,15 @@ def test_lists_stay_and_readers_see_the_choice(tmp_path) -> None:
     assert counts.tolist() == np.minimum(want.sum(axis=1), 6).tolist()
     for row in range(617):
         assert front[row, : counts[row]].tolist() == gids[ids[row][want[row]]][:6].tolist()
-    unruled = Lists.read(plain)
+    unruled = NeighborTable.read(plain)
     assert unruled.chosen is None and unruled.paired(6)[1] is None
 
 
 def test_a_choice_enters_the_fingerprint_and_ranges_are_checked() -> None:
-    assert {"mutual", "adaptive"} <= set(semantic(MineConfig(mutual=20, adaptive=1.0)))
-    chooses = MineConfig(num_neighbors=9, mutual=8, adaptive=1.1, scale_neighbor=9)
+    assert "mutual" in semantic(MineConfig(mutual=20))
+    chooses = MineConfig(num_neighbors=9, mutual=8)
     assert semantic(chooses.unchosen) == semantic(MineConfig(num_neighbors=9))
-    with pytest.raises(ConfigError, match=r"--mine\.scale-neighbor"):
-        MineConfig(num_neighbors=6, adaptive=1.0)
     with pytest.raises(ConfigError, match=r"--mine\.mutual"):
         MineConfig(num_neighbors=20, mutual=21)
-    with pytest.raises(ConfigError, match=r"--mine\.adaptive"):
-        MineConfig(adaptive=0.0)
     assert not MineConfig().chooses
-    assert MineConfig(num_neighbors=5, mutual=5).chooses  # a scale that no one asks for needs no 7th neighbor
+    assert MineConfig(num_neighbors=5, mutual=5).chooses

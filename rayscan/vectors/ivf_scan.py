@@ -16,6 +16,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.types import Ints
+
 TILE_VALUES = 1 << 20
 """Scores computed at a time: 4 MiB, so that the heaps read them from cache."""
 PIECE_ROWS = 1 << 14
@@ -23,23 +25,23 @@ PIECE_ROWS = 1 << 14
 
 
 def search_lists(
-    index: Any, queries: NDArray[np.float32], k: int, probes: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The best rows of the `probes` nearest lists, best first.
+    index: Any, queries: NDArray[np.float32], k: int, nprobe: int
+) -> tuple[NDArray[np.float32], Ints]:
+    """The best rows of the `nprobe` nearest lists, best first.
 
     Args:
         index: An `IndexIVFFlat` by inner product.
         queries: [q, D], contiguous.
         k: Wanted per query.
-        probes: Lists read, at least 1.
+        nprobe: Lists read, at least 1.
 
     Returns:
         Scores float32 and row numbers int64, [q, k] each; where the lists hold fewer rows, the lowest float
         and -1.
     """
-    _, lists = index.quantizer.search(queries, probes)
+    _, lists = index.quantizer.search(queries, nprobe)
     order = np.argsort(lists, axis=None, kind="stable")
-    readers = order // probes
+    readers = order // nprobe
     starts = np.searchsorted(lists.ravel()[order], np.arange(index.nlist + 1))
     scores = np.empty((len(queries), k), np.float32)
     ids = np.empty((len(queries), k), np.int64)
@@ -61,7 +63,7 @@ def search_lists(
     return scores, ids
 
 
-def _pieces(index: Any, number: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+def _pieces(index: Any, number: int) -> Iterator[tuple[NDArray[np.float32], Ints]]:
     """Rows [n, D] of a list and their numbers [n], where the index keeps them, so many at a time."""
     if (size := index.invlists.list_size(number)) == 0:
         return

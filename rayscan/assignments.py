@@ -1,0 +1,132 @@
+"""The assignments of a run as a file, `assignments.parquet`: written by stage assign, read by all after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rayscan.artifacts import Artifact
+from rayscan.tables import as_lists, as_rows, row_groups
+from rayscan.types import Ints
+
+FILE = "assignments.parquet"
+SEEDS = "seeds.npy"
+"""Clusters by every seed of a k-means beside it, int32 [seeds, rows]."""
+SCHEMA = pa.schema(
+    {
+        "gid": pa.int64(),
+        "id": pa.string(),
+        "source": pa.string(),
+        "key": pa.string(),
+        "split": pa.string(),
+        "cluster": pa.int32(),
+        "confidence": pa.float32(),
+        "margin": pa.float32(),
+        "top5": pa.list_(pa.int32()),
+        "top5_probs": pa.list_(pa.float32()),
+        "is_prototype": pa.bool_(),
+    }
+)
+"""One row per usable image, in gid order."""
+_COLUMNS = ["gid", "split", "top5", "confidence"]
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """What scores are computed from, of all usable images or of those of one row group."""
+
+    gids: Ints
+    """int64 [n]."""
+    split: NDArray[np.object_]
+    """eval or train, [n]."""
+    best: Ints
+    """The most probable clusters, best first, int64 [n, T] with T <= 5."""
+    confidence: NDArray[np.float32]
+    """Probability of the best [n]."""
+    by_seed: Ints | None
+    """Clusters by each of several fits of a k-means, int64 [seeds, n]; None where there is one."""
+
+    @classmethod
+    def read(cls, assign: Artifact) -> Assignments:
+        """Read all of them into memory."""
+        return cls._from(assign.read_table(FILE, columns=_COLUMNS), _by_seed(assign))
+
+    @classmethod
+    def pieces(cls, assign: Artifact) -> Iterator[Assignments]:
+        """Read them one row group at a time, in order."""
+        by_seed, first = _by_seed(assign), 0
+        for group in row_groups(assign, FILE, _COLUMNS):
+            stop = first + len(group)
+            yield cls._from(group, None if by_seed is None else by_seed[:, first:stop])
+            first = stop
+
+    @classmethod
+    def _from(cls, table: pa.Table, by_seed: NDArray[np.int32] | None) -> Assignments:
+        return cls(
+            table["gid"].to_numpy(),
+            table["split"].to_numpy(),
+            as_rows(table["top5"]).astype(np.int64),
+            table["confidence"].to_numpy(),
+            None if by_seed is None else by_seed.astype(np.int64),
+        )
+
+    @property
+    def clusters(self) -> Ints:
+        """Cluster of each image, int64 [n]."""
+        return self.best[:, 0]
+
+    @property
+    def groupings(self) -> Ints:
+        """Clusters by every seed, or the assigned ones where there is one fit: [seeds, n]."""
+        return self.clusters[None] if self.by_seed is None else self.by_seed
+
+
+def _by_seed(assign: Artifact) -> NDArray[np.int32] | None:
+    return assign.read_array(SEEDS) if SEEDS in assign.files else None
+
+
+def assignment_tables(
+    index: Artifact,
+    gids: Ints,
+    tops_of: Callable[[int, int], NDArray[Any]],
+    prototypes: Iterable[Iterable[int]],
+) -> Iterator[pa.Table]:
+    """The table of SCHEMA, in pieces.
+
+    Args:
+        index: Result of the index stage.
+        gids: Usable images, rising [n].
+        tops_of: Predictions of rows [first, stop): fields ids int32 [T] and probs float32 [T], best
+            first, ids below 0 where there are fewer clusters than T.
+        prototypes: Rows of the prototypes of each cluster.
+    """
+    is_prototype = np.zeros(len(gids), bool)
+    for rows in prototypes:
+        is_prototype[list(rows)] = True
+    begin = 0  # gid of the first image of a row group: the row of the index
+    for group in row_groups(index, "images.parquet", ["id", "source", "key", "split"]):
+        first, stop = np.searchsorted(gids, [begin, begin + len(group)])
+        images = group.take(pa.array(gids[first:stop] - begin))
+        begin += len(group)
+        if first == stop:
+            continue
+        tops = tops_of(int(first), int(stop))
+        count = int((tops["ids"][:1] >= 0).sum())
+        ids, probs = (np.ascontiguousarray(tops[name][:, :count]) for name in ("ids", "probs"))
+        second = probs[:, 1] if count > 1 else np.zeros(len(probs), np.float32)
+        columns = {
+            "gid": pa.array(gids[first:stop]),
+            **{name: images.column(name) for name in ("id", "source", "key", "split")},
+            "cluster": pa.array(ids[:, 0].copy()),
+            "confidence": pa.array(probs[:, 0].copy()),
+            "margin": pa.array(probs[:, 0] - second),
+            "top5": as_lists(ids),
+            "top5_probs": as_lists(probs),
+            "is_prototype": pa.array(is_prototype[first:stop]),
+        }
+        yield pa.table(columns, schema=SCHEMA)
