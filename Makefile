@@ -69,4 +69,4 @@ $(STAMP): requirements.lock pyproject.toml
 clean: ## the environment, caches and the demo's results
 	rm -rf $(VENV) runs/demo runs/bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache
-	find rayscan tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find rayscan tests testing benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -34,12 +34,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.faults import CLASSES, Row, Setting, mine
-from benchmarks.chaos.machines import machines
-from benchmarks.chaos.store import CREDENTIALS, Line, service
-from benchmarks.chaos.toy import Toy
-from benchmarks.chaos.trial import StuckError, Trial
 from benchmarks.harness import Report, options
+from testing.chaos.faults import CLASSES, Row, Setting, mine
+from testing.chaos.machines import machines
+from testing.chaos.store import CREDENTIALS, Line, service
+from testing.chaos.toy import Toy
+from testing.chaos.trial import StuckError, Trial
 
 QUICK = {"worker_kill": 3, "node_spare": 2, "notice": 2}
 EACH = 20

@@ -252,7 +252,7 @@ def mine_little(out: Place) -> None:
     """Neighbors of 256 rows, on two shards."""
     from rayscan.fleet.shards import Mining, mine_blocks
     from rayscan.vectors.merge import blocks
-    from tests.unit.vectors.matrices import collapsed, embedded
+    from testing.matrices import collapsed, embedded
 
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((256, 64)).astype(np.float32)

@@ -59,9 +59,9 @@ def finished(run: DigitsRun) -> DigitsRun:
 
 
 def visit(
-    port: int, run: DigitsRun, look: Callable[[Tab], Awaitable[Any]], *, anchor: str = "", **view: Any
+    port: int, run: DigitsRun, on_page: Callable[[Tab], Awaitable[Any]], *, anchor: str = "", **view: Any
 ) -> Any:
-    """Open the page, look at it, and hold it to what is true of every visit."""
+    """Open the page, on_page at it, and hold it to what is true of every visit."""
 
     async def visited() -> Any:
         async with new_tab(port) as tab:
@@ -69,7 +69,7 @@ def visit(
             await tab.open(page, **view)
             if anchor:
                 await tab.value(f"location.hash = '{anchor}'")
-            seen = await look(tab)
+            seen = await on_page(tab)
             assert tab.complaints == []
             assert tab.requests == [page.as_uri()]
             return seen
@@ -113,7 +113,7 @@ def test_numbers_on_the_page_are_those_of_scores_json(port: int, run: DigitsRun)
 
 
 def test_hostile_names_are_shown_and_run_nothing(port: int, run: DigitsRun) -> None:
-    async def look(tab: Tab) -> list[str]:
+    async def on_page(tab: Tab) -> list[str]:
         await tab.value("document.querySelectorAll('.cluster').forEach(c => c.open = true)")
         assert await settled(tab, "document.querySelectorAll('.cluster .body').length", 10) == 10
         await tab.value("document.querySelectorAll('.picture').forEach(p => p.click())")
@@ -129,7 +129,7 @@ def test_hostile_names_are_shown_and_run_nothing(port: int, run: DigitsRun) -> N
         assert await tab.value("document.querySelectorAll('#quarantine tbody tr').length") == 3
         return details + alts
 
-    texts = visit(port, run, look)
+    texts = visit(port, run, on_page)
     shown = {name for name in HOSTILE.values() if any(name in text for text in texts)}
     assert shown == set(HOSTILE.values())
 
@@ -141,7 +141,7 @@ def test_names_of_images_clusters_and_classes_are_text_where_they_stand_alone(
     settings = ReportConfig(images="none")
     bare = DigitsRun(tmp_path, names=HOSTILE, report=settings, class_name=evil, cluster_name=evil)
 
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         await tab.value("document.querySelectorAll('.cluster').forEach(c => c.open = true)")
         await settled(tab, "document.querySelectorAll('.cluster .body').length", 10)
         title = await tab.value("document.querySelector('#cluster-4 .title').firstChild.data")
@@ -152,13 +152,13 @@ def test_names_of_images_clusters_and_classes_are_text_where_they_stand_alone(
         assert set(HOSTILE.values()) <= set(names)
         assert await tab.value("document.images.length") == 0
 
-    visit(port, finished(bare), look)
+    visit(port, finished(bare), on_page)
 
 
 def test_a_strange_script_would_be_stopped(port: int, run: DigitsRun) -> None:
     """The policy is at work: markup that got in somehow would still do nothing."""
 
-    async def look() -> tuple[list[str], Any]:
+    async def on_page() -> tuple[list[str], Any]:
         async with new_tab(port) as tab:
             await tab.open(run.folder / "index.html")
             await tab.value(
@@ -170,7 +170,7 @@ def test_a_strange_script_would_be_stopped(port: int, run: DigitsRun) -> None:
             await asyncio.sleep(0.2)
             return tab.complaints, await tab.value("typeof leak")
 
-    complaints, kind = asyncio.run(look())
+    complaints, kind = asyncio.run(on_page())
     assert kind == "undefined"
     assert sum("Content Security Policy" in text for text in complaints) == 2
 
@@ -178,7 +178,7 @@ def test_a_strange_script_would_be_stopped(port: int, run: DigitsRun) -> None:
 @pytest.mark.parametrize("width", [360, 768, 1200])
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_nothing_is_wider_than_the_screen(port: int, run: DigitsRun, width: int, is_dark: bool) -> None:
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         await tab.value("document.querySelectorAll('details').forEach(d => d.open = true)")
         await settled(tab, "document.querySelectorAll('.cluster .body').length", 10)
         await tab.value("document.querySelectorAll('.picture').forEach(p => p.click())")
@@ -189,14 +189,14 @@ def test_nothing_is_wider_than_the_screen(port: int, run: DigitsRun, width: int,
             == []
         )
 
-    visit(port, run, look, width=width, is_dark=is_dark)
+    visit(port, run, on_page, width=width, is_dark=is_dark)
 
 
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_text_can_be_read(port: int, run: DigitsRun, is_dark: bool) -> None:
     """Contrast of every text color against the backgrounds it stands on, WCAG 2.1 AA: 4.5 to 1."""
 
-    async def look(tab: Tab) -> list[float]:
+    async def on_page(tab: Tab) -> list[float]:
         luminance = (
             "const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => { v /= 255; "
             "return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); "
@@ -211,11 +211,11 @@ def test_text_can_be_read(port: int, run: DigitsRun, is_dark: bool) -> None:
         )
         return ratios
 
-    assert min(visit(port, run, look, is_dark=is_dark)) >= 4.5
+    assert min(visit(port, run, on_page, is_dark=is_dark)) >= 4.5
 
 
 def test_every_picture_and_chart_has_a_name_and_every_control_a_label(port: int, run: DigitsRun) -> None:
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         await tab.value("document.querySelector('#cluster-0').open = true")
         await settled(tab, "document.querySelectorAll('#cluster-0 .picture').length > 0")
         assert await tab.value("[...document.querySelectorAll('.picture img')].every(i => i.alt)")
@@ -225,11 +225,11 @@ def test_every_picture_and_chart_has_a_name_and_every_control_a_label(port: int,
         assert await tab.value("[...document.querySelectorAll('input, select')].every(c => c.labels.length)")
         assert await settled(tab, "[...document.images].every(i => i.complete && i.naturalWidth > 0)")
 
-    visit(port, run, look)
+    visit(port, run, on_page)
 
 
 def test_a_thousand_clusters_open_page_and_filter(port: int, large: DigitsRun) -> None:
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         listed = "[...document.querySelectorAll('.cluster .title')].map(t => t.firstChild.data)"
         assert len(await tab.value(listed)) == 20
         assert await tab.value("document.querySelector('#where').innerText") == "Page 1 of 50"
@@ -249,19 +249,19 @@ def test_a_thousand_clusters_open_page_and_filter(port: int, large: DigitsRun) -
         shown = await tab.value(f"[...{numbers}].map(b => Number(b.innerText))")
         assert shown == sorted(sizes, reverse=True)[:20]
 
-    visit(port, large, look)
+    visit(port, large, on_page)
 
 
 def test_a_link_to_a_cluster_opens_it_wherever_it_is(port: int, large: DigitsRun) -> None:
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         assert await settled(tab, "document.querySelector('#cluster-512')?.open")
         assert await settled(tab, "document.querySelectorAll('#cluster-512 .picture').length > 0")
 
-    visit(port, large, look, anchor="#cluster-512")
+    visit(port, large, on_page, anchor="#cluster-512")
 
 
 def test_the_keyboard_reaches_and_opens_clusters(port: int, run: DigitsRun) -> None:
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         await tab.value("document.querySelector('#cluster-3 summary').focus()")
         enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
         await tab.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **enter)
@@ -270,17 +270,17 @@ def test_the_keyboard_reaches_and_opens_clusters(port: int, run: DigitsRun) -> N
         style = "getComputedStyle(document.querySelector('#cluster-3 summary')).outlineStyle"
         assert await tab.value(style) == "solid"
 
-    visit(port, run, look)
+    visit(port, run, on_page)
 
 
 def test_the_page_is_not_blank_in_a_screenshot(port: int, run: DigitsRun, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    async def look(tab: Tab) -> None:
+    async def on_page(tab: Tab) -> None:
         await tab.screenshot(tmp_path / "page.png")
 
-    visit(port, run, look, width=360, is_dark=True)
+    visit(port, run, on_page, width=360, is_dark=True)
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
     assert pixels.shape[1] == 360
     assert pixels[0, 0] < 40  # dark paper

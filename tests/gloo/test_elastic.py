@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos.toy import CutError, Toy, read_journal, train_toy
-from benchmarks.chaos.trial import farthest
 from rayscan.fleet.train import Worker
+from testing.chaos.toy import CutError, Toy, read_journal, train_toy
+from testing.chaos.trial import farthest
 from tests.gloo.world import run_in_world
 
 TOY = Toy(out="", journal="", epochs=3, num_images=95, step_seconds=0.02, every_seconds=0.02, is_double=True)

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.chaos.toy import Toy, read_journal, train_toy
-from benchmarks.chaos.trial import is_same
 from rayscan.data.order import Order, rank_slice
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.not_finite import LOG
 from rayscan.errors import DataError
 from rayscan.fleet.train import Worker
 from rayscan.storage import Place
+from testing.chaos.toy import Toy, read_journal, train_toy
+from testing.chaos.trial import is_same
 from tests.gloo.world import run_in_world
 
 TOY = Toy(out="", journal="", epochs=2, num_images=95, step_seconds=0.01, every_seconds=0.03, log_every=4)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos.toy import Toy, read_journal
+from testing.chaos.toy import Toy, read_journal
 from tests.nodes.namespaces import Hosts, hosts, reason_to_skip, until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
@@ -42,7 +42,7 @@ class Run:
         (folder / "spec.json").write_text(
             json.dumps({"toy": asdict(self.toy), "fleet": settings, "result": result})
         )
-        command = [sys.executable, "-m", "benchmarks.chaos.driver", str(folder / "spec.json")]
+        command = [sys.executable, "-m", "testing.chaos.driver", str(folder / "spec.json")]
         self.driver = fleet.head.start(*command, environment=fleet.environment, log=folder / "log")
 
     def lines(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from rayscan.vectors.cluster_shard import ClusterShard, Extent
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+from testing.matrices import brute_force, collapsed, embedded, planted
 
 pytestmark = pytest.mark.soak
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import ray
 
-from benchmarks.chaos.machines import Machines, environment_here, machines
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.security import on_loopback
 from rayscan.storage import Place
+from testing.chaos.machines import Machines, environment_here, machines
 
 
 def square(x: int) -> int:

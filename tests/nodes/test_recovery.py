@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos import faults
-from benchmarks.chaos.faults import Setting
-from benchmarks.chaos.machines import kill, machines
-from benchmarks.chaos.records import WHOLE, plant, records
-from benchmarks.chaos.store import CREDENTIALS, Line, service
-from benchmarks.chaos.toy import Toy, train_toy
-from benchmarks.chaos.trial import LONGEST_SECONDS, Trial, farthest
 from rayscan.fleet.train import Worker
+from testing.chaos import faults
+from testing.chaos.faults import Setting
+from testing.chaos.machines import kill, machines
+from testing.chaos.records import WHOLE, plant, records
+from testing.chaos.store import CREDENTIALS, Line, service
+from testing.chaos.toy import Toy, train_toy
+from testing.chaos.trial import LONGEST_SECONDS, Trial, farthest
 from tests.gloo.world import run_in_world
 
 TOY = Toy(out="", journal="", epochs=6)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.toy import Toy
 from rayscan.fleet import security
+from testing.chaos.toy import Toy
 from tests.ray.sockets import Listening, listening
 
 ROOT = Path(__file__).parents[2]
 LOOKING = """
 import dataclasses, json, os, sys, threading, time
 from pathlib import Path
-from benchmarks.chaos.toy import Toy, train_toy
+from testing.chaos.toy import Toy, train_toy
 from rayscan.config import FleetConfig
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.train import train
@@ -29,11 +29,11 @@ from rayscan.storage import Place
 from tests.ray.sockets import listening
 
 seen = set()
-def look(facts):
+def note_sockets(facts):
     seen.update(listening(os.getpid()))
 toy = Toy(**json.loads(sys.argv[1]))
 with Fleet(FleetConfig(num_workers=2), Place(toy.out)) as fleet:
-    outcome = train(fleet, train_toy, toy, name="toy", on_facts=look)
+    outcome = train(fleet, train_toy, toy, name="toy", on_facts=note_sockets)
     import ray
     address = ray.get_runtime_context().gcs_address
     session = ray._private.worker.global_worker.node.get_session_dir_path()

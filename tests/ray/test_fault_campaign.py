@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from ray.train.v2._internal.execution.checkpoint import checkpoint_manager as manager
 
 from benchmarks import faults
-from benchmarks.chaos.faults import CLASSES
-from benchmarks.chaos.records import WHOLE
 from benchmarks.harness import Options, Report
+from testing.chaos.faults import CLASSES
+from testing.chaos.records import WHOLE
 
 
 def asked(path: Path, *more: str) -> faults.Campaign:

@@ -19,8 +19,8 @@ from rayscan.storage import Place
 from rayscan.vectors.cluster_shard import ClusterShard, Extent
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.parts import EmbeddingRows
+from testing.matrices import embedded
 from tests.ray.tiny import run
-from tests.unit.vectors.matrices import embedded
 from tests.unit.vectors.test_ivf import bundles
 
 pytestmark = pytest.mark.ray

@@ -31,7 +31,7 @@ from rayscan.stages import mine
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted
+from testing.matrices import brute_force, collapsed, embedded, planted
 from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_ivf import bundles
 from tests.unit.vectors.test_mutual import naive
@@ -208,7 +208,7 @@ from rayscan.storage import Place
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows
 from tests.ray.test_mine_actors import K, STEP
-from tests.unit.vectors.matrices import collapsed, embedded, planted
+from testing.matrices import collapsed, embedded, planted
 
 ended = []
 def die_after_five(block, was_there):

@@ -21,7 +21,7 @@ from rayscan.fleet.stored_array import StoredArray
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks, split_rows
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import brute_force, collapsed, embedded, planted, unit
+from testing.matrices import brute_force, collapsed, embedded, planted, unit
 
 pytestmark = pytest.mark.ray
 

@@ -24,7 +24,7 @@ from rayscan.training.fit import alone
 from rayscan.training.job import TrainJob
 from rayscan.training.models import load_heads
 from rayscan.vectors.neighbor_table import neighbor_ids
-from tests.unit.vectors.matrices import brute_force, embedded, unit
+from testing.matrices import brute_force, embedded, unit
 
 SPACE = ["scan.entropy_weight=0:10", "scan.num_neighbors=3,6", "selflabel.threshold=0.3:0.9"]
 GOOD = {"scan.entropy_weight": 5.0, "scan.num_neighbors": 3, "selflabel.threshold": 0.5}

@@ -76,6 +76,19 @@ FORBIDDEN_FLAGS = {
     ("trust_remote_code", True),
     ("autoescape", False),
 }
+VAGUE_NAMES = {"look"}
+"""Functions are called by what they do: measure, judge, read."""
+VAGUE_BEGINNINGS = ("Of ", "The same")
+"""A docstring's first words name what is meant; who reads it has not read the line above."""
+TESTS_OF_BENCHMARKS = {
+    "tests/unit/test_benchmark_harness.py",
+    "tests/unit/data/test_corruption_benchmark.py",
+    "tests/ray/test_campaign.py",
+    "tests/ray/test_fault_campaign.py",
+}
+"""Tests whose subject is a benchmark: the only ones that import it. What both share lies in testing/."""
+CROSSING = {"tests": ("benchmarks",), "benchmarks": ("tests",), "testing": ("tests", "benchmarks")}
+"""Folder -> folders that it does not import."""
 
 
 @cache
@@ -233,6 +246,100 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     for function in functions_of(tree_of(path)):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         assert length <= MAX_FUNCTION_LINES, f"{function.name}: {length} lines"
+
+
+def vaguely_named(source: str) -> list[str]:
+    """Functions and methods of a Python text whose name says nothing."""
+    return [f"{f.lineno}: {f.name}" for f in functions_of(ast.parse(source)) if f.name in VAGUE_NAMES]
+
+
+def vaguely_begun(source: str) -> list[str]:
+    """Docstrings of modules, classes and functions that begin with words for something said elsewhere."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    said = (ast.get_docstring(n) or "" for n in ast.walk(ast.parse(source)) if isinstance(n, kinds))
+    return [text.splitlines()[0] for text in said if text.startswith(VAGUE_BEGINNINGS)]
+
+
+def crossed(source: str, *folders: str) -> list[str]:
+    """Lines that import from some folders; also in programs that a test or benchmark starts as a text."""
+    pattern = re.compile(rf"(?:\bfrom|\bimport|-m[\"', ]+)\s*(?:{'|'.join(folders)})\b")
+    return [line.strip() for line in source.splitlines() if pattern.search(line)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def look():\n    pass",
+        "async def look():\n    pass",
+        "class Monitor:\n    def look(self):\n        pass",
+        "def visit():\n    def look():\n        pass",
+    ],
+)
+def test_the_guard_of_names_sees(source: str) -> None:
+    """Functions, methods, coroutines and functions in functions."""
+    assert len(vaguely_named(source)) == 1
+    assert not vaguely_named(source.replace("look", "look_up"))
+
+
+@pytest.mark.parametrize("text", ["Of the last epoch.", "The same for rows.", "\n    The same, sorted.\n"])
+@pytest.mark.parametrize("place", ["{!r}", "class A:\n    {!r}", "def f():\n    {!r}"])
+def test_the_guard_of_docstrings_sees(place: str, text: str) -> None:
+    """Modules, classes and functions; attributes are not docstrings, and words may begin with Of."""
+    assert len(vaguely_begun(place.format(text))) == 1
+    assert not vaguely_begun(place.format("Offsets of the same rows."))
+    assert not vaguely_begun(f"x = 1\n{text!r}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from benchmarks import faults",
+        "import benchmarks.harness",
+        "def f():\n    from benchmarks.harness import Report",
+        "CODE = 'from benchmarks.harness import Report'",
+        "run([sys.executable, '-m', 'benchmarks.faults'])".replace("'", '"'),
+    ],
+)
+def test_the_guard_of_folders_sees(source: str) -> None:
+    """Imports anywhere in a file, and in what it starts."""
+    assert len(crossed(source, "benchmarks")) == 1
+    assert not crossed(source, "tests")
+    assert not crossed(source.replace("benchmarks", "testing"), "tests", "benchmarks")
+
+
+def test_functions_are_called_by_what_they_do() -> None:
+    """In the library, its tests and benchmarks."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{found}"
+        for path in python_files("rayscan", "jobs", "tests", "testing", "benchmarks")
+        for found in vaguely_named(path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
+
+
+def test_docstrings_name_their_object() -> None:
+    """In the library."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {found}"
+        for path in LIBRARY
+        for found in vaguely_begun(path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", CROSSING)
+def test_tests_and_benchmarks_do_not_import_each_other(folder: str) -> None:
+    """Save for the tests of benchmarks, each of which is there and has a benchmark as its subject."""
+    paths = {str(path.relative_to(ROOT)): path for path in python_files(folder)}
+    assert paths
+    found = {
+        name: lines
+        for name, path in paths.items()
+        if path != Path(__file__)
+        if (lines := crossed(path.read_text(encoding="utf-8"), *CROSSING[folder]))
+    }
+    allowed = TESTS_OF_BENCHMARKS if folder == "tests" else set()
+    assert found.keys() == allowed, found
 
 
 def test_ray_is_imported_in_fleet_only() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.chaos.store import CREDENTIALS, Line, service
 from rayscan import lock, storage
 from rayscan.context import Sources
 from rayscan.data.folders import files_below
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.storage import Place
+from testing.chaos.store import CREDENTIALS, Line, service
 
 SECRET = "canary-8d1f2c"
 

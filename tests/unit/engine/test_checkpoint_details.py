@@ -38,7 +38,7 @@ def test_the_seal_is_over_all_that_is_said_in_order_of_names(tmp_path: Path) -> 
     data = (file.parent / STATE).read_bytes()
     assert file.parent.name.startswith("step-000000007-")
     assert told == {
-        "schema": 2,
+        "schema": 3,
         "fingerprint": "f",
         "step": 7,
         "size": len(data),
@@ -52,7 +52,9 @@ def test_the_seal_is_over_all_that_is_said_in_order_of_names(tmp_path: Path) -> 
     assert (found.step, found.notes, found.name) == (7, {"rows": [[7]]}, file.parent.name)
 
 
-@pytest.mark.parametrize("changed", [{"schema": 1}, {"fingerprint": "g"}, {"size": 1}, {"sha256": "0" * 64}])
+@pytest.mark.parametrize(
+    "changed", [{"schema": 2}, {"schema": 1}, {"fingerprint": "g"}, {"size": 1}, {"sha256": "0" * 64}]
+)
 def test_one_of_another_kind_is_passed_over_though_its_seal_is_right(
     changed: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -25,8 +25,8 @@ from rayscan.stages import kmeans, pca
 from rayscan.stages.kmeans import Centroids
 from rayscan.storage import Place
 from rayscan.vectors import cluster_shard
+from testing.matrices import embedded, unit
 from tests.unit.local_fleet import LocalFleet, LocalPool
-from tests.unit.vectors.matrices import embedded, unit
 
 TRAIN = 1500
 SMALL = KMeansConfig(num_seeds=2, max_iter=6)

@@ -19,7 +19,7 @@ from rayscan.vectors.duplicates import (
 )
 from rayscan.vectors.merge import nearest, neighbors_of_rows
 from rayscan.vectors.parts import EmbeddingRows, row_ranges
-from tests.unit.vectors.matrices import (
+from testing.matrices import (
     NO_COPIES,
     LocalShards,
     brute_force,

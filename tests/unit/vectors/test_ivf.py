@@ -11,7 +11,7 @@ from rayscan.storage import Place
 from rayscan.vectors.ivf import IvfSearch, nlist_for, sample_size, train_centroids
 from rayscan.vectors.merge import MARGIN, Proposal, nearest, neighbors_of_rows
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import Ids, Rows, brute_force, collapsed, embedded, planted, unit
+from testing.matrices import Ids, Rows, brute_force, collapsed, embedded, planted, unit
 
 
 def bundles(n: int = 6000, dim: int = 24, seed: int = 0) -> Rows:

@@ -8,7 +8,7 @@ import pytest
 
 from rayscan.vectors import ivf_scan
 from rayscan.vectors.ivf_scan import search_lists
-from tests.unit.vectors.matrices import unit
+from testing.matrices import unit
 
 
 def lists_of(num_rows: int, nlist_for: int, dim: int = 12) -> faiss.IndexIVFFlat:

@@ -6,7 +6,7 @@ import pytest
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors.kmeans import inertia, kmeans, seed_centroids
 from rayscan.vectors.nearest import nearest_centroid, nearest_centroids
-from tests.unit.vectors.matrices import Rows
+from testing.matrices import Rows
 
 
 def bundles(seed: int, n: int = 3000) -> Rows:

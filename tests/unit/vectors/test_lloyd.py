@@ -14,7 +14,7 @@ from rayscan.errors import ConfigError, DataError
 from rayscan.vectors import cluster_shard
 from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent, shard_bounds
 from rayscan.vectors.lloyd import FAR_ROWS, KMeans, State, best_of, fit, moved, seeds
-from tests.unit.vectors.matrices import unit
+from testing.matrices import unit
 
 Rows = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from rayscan.storage import Place
 from rayscan.vectors import merge
 from rayscan.vectors.merge import MARGIN, SPARE, Block, Proposal, blocks, nearest, split_rows
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import (
+from testing.matrices import (
     Ids,
     LocalShards,
     Rows,

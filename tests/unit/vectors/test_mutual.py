@@ -15,7 +15,7 @@ from rayscan.sections import semantic
 from rayscan.storage import Place
 from rayscan.vectors.mutual import chosen_first, mth_neighbors, mutual_neighbors
 from rayscan.vectors.neighbor_table import NeighborTable, neighbor_ids, write_mutual
-from tests.unit.vectors.matrices import Ids, Rows, brute_force, planted, unit
+from testing.matrices import Ids, Rows, brute_force, planted, unit
 
 K = 20
 

@@ -17,7 +17,7 @@ from rayscan.stages import mine
 from rayscan.storage import Place, resolve
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import brute_force, embedded, planted
+from testing.matrices import brute_force, embedded, planted
 
 SOURCES = Sources(data=None)
 RECIPE = Recipe(name="test", mine=MineConfig(num_neighbors=20), scan=ScanLossConfig(num_neighbors=20))

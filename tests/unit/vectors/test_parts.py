@@ -10,7 +10,7 @@ from rayscan.errors import ArtifactError, DataError
 from rayscan.storage import Place
 from rayscan.vectors import parts
 from rayscan.vectors.parts import EmbeddingRows, require_unit_rows, row_ranges
-from tests.unit.vectors.matrices import embedded, planted
+from testing.matrices import embedded, planted
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

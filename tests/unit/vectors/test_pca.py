@@ -11,7 +11,7 @@ from rayscan.errors import ConfigError, DataError
 from rayscan.storage import Place
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.pca import MomentsTask, moments, range_moments, shift_of, solve
-from tests.unit.vectors.matrices import embedded, unit
+from testing.matrices import embedded, unit
 
 
 def parts_of(x: np.ndarray, num: int) -> tuple[list, np.ndarray]:

@@ -7,7 +7,7 @@ from rayscan.storage import Place
 from rayscan.vectors import recall
 from rayscan.vectors.parts import EmbeddingRows, row_ranges
 from rayscan.vectors.recall import RecallTask, check_recall, exact_scores, sample
-from tests.unit.vectors.matrices import brute_force, embedded, planted
+from testing.matrices import brute_force, embedded, planted
 
 K = 10
 

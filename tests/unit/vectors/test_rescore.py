@@ -7,7 +7,7 @@ import pytest
 
 from rayscan.vectors import rescore
 from rayscan.vectors.rescore import exact_dots, score_pairs
-from tests.unit.vectors.matrices import unit
+from testing.matrices import unit
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 7, 128, 1000])

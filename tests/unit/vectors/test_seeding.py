@@ -14,7 +14,7 @@ from rayscan.vectors import cluster_shard, seeding
 from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterShard
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.seeding import OVERSAMPLING, ROUNDS, parallel, plus_plus
-from tests.unit.vectors.matrices import Rows
+from testing.matrices import Rows
 from tests.unit.vectors.test_lloyd import LocalPool, blobs, pool_of
 
 

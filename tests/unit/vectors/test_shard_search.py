@@ -10,7 +10,7 @@ import pytest
 
 from rayscan.errors import DataError
 from rayscan.vectors.shard_search import ShardSearch
-from tests.unit.vectors.matrices import planted
+from testing.matrices import planted
 
 on_gpu = pytest.param(
     True, marks=pytest.mark.skipif(faiss.get_num_gpus() == 0, reason="no GPU, or a faiss that knows none")

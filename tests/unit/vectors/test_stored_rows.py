@@ -19,7 +19,7 @@ from rayscan.vectors.merge import MARGIN, nearest
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.shard_search import ShardSearch
 from rayscan.vectors.stored_rows import HALF_BOTH_MARGIN, HALF_MARGIN, StoredRows
-from tests.unit.vectors.matrices import (
+from testing.matrices import (
     Ids,
     LocalShards,
     Rows,

@@ -1,6 +1,6 @@
 """A search for neighbors whose shard actors die.
 
-`python -m benchmarks.chaos.mining ADDRESS FOLDER DEATHS SEED` prints the sha256 over all parts and how many
+`python -m testing.chaos.mining ADDRESS FOLDER DEATHS SEED` prints the sha256 over all parts and how many
 actors were killed.
 """
 
@@ -24,7 +24,7 @@ from rayscan.fleet.shards import mine_blocks
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
-from tests.unit.vectors.matrices import collapsed, embedded, planted
+from testing.matrices import collapsed, embedded, planted
 
 K = 20
 

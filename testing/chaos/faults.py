@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.machines import ROOT, Machines, environment_here, kill, machines
-from benchmarks.chaos.records import WHOLE, plant
-from benchmarks.chaos.store import Line
-from benchmarks.chaos.toy import Toy
-from benchmarks.chaos.trial import Trial, is_same
 from rayscan.fleet.train import STACKS
+from testing.chaos.machines import ROOT, Machines, environment_here, kill, machines
+from testing.chaos.records import WHOLE, plant
+from testing.chaos.store import Line
+from testing.chaos.toy import Toy
+from testing.chaos.trial import Trial, is_same
 
 NOTICE_SECONDS = 10.0
 TICK_SECONDS = 21.0
@@ -177,7 +177,7 @@ def shard_actor(setting: Setting, chance: random.Random, name: str) -> Row:
 
 def mine(where: Machines, folder: Path, deaths: int, seed: int) -> dict[str, Any]:
     """A search in a driver of its own."""
-    command = [sys.executable, "-m", "benchmarks.chaos.mining", where.address, str(folder)]
+    command = [sys.executable, "-m", "testing.chaos.mining", where.address, str(folder)]
     done = subprocess.run(
         [*command, str(deaths), str(seed)],
         cwd=ROOT,

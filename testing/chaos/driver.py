@@ -1,4 +1,4 @@
-"""A driver in a process of its own: `python -m benchmarks.chaos.driver SPEC.json`, so that it too can die.
+"""A driver in a process of its own: `python -m testing.chaos.driver SPEC.json`, so that it too can die.
 
 SPEC holds `toy`, `fleet` (settings of FleetConfig) and `result`, the file the outcome is written to.
 """
@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.toy import Toy, set_store_patience, train_toy
 from rayscan.config import FleetConfig
 from rayscan.errors import RayscanError
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.train import train
 from rayscan.storage import Place
+from testing.chaos.toy import Toy, set_store_patience, train_toy
 
 
 def main(spec: dict[str, Any]) -> int:

@@ -101,7 +101,7 @@ def start_driver(spec: Path, log: Path) -> subprocess.Popen[bytes]:
     """A driver of the toy training, in a session of its own."""
     with log.open("ab") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.chaos.driver", str(spec)],
+            [sys.executable, "-m", "testing.chaos.driver", str(spec)],
             cwd=ROOT,
             env=environment_here(),
             stdout=said,

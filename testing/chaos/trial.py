@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.machines import Machines, kill, start_driver
-from benchmarks.chaos.toy import Toy, read_journal
+from testing.chaos.machines import Machines, kill, start_driver
+from testing.chaos.toy import Toy, read_journal
 
 LONGEST_SECONDS = 240.0
 """A trial that takes longer counts as an unbounded wait."""
