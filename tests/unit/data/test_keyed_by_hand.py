@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from rayscan.data.keyed import permutation, uniforms
+from rayscan.data.keyed import Purpose, permutation, uniforms
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -40,9 +40,24 @@ def test_numbers_of_a_named_purpose(seed: int, epoch: int, view: int) -> None:
         assert drawn[row].tolist() == [(word >> 11) / 2**53 for word in words]
 
 
-@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (3, 7), (5, -2)])
-def test_an_order_is_that_of_philox_under_the_two_keys(seed: int, epoch: int) -> None:
-    """Views 0 and 1 of the purpose `permutation` are the two words of a Philox key."""
-    key = np.array([key_of(seed, epoch, part, "permutation") for part in (0, 1)], np.uint64)
+@pytest.mark.parametrize(
+    ("seed", "purpose", "number", "word"),
+    [
+        (0, "epoch", 0, 0),
+        (3, "epoch", 7, 7),
+        (5, "held-out images", 0, -1),
+        (5, "probed images", 0, -2),
+        (4, "random labels", 3, -5),
+        (2, "removed images", 4, -1004),
+    ],
+)
+def test_an_order_is_that_of_philox_under_the_two_keys(
+    seed: int, purpose: Purpose, number: int, word: int
+) -> None:
+    """Views 0 and 1 of the purpose `permutation` are the two words of a Philox key.
+
+    The word in the place of the epoch is what recorded runs have: the epoch, or a negative number.
+    """
+    key = np.array([key_of(seed, word, part, "permutation") for part in (0, 1)], np.uint64)
     expected = np.random.Generator(np.random.Philox(key=key)).permutation(50)
-    assert permutation(seed, epoch, 50).tolist() == expected.tolist()
+    assert permutation(seed, purpose, number, 50).tolist() == expected.tolist()
