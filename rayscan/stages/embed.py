@@ -133,5 +133,5 @@ def _loaded(
     table = ImageTable.from_artifact(index)
     net, _ = feature_net(recipe, pretext)
     loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
-    # Ints of all usable images: view v > 0 covers the train split, which comes first in them.
+    # Gids of all usable images: view v > 0 covers the train split, which comes first in them.
     return net.eval().to(device), loader, table.gids(None)

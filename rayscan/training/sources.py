@@ -127,7 +127,8 @@ class FeatureSource:
     def views(self, gids: Ints, family: ViewKind, epoch: int, numbers: tuple[int, ...]) -> Tensor:
         """For each number a stored view, drawn by (seed, epoch, gid, number): [V, B, D] float32."""
         del family  # of the stored views, chosen when they were embedded
-        return torch.stack([self._drawn(gids, epoch, number) for number in numbers])
+        drawn = [self._drawn(gids, epoch, number) for number in numbers]
+        return torch.stack(drawn) if len(drawn) > 1 else drawn[0].unsqueeze(0)  # no copy
 
     def strong(self, gids: Ints, family: ViewKind, epoch: int) -> Tensor:
         """A stored view with a fifth of the features dropped, rescaled to keep their sum [B, D].
