@@ -53,8 +53,8 @@ def kill_inside(out: Path, stage: str, log: Path) -> bool:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("stages", "at_least"),
-    [(["pretext", "selflabel"], 2), pytest.param(STAGES, 6, marks=pytest.mark.soak)],
-    ids=["two stages", "every stage"],
+    [(["selflabel"], 1), pytest.param(STAGES, 6, marks=pytest.mark.soak)],
+    ids=["one stage", "every stage"],
 )
 def test_driver_killed(stages: list[str], at_least: int, finished: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"

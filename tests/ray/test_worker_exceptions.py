@@ -86,7 +86,7 @@ def ended(fleet: Fleet, plan: Plan) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("at", [3, -1])
+@pytest.mark.parametrize("at", [3, pytest.param(-1, marks=pytest.mark.soak)])
 def test_an_exception_that_comes_again_ends_the_second_attempt(fleet: Fleet, tmp_path: Path, at: int) -> None:
     plan = Plan(tmp_path, "type", (at,) * 9)
     said = ended(fleet, plan)
@@ -108,6 +108,7 @@ def test_out_of_memory_says_what_to_lower(fleet: Fleet, tmp_path: Path) -> None:
     assert "--pretext.accumulate-steps" in said
 
 
+@pytest.mark.soak
 def test_one_that_cannot_be_pickled_is_told_all_the_same(fleet: Fleet, tmp_path: Path) -> None:
     plan = Plan(tmp_path, "unpickled", (2,) * 9)
     said = ended(fleet, plan)
@@ -115,7 +116,7 @@ def test_one_that_cannot_be_pickled_is_told_all_the_same(fleet: Fleet, tmp_path:
     assert "training scan: NotToBePickledError: not to be" in said
 
 
-@pytest.mark.parametrize("what", ["type", "death"])
+@pytest.mark.parametrize("what", [pytest.param("type", marks=pytest.mark.soak), "death"])
 def test_one_that_does_not_come_again_costs_an_attempt(fleet: Fleet, tmp_path: Path, what: str) -> None:
     at = (2, 5) if what == "type" else (3, 3)  # deaths may come again where they were
     plan = Plan(tmp_path, what, at)
