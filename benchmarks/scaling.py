@@ -250,7 +250,8 @@ def nothing(_settings: None, _worker: Worker) -> dict[str, Any]:
 
 def mine_little(out: Place) -> None:
     """Neighbors of 256 rows, on two shards."""
-    from rayscan.fleet.shards import Mining, mine_blocks
+    from rayscan.fleet.search_settings import SearchSettings
+    from rayscan.fleet.shards import mine_blocks
     from rayscan.vectors.merge import blocks
     from testing.matrices import collapsed, embedded
 
@@ -261,7 +262,8 @@ def mine_little(out: Place) -> None:
 
     representatives, searched = collapsed(EmbeddingRows(embedded(out.child("rows"), rows)), 10)
     draft = Draft(out, Step("mine", 1, {"of": "benchmark"}))
-    mine_blocks(blocks(representatives, 128), searched, draft, Mining(10, num_shards=2), lambda *_: None)
+    settings = SearchSettings(10, num_shards=2)
+    mine_blocks(blocks(representatives, 128), searched, draft, settings, lambda *_: None)
 
 
 if __name__ == "__main__":
