@@ -12,13 +12,13 @@ from mmap import ACCESS_READ, mmap
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
+from rayscan.assignments import FILE
 from rayscan.errors import ArtifactError
 from rayscan.run import Run
-from rayscan.storage import resolve, split_uri
+from rayscan.storage import split_uri
+from rayscan.tables import row_groups
 
-ASSIGNMENTS = "assignments.parquet"
 COLUMNS = ("gid", "id", "source", "key", "split", "cluster", "confidence", "margin", "is_prototype")
 NAME_AFTER = "cluster"
 """The column that the name of the cluster follows."""
@@ -66,20 +66,15 @@ def _named_rows(run: Run) -> Iterator[pa.Table]:
     table_of_names = pa.array(
         [names.get(number) for number in range(max(names, default=-1) + 1)], pa.string()
     )
-    artifact = run.artifact("assign")
-    artifact.verify()
-    filesystem, path = resolve(artifact.uri_of(ASSIGNMENTS))
-    with filesystem.open_input_file(path) as source:
-        file = pq.ParquetFile(source)
-        for number in range(file.num_row_groups):
-            rows = file.read_row_group(number, columns=list(COLUMNS)).select(COLUMNS)
-            clusters = rows.column(NAME_AFTER)
-            if unknown := set(clusters.unique().to_pylist()) - names.keys():
-                raise ArtifactError(
-                    "clusters.json does not name every cluster",
-                    expected="an entry for each cluster that has images",
-                    got=f"none for {', '.join(map(str, sorted(unknown)[:5]))}",
-                    where=run.place.uri_of("clusters.json"),
-                    fix="edit names only, or remove the file and run the same command again",
-                )
-            yield rows.add_column(COLUMNS.index(NAME_AFTER) + 1, "name", table_of_names.take(clusters))
+    for group in row_groups(run.artifact("assign"), FILE, COLUMNS):
+        rows = group.select(COLUMNS)
+        clusters = rows.column(NAME_AFTER)
+        if unknown := set(clusters.unique().to_pylist()) - names.keys():
+            raise ArtifactError(
+                "clusters.json does not name every cluster",
+                expected="an entry for each cluster that has images",
+                got=f"none for {', '.join(map(str, sorted(unknown)[:5]))}",
+                where=run.place.uri_of("clusters.json"),
+                fix="edit names only, or remove the file and run the same command again",
+            )
+        yield rows.add_column(COLUMNS.index(NAME_AFTER) + 1, "name", table_of_names.take(clusters))
