@@ -7,7 +7,6 @@ that came since go into new shards: shards that were planned stay as they are, a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -169,7 +168,7 @@ def _earlier(place: Place, resize_px: int | None) -> list[Row]:
                 fix="remove them, or write to an empty folder",
             )
         return []
-    table = pq.read_table(io.BytesIO(place.read(PLAN)))
+    table = pq.read_table(pa.BufferReader(place.read(PLAN)), use_threads=False)
     made_with = (table.schema.metadata or {}).get(b"resize_px", b"").decode()
     if made_with != str(resize_px or ""):
         raise ConfigError(
