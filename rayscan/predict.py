@@ -11,6 +11,7 @@ from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
+from rayscan.out_kinds import PREDICTION
 from rayscan.run import Run, record
 from rayscan.stages import assign, embed, index, report
 from rayscan.storage import Place
@@ -37,7 +38,7 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
     out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
     done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", model)}
     stages: dict[str, object] = {}
-    with RunLock(out), Fleet(recipe.fleet, out, progress.say) as fleet:
+    with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
         for stage in (index, embed, assign):
             done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)

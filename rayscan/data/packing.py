@@ -33,9 +33,9 @@ from rayscan.data.shard_writer import (
 )
 from rayscan.data.sources.base import SourceFile
 from rayscan.errors import ConfigError, DataError
+from rayscan.out_kinds import PLAN, SHARDS, require_out
 from rayscan.storage import Place
 
-PLAN = "packed.parquet"
 READERS = 8
 READ_AHEAD = 64
 _SCHEMA = pa.schema(
@@ -96,6 +96,7 @@ def write_shards(
     if cls_members and not labels_from_folders:
         raise ConfigError("no labels to write", expected="labels_from_folders", got="cls_members alone")
     place = Place(out)
+    require_out(place, SHARDS)
     listing = data if isinstance(data, Listing) else list_sources(data)
     found, missing = _entries(listing, wnids)
     before = _earlier(place, resize_px)

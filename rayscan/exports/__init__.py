@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from rayscan.errors import ConfigError
 from rayscan.exports.csv import export_csv
+from rayscan.out_kinds import require_no_own_file
 from rayscan.run import Run
 from rayscan.storage import Place, split_uri
 
@@ -50,6 +51,7 @@ def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
             fix=f"perhaps you meant {near[0]}" if near else "take one of these",
         )
     place, name = split_uri(out)
+    require_no_own_file(place, name)
     if not force and (place.size(name) is not None or Place(out).names()):
         raise ConfigError(
             "there is something at OUT already",

@@ -17,7 +17,8 @@ from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.layouts import adapt, complete
-from rayscan.run import RECORD, Run
+from rayscan.out_kinds import RECORD
+from rayscan.run import Run
 from rayscan.storage import Place
 from rayscan.training.models import WEIGHTS, load_into
 
