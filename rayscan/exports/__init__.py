@@ -51,7 +51,6 @@ def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
             fix=f"perhaps you meant {near[0]}" if near else "take one of these",
         )
     place, name = split_uri(out)
-    require_no_own_file(place, name)
     if not force and (place.size(name) is not None or Place(out).names()):
         raise ConfigError(
             "there is something at OUT already",
@@ -60,4 +59,5 @@ def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
             where="OUT",
             fix="choose another one, or pass --force to replace it",
         )
+    require_no_own_file(place, name)
     return EXPORTERS[to](run, out)
