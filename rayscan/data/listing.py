@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyarrow import fs as pafs
@@ -18,6 +18,7 @@ from pyarrow import fs as pafs
 from rayscan import storage
 from rayscan.artifacts import digest
 from rayscan.data import addresses, folders, sources
+from rayscan.data.left_out import LeftOut
 from rayscan.data.sources import format_of, list_of, named_format
 from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
@@ -40,6 +41,8 @@ class Listing:
     entries: tuple[SourceFile, ...]
     root: str
     """Folder that keys are relative to."""
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+    """What was found beside them and not taken."""
 
     @property
     def size(self) -> int:
@@ -87,7 +90,8 @@ def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
     texts = [data] if is_name else addresses.split_commas(data)
     for text in texts:
         _refuse(text)
-    parts = [_part(text, tell) for text in texts]
+    left = LeftOut()
+    parts = [_part(text, tell, left) for text in texts]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     by_format: dict[Format | None, list[str]] = defaultdict(list)
@@ -100,8 +104,9 @@ def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
                 key = addresses.plain(found.uri)[len(root) :].lstrip("/")
                 entries[found.uri] = SourceFile(found.uri, key, found.size, found.mtime_ns, own_id)
     others = by_format.pop(None, [])
+    left.add(others)
     in_order = tuple(entries[uri] for uri in sorted(entries))
-    return Listing(_only_format(data, by_format, others), in_order, root)
+    return Listing(_only_format(data, by_format, left), in_order, root, left)
 
 
 def _refuse(uri: str) -> None:
@@ -125,10 +130,8 @@ def _refuse(uri: str) -> None:
         )
 
 
-def _only_format(
-    data: str, by_format: Mapping[Format | None, Sequence[str]], others: Sequence[str]
-) -> Format:
-    """The format of all files, which are sorted by it here; `others` hold no images."""
+def _only_format(data: str, by_format: Mapping[Format | None, Sequence[str]], left: LeftOut) -> Format:
+    """The format of all files, which are sorted by it here."""
     known = {one: by_format[one] for one in sources.FORMATS if one in by_format}
     for one, uris in known.items():
         one.refuse(uris)
@@ -144,7 +147,7 @@ def _only_format(
         raise DataError(
             "there are no images here",
             expected=" ".join(suffix for one in sources.FORMATS for suffix in one.suffixes),
-            got=_names(others) if others else "no file",
+            got="; ".join(left.lines()) or "no file",
             where=data,
         )
     return next(iter(known))
@@ -155,18 +158,20 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str, tell: folders.Tell) -> _Part:
+def _part(text: str, tell: folders.Tell, left: LeftOut) -> _Part:
     uri = addresses.absolute(text)
     kind = storage.kind_of(uri)
     if kind == pafs.FileType.Directory:
-        return _Part(folders.files_below(uri, tell=tell), addresses.plain(uri))
+        return _Part(folders.files_below(uri, tell=tell, left_out=left), addresses.plain(uri))
     if kind == pafs.FileType.File and (known := list_of(uri)) is not None:
         return _listed(uri, known)
     if kind == pafs.FileType.File:
         return _Part(storage.stat([uri]), addresses.parent(uri))
     names = addresses.expand_braces(uri)
-    found = _named([name for name in names if not addresses.is_glob(name)], tell)
-    found += [file for name in names if addresses.is_glob(name) for file in folders.matching(name, tell)]
+    found = _named([name for name in names if not addresses.is_glob(name)], tell, left)
+    found += [
+        file for name in names if addresses.is_glob(name) for file in folders.matching(name, tell, left)
+    ]
     tops = {addresses.fixed_folder(name)[0] for name in names}
     if not found:
         raise DataError(
@@ -175,7 +180,7 @@ def _part(text: str, tell: folders.Tell) -> _Part:
     return _Part(found, addresses.common_folder(tops))
 
 
-def _named(uris: Sequence[str], tell: folders.Tell) -> list[FileInfo]:
+def _named(uris: Sequence[str], tell: folders.Tell, left: LeftOut) -> list[FileInfo]:
     """Files and folders that are named one by one; all of them have to be there."""
     files: list[FileInfo] = []
     missing: list[str] = []
@@ -183,7 +188,7 @@ def _named(uris: Sequence[str], tell: folders.Tell) -> list[FileInfo]:
         if file.size != storage.MISSING:
             files.append(file)
         elif storage.kind_of(file.uri) == pafs.FileType.Directory:
-            files += folders.files_below(file.uri, tell=tell)
+            files += folders.files_below(file.uri, tell=tell, left_out=left)
         else:
             missing.append(file.uri)
     if missing:

@@ -109,13 +109,16 @@ class _Forward:
 
     def __init__(self, file: SequentialFile) -> None:
         self._file = file
+        self._last = (-1, b"")
 
     def ranges(self, rows: Rows) -> Images:
         """See `Files.ranges`; rows have to come in the order of the file."""
         data = []
         for offset, length in zip(rows.offset.tolist(), rows.length.tolist(), strict=True):
-            self._file.seek_forward(offset)
-            data.append(self._file.read(length))
+            if self._last[0] != offset:  # links share the bytes of their image
+                self._file.seek_forward(offset)
+                self._last = (offset, self._file.read(length))
+            data.append(self._last[1][:length])
         return Images(data, np.zeros(len(data), np.int64))
 
     def open(self, shard: int) -> tuple[BinaryIO, int]:

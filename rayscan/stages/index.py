@@ -23,6 +23,7 @@ from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data.inspection import OK
+from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
@@ -112,6 +113,8 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         raise DataError(
             "the data changes while it is indexed", fix="run again when nothing writes to it any more"
         )
+    for line in (line for listing in listings.values() for line in listing.left_out.lines()):
+        context.progress.say(f"  {NAME}: {line}")
     draft = context.draft(step)
     chunks = _chunks(draft, listings, recipe.images.max_pixels)
     _scan(chunks, context)
@@ -140,6 +143,8 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     for part in parts:
         for path in part.paths:
             draft.place.delete(path)
+    for line in lines_of_members(members):
+        context.progress.say(f"  {NAME}: {line}")
     bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
