@@ -190,14 +190,17 @@ def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(data: bytes) -> tuple[str | None, int | None]:
-    """The original path of an image and its checksum when it was packed, from the note beside it, if told."""
+    """Original path of an image and its checksum when it was packed, from the note that we write beside it.
+
+    Notes of others are theirs: a "source" there may be the name of a data set, or anything.
+    """
     try:
         note = json.loads(data)
-        source, crc32 = note.get("source"), note.get("crc32")
-    except (ValueError, AttributeError, RecursionError):  # notes are free text to others
+        source, crc32 = note["source"], note["crc32"]
+    except (ValueError, KeyError, TypeError, RecursionError):  # notes are free text to others
         return None, None
-    is_checksum = type(crc32) is int and 0 <= crc32 < 1 << 32
-    return storable(source) if isinstance(source, str) and source else None, crc32 if is_checksum else None
+    is_ours = note.keys() == {"source", "crc32"} and isinstance(source, str) and type(crc32) is int
+    return (storable(source) or None, crc32) if is_ours and 0 <= crc32 < 1 << 32 else (None, None)
 
 
 def _confused(file: SequentialFile, member: Member, how: str) -> DataError:
