@@ -164,11 +164,18 @@ def sources(data: str, eval_data: str | None = None, labels: str | None = None) 
     """
     from rayscan.context import Sources
 
-    return Sources(absolute(data), absolute(eval_data), absolute(labels))
+    return Sources(absolute(data), absolute(eval_data), absolute_file(labels))
 
 
 def absolute(pattern: str | None) -> str | None:
-    """Return a comma list of patterns with its local members made absolute."""
-    if pattern is None or "://" in pattern:
-        return pattern
-    return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111
+    """Return what names data, with its local parts made absolute (`data.addresses`)."""
+    from rayscan.data.addresses import absolute_all
+
+    return None if pattern is None or not pattern.strip() else absolute_all(pattern)
+
+
+def absolute_file(uri: str | None) -> str | None:
+    """Return the address of one file, a local one made absolute; a comma is part of its name."""
+    if uri is None or "://" in uri:
+        return uri
+    return os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100,PTH111

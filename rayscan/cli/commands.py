@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import RunUri, Settings, absolute, sources
+from rayscan.cli.arguments import RunUri, Settings, absolute, absolute_file, sources
 from rayscan.search.plan import Plan
 
 DEFAULT_PLAN = Plan()
@@ -63,7 +63,7 @@ def run(
     from rayscan.storage import Place
 
     require_clusters(recipe)
-    pretext = replace(recipe.pretext, checkpoint=absolute(recipe.pretext.checkpoint))
+    pretext = replace(recipe.pretext, checkpoint=absolute_file(recipe.pretext.checkpoint))
     recipe, given, place = replace(recipe, pretext=pretext), sources(data, eval_data, labels), Place(out)
     from rayscan import pipeline
 
@@ -163,7 +163,7 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
     from rayscan.run import Run
 
     finished = Run(run)
-    given = replace(Sources(**finished.record["sources"]), labels=absolute(labels))
+    given = replace(Sources(**finished.record["sources"]), labels=absolute_file(labels))
     pipeline.run(finished.recipe, given, finished.place)
     sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 

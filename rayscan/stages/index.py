@@ -222,7 +222,7 @@ def _finished(chunk: Chunk) -> _Part:
     assert finished is not None, chunk.name
     entries, members = finished
     data = [chunk.draft.place.read(entries[name].path) for name in ("rows", "shards")]
-    rows, shards = (pq.read_table(pa.BufferReader(part), use_threads=False) for part in data)
+    rows, shards = (pq.ParquetFile(pa.BufferReader(part)).read(use_threads=False) for part in data)
     return _Part(rows, shards, members, tuple(entry.path for entry in entries.values()))
 
 
