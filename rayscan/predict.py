@@ -12,7 +12,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import PREDICTION
-from rayscan.run import Run, record
+from rayscan.run import Run, inherit_names, record
 from rayscan.stages import assign, embed, index, report
 from rayscan.storage import Place
 
@@ -43,6 +43,7 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
         for stage in (index, embed, assign):
             done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
             record(out, recipe, vars(sources), stages)
+        inherit_names(trained, out)
         shown = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
         _, stages[report.NAME] = pipeline.do(report, recipe, shown, context)
         record(out, recipe, vars(sources), stages)
