@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from rayscan.data.addresses import fixed_folder, plain
@@ -49,7 +50,7 @@ def files_below(
     try:
         tree = _remote_tree(folder, recursive, left) if path is None else _local_tree(path, recursive, left)
         return sorted(_counted(tree, tell), key=lambda file: file.uri)
-    except (OSError, ArtifactError) as error:
+    except (OSError, ArtifactError, pa.ArrowInvalid) as error:
         raise DataError(
             "a folder cannot be read",
             expected="a folder that may be read",
@@ -156,6 +157,9 @@ def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileIn
         for info in chain(top, chain.from_iterable(pool.map(listed, selectors))):
             name = info.path[len(path.rstrip("/")) + 1 :]
             if info.type != pafs.FileType.File:
+                continue
+            if "//" in info.path:  # a key that Arrow lists and cannot open
+                left.unreadable.append(f"{info.path!a}: a part of the name is empty")
                 continue
             *above, base = name.split("/")
             if (system := next((part for part in above if is_system_folder(part)), None)) is not None:
