@@ -22,6 +22,7 @@ ANSWERS = {403: "AccessDenied", 301: "PermanentRedirect", 503: "SlowDown"}
 def uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server that answers everything alike, by its address as S3."""
     code = request.param
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -31,7 +32,7 @@ def uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else body)
 
-        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -68,9 +69,7 @@ def test_every_question_ends_in_words(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", [403, 301], indirect=True)
-def test_what_asking_again_would_not_change_is_asked_once(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_asking_again_would_not_change_is_asked_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the usual patience, of five minutes, this test would not end in time if it were asked again."""
     monkeypatch.delenv(storage.DEADLINE_VARIABLE)
     with pytest.raises(RayscanError):
