@@ -20,6 +20,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from rayscan.data.jpeg_oddities import MOST_MENDS, mended
 from rayscan.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -86,21 +87,27 @@ def resize_canvas(image: Pixels, px: int) -> Pixels:
 
 
 def _jpeg(data: bytes, max_pixels: int) -> Pixels | None:
-    """RGB or grey JPEG by libjpeg-turbo, strictly; None where Pillow has to decide."""
-    try:
-        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        return None
-    _check_size(width, height, max_pixels)
-    if colors not in ("YCbCr", "RGB", "Gray"):
-        return None
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError as error:
-        if _SURPLUS.search(str(error)):
-            return None
-        raise DataError("damaged", expected="a whole JPEG", got=error) from error
-    return _upright(pixels, _jpeg_orientation(data))
+    """RGB or grey JPEG by libjpeg-turbo, strictly; None where Pillow has to decide.
+
+    A file that draws a warning and is odd, no more (`jpeg_oddities`), is put right and decoded again.
+    """
+    orientation = _jpeg_orientation(data)
+    for _ in range(MOST_MENDS + 1):
+        header = None
+        try:
+            header = simplejpeg.decode_jpeg_header(data)
+            _check_size(header[1], header[0], max_pixels)
+            if header[2] not in ("YCbCr", "RGB", "Gray"):
+                return None
+            return _upright(simplejpeg.decode_jpeg(data, "RGB"), orientation)
+        except ValueError as error:
+            better = mended(data, str(error))
+            if better is None and (header is None or _SURPLUS.search(str(error))):
+                return None
+            if better is None:
+                raise DataError("damaged", expected="a whole JPEG", got=error) from error
+            data = better
+    raise DataError("damaged", expected="a whole JPEG", got="one oddity after the other")
 
 
 def _jpeg_orientation(data: bytes) -> int:
