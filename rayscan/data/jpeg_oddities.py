@@ -1,4 +1,4 @@
-"""JPEG files that are odd and whole: what libjpeg warns of although no pixel is lost, put right to be decoded.
+"""JPEG files that are odd and whole: what libjpeg warns of although no pixel is lost, put right beforehand.
 
 ITU-T T.81, Annex B. Strict decoding stays the judge: what still draws a warning afterwards is damaged.
 """
