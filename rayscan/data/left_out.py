@@ -24,7 +24,7 @@ PICTURE_EXTENSIONS = frozenset(
 """Ends of the names of pictures that may be of no format that is read here."""
 SYSTEM_FOLDERS = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
-     "recycler", "__macosx", "lost+found", "thumbnails", "thumbs", "system volume information"}
+     "recycler", "__macosx", "lost+found", "thumbnails", "system volume information"}
 )  # fmt: skip
 """Folders that hold no pictures of their own, in lower case; taken only where the user names them."""
 SIGNATURES = (
