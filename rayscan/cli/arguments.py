@@ -21,6 +21,7 @@ from tyro.conf import Positional, arg
 from rayscan.config import Recipe
 from rayscan.config.variants import with_variants
 from rayscan.errors import ConfigError
+from rayscan.spaces import parse_spaces
 
 if TYPE_CHECKING:
     from rayscan.context import Sources
@@ -156,7 +157,7 @@ def _first_line(function: Callable[..., object]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
-def sources(data: str, eval_data: str | None = None, labels: str | None = None) -> Sources:
+def sources(data: str | None, eval_data: str | None = None, labels: str | None = None) -> Sources:
     """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
     Raises:
@@ -172,3 +173,11 @@ def absolute(pattern: str | None) -> str | None:
     if pattern is None or "://" in pattern:
         return pattern
     return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111
+
+
+def absolute_features(features: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of `--features` with the local paths in them made absolute."""
+    return tuple(
+        f"{space.kind}:{absolute(space.target)}" if space.kind in ("checkpoint", "file") else space.spec
+        for space in parse_spaces(features)
+    )

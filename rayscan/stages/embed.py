@@ -20,10 +20,13 @@ from rayscan.engine.forward import forward
 from rayscan.errors import DataError
 from rayscan.sections import semantic
 from rayscan.training.models import feature_net
+from rayscan.training.pictures import images_of
 from rayscan.types import Ints
 
 NAME = "embed"
 SCHEMA = 1
+OTHERS = ("joined_components", "size_px")
+"""Settings that other stages read: join and pretext."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class Part:
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    config = {"embed": semantic(recipe.embed), "images": semantic(recipe.images)}
+    images = images_of(recipe, done["pretext"])
+    settings = {k: v for k, v in semantic(recipe.embed).items() if k not in OTHERS}
+    config = {"embed": settings, "images": semantic(images)}
     if recipe.embed.num_views > 1:
         config |= {"views": recipe.scan.views, "seed": recipe.seed}
     return Step(NAME, SCHEMA, config, {"index": done["index"].identity, "pretext": done["pretext"].identity})
@@ -131,7 +136,7 @@ def _loaded(
 ) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
     table = ImageTable.from_artifact(index)
-    net, _ = feature_net(recipe, pretext)
-    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
+    net, _ = feature_net(recipe, pretext, trains=False)
+    loader = ViewLoader(table, images_of(recipe, pretext), recipe.seed, device=device)
     # Gids of all usable images: view v > 0 covers the train split, which comes first in them.
     return net.eval().to(device), loader, table.gids(None)
