@@ -145,6 +145,17 @@ def experiment_choices() -> str:
     return f"experiments:\n{names}"
 
 
+def network_choices() -> str:
+    """Return the pretrained networks: width, size, cost, licence, and what they were trained with."""
+    from rayscan.catalog import CATALOG
+
+    names = "".join(
+        f"  {e.name:22}D {e.dim:<6}{e.size_px} px {e.gmacs:8.1f} GMAC  {e.licence:16}{e.trained_with}\n"
+        for e in CATALOG.values()
+    )
+    return f"pretrained networks, or timm/NAME for any other of timm:\n{names}"
+
+
 def format_choices() -> str:
     """Return the formats of `rayscan export`, and what each one is."""
     from rayscan.exports import EXPORTERS
