@@ -55,7 +55,9 @@ def parse_spaces(features: tuple[str, ...]) -> tuple[Space, ...]:
     for words in features:
         kind, target = _kind_and_target(words)
         if any((kind, target) == (other.kind, other.target) for other in spaces):
-            raise ConfigError("features are named twice", expected="different ones", got=words, where="features")
+            raise ConfigError(
+                "features are named twice", expected="different ones", got=words, where="features"
+            )
         name = OWN if kind == "own" else _slug(target if kind == "pretrained" else kind)
         taken = {other.name for other in spaces}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, 99))) if n not in taken)

@@ -160,7 +160,7 @@ def format_choices() -> str:
     """Return the formats of `rayscan export`, and what each one is."""
     from rayscan.exports import EXPORTERS
 
-    names = "".join(f"  {name:12}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
+    names = "".join(f"  {name:18}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
     return f"formats:\n{names}"
 
 

@@ -60,4 +60,4 @@ def _meta(names: list[str]) -> bytes:
         ElementTree.SubElement(label, "name").text = name
         ElementTree.SubElement(label, "type").text = "tag"
         ElementTree.SubElement(label, "attributes")
-    return ElementTree.tostring(meta, encoding="utf-8")
+    return bytes(ElementTree.tostring(meta, encoding="utf-8"))

@@ -1,9 +1,9 @@
 """Export as folders: one for each cluster, with links to the pictures or copies of them.
 
-    OUT/
-      <cluster>/<rank>_<confidence>_<name>     rank 1 is the most confident of its cluster
-      _unsure/                                 pictures below a confidence
-      manifest.csv                             file, source, cluster, name, confidence
+OUT/
+  <cluster>/<rank>_<confidence>_<name>     rank 1 is the most confident of its cluster
+  _unsure/                                 pictures below a confidence
+  manifest.csv                             file, source, cluster, name, confidence
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def _places(run: Run, unsure_below: float) -> Iterator[tuple[str, str, dict[str,
     for image in images:
         folder = UNSURE if image["confidence"] < unsure_below else folders[str(image["name"])]
         ranks[folder] = rank = ranks.get(folder, 0) + 1
-        name = Path(str(image["source"])).name
-        stem, suffix = os.path.splitext(name)
-        yield folder, f"{rank:05d}_{image['confidence']:.2f}_{_safe(stem)[:LONGEST_NAME]}{suffix}", image
+        name = Path(str(image["source"] or image["key"]))
+        file = f"{rank:05d}_{image['confidence']:.2f}_{_safe(name.stem)[:LONGEST_NAME]}{_safe(name.suffix)}"
+        yield folder, file, image
 
 
 def _folder_names(names: set[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ def _pretrained(facts: Mapping[str, Any]) -> str:
     said = f"Features: {facts['name']} ({facts['model']}"
     if facts.get("preprocessing"):
         said += f" at {facts['preprocessing']['size_px']} px"
-    said += f", licence {facts['license']}), trained with {facts['trained_with']}."
+    said += f", licence {facts['licence']}), trained with {facts['trained_with']}."
     if facts["trained_with"] == "labels of ImageNet":
         said += f" Clusters may owe something to ImageNet's classes; {LABEL_FREE}."
     return said
@@ -35,7 +35,7 @@ def _pretrained(facts: Mapping[str, Any]) -> str:
 
 def _checkpoint(facts: Mapping[str, Any]) -> str:
     return (
-        f"Features: {facts['backbone']} with the weights of {facts['source']} (licence {facts['license']}); "
+        f"Features: {facts['backbone']} with the weights of {facts['source']} (licence {facts['licence']}); "
         "what they were trained with is not known here."
     )
 

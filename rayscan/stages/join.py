@@ -152,7 +152,9 @@ def _bases(
 def _stored(
     trained: Artifact, spaces: Mapping[str, Artifact]
 ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    return {n: (trained.read_array(f"{n}-mean.npy"), trained.read_array(f"{n}-components.npy")) for n in spaces}
+    return {
+        n: (trained.read_array(f"{n}-mean.npy"), trained.read_array(f"{n}-components.npy")) for n in spaces
+    }
 
 
 def _files(

@@ -23,8 +23,8 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
-from rayscan.report.features import feature_note
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
+from rayscan.report.features import feature_note
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, round_robin
 from rayscan.sections import semantic

@@ -27,8 +27,8 @@ from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
-from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.pictures import images_of
+from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
 
 NAME = "sela"
@@ -58,7 +58,9 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Train on the fleet; resumes in mid-epoch, labels and all."""
     draft, reads = context.draft(step), recipe.sela.inputs
-    job = TrainJob(recipe, {name: done[name] for name in INPUTS if name in done}, draft, context.work(step), reads)
+    job = TrainJob(
+        recipe, {name: done[name] for name in INPUTS if name in done}, draft, context.work(step), reads
+    )
     trained = train_on_fleet(context, job, train_worker)
     artifact = draft.commit(trained.files, facts={**trained.facts, "reads": reads})
     context.clear(step)

@@ -15,18 +15,17 @@ from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.checkpoint_file import read_checkpoint
+from rayscan.nets.fitting import fit
 from rayscan.nets.heads import ProjectionHead
-from rayscan.nets.layouts import adapt, complete
 from rayscan.nets.preprocessing import preprocessing_of
 from rayscan.run import RECORD, Run
 from rayscan.sections import semantic
 from rayscan.spaces import Space
 from rayscan.storage import Place
-from rayscan.training.models import WEIGHTS, load_into
+from rayscan.training.models import WEIGHTS
 
 SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")
 """Settings that decide what is read, and what is recorded."""
-FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint was trained with"
 
 
 def require(recipe: Recipe, space: Space) -> None:
@@ -47,7 +46,7 @@ def told(recipe: Recipe, space: Space) -> dict[str, Any]:
         "kind": space.kind,
         "backbone": recipe.pretext.backbone,
         "source": space.target,
-        "license": recipe.pretext.checkpoint_license or "not given",
+        "licence": recipe.pretext.checkpoint_license or "not given",
         "trained_with": "not known",
     }
 
@@ -68,13 +67,10 @@ def take(recipe: Recipe, space: Space, draft: Draft, context: Context) -> Artifa
     settings, source = recipe.pretext, space.target
     context.progress.start("pretext", 1, "checkpoint")
     data = _read(space)
-    adapted = adapt(read_checkpoint(data, source), source)
     made = _preprocessing(recipe)
     size_px = made["preprocessing"]["size_px"] if made else None
     net = build_backbone(settings.backbone, settings.stem, is_sync=False, size_px=size_px)
-    is_timm = settings.backbone.startswith(TIMM)
-    named = {f"model.{k}": v for k, v in adapted.tensors.items()} if is_timm else adapted.tensors
-    load_into(net, complete(named, net.state_dict()), f"{source} (layout {adapted.layout})", fix=FIX)
+    adapted = fit(net, read_checkpoint(data, source), source)
     projection = _fitting(adapted.projection, settings, net.dim)
     if recipe.embed.space == "projection" and not projection:
         raise ConfigError(
@@ -95,17 +91,17 @@ def take(recipe: Recipe, space: Space, draft: Draft, context: Context) -> Artifa
         "has_projection": bool(projection),
         **made,
     }
-    weights = {f"backbone.{k}": v for k, v in net.state_dict().items()}
+    weights = {f"backbone.{k}": v for k, v in adapted.tensors.items()}
     weights |= {f"projection.{k}": v for k, v in projection.items()}
     files = {WEIGHTS: draft.write(WEIGHTS, pack(weights))}
     files["pretext.json"] = draft.write_json("pretext.json", facts)
     artifact = draft.commit(files, facts=facts)
-    context.progress.finish(f"{source}: {adapted.layout}, {len(weights)} tensors, licence {facts['license']}")
+    context.progress.finish(f"{source}: {adapted.layout}, {len(weights)} tensors, licence {facts['licence']}")
     return artifact
 
 
 def _preprocessing(recipe: Recipe) -> dict[str, Any]:
-    """What a timm model's own configuration says of its pictures; nothing for the networks of this project."""
+    """What timm's configuration says of a model's pictures; nothing for the networks of this project."""
     name = recipe.pretext.backbone
     if not name.startswith(TIMM):
         return {}

@@ -18,8 +18,8 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.loop import History
 from rayscan.fleet.train import Worker, train
 from rayscan.storage import Place
-from rayscan.training.sources import FeatureSource, ImageSource
 from rayscan.training.pictures import images_of
+from rayscan.training.sources import FeatureSource, ImageSource
 from rayscan.types import Ints
 
 Inputs = Literal["images", "embeddings"]

@@ -126,9 +126,7 @@ def heads_from(state: Mapping[str, Tensor]) -> ClusterHeads:
     return heads
 
 
-def with_backbone(
-    recipe: Recipe, pretext: Artifact | None, heads: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def with_backbone(recipe: Recipe, pretext: Artifact | None, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of heads that trained on embeddings (`heads.*`), with the network they read, as one net.
 
     Features that no single network makes (files, several sources) leave the heads alone.
@@ -139,14 +137,13 @@ def with_backbone(
     return {f"backbone.{k}": v for k, v in features.state_dict().items()} | dict(heads)
 
 
-def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str = TRAINED_WITH) -> None:
+def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Load all weights, and only them.
 
     Args:
         net: Network to fill.
         tensors: Weights by the network's names.
         where: Their address, for messages.
-        fix: What to do if they do not fit.
 
     Raises:
         ArtifactError: naming the missing and the unexpected keys.
@@ -166,6 +163,6 @@ def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: st
             got=f"{len(tensors)} tensors; unexpected {', '.join(surplus[:8]) or 'none'}; "
             f"other shape {', '.join(reshaped[:4]) or 'none'}",
             where=where,
-            fix=fix,
+            fix=TRAINED_WITH,
         )
     net.load_state_dict(tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from rayscan.artifacts import Artifact
 from rayscan.config import ImagesConfig, Recipe
@@ -14,7 +15,8 @@ def preprocessing_in(pretext: Artifact) -> Preprocessing | None:
     told = pretext.facts.get("preprocessing")
     if told is None:
         return None
-    return Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    return Preprocessing(**values)
 
 
 def images_of(recipe: Recipe, pretext: Artifact | None) -> ImagesConfig:

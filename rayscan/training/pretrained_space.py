@@ -9,8 +9,10 @@ from rayscan.catalog import pretrained
 from rayscan.config import Recipe
 from rayscan.context import Context
 from rayscan.engine.tensors import pack
-from rayscan.nets.preprocessing import preprocessing_of
-from rayscan.nets.pretrained import find_weights, read_pretrained
+from rayscan.nets.preprocessing import preprocessing
+from rayscan.pretrained.cache import find_weights
+from rayscan.pretrained.describe import UNKNOWN, described
+from rayscan.pretrained.read import read_pretrained
 from rayscan.sections import semantic
 from rayscan.spaces import Space
 from rayscan.training.models import WEIGHTS
@@ -28,26 +30,25 @@ def require(recipe: Recipe, space: Space) -> None:
 
 def told(recipe: Recipe, space: Space) -> dict[str, Any]:
     """What is known of the network before its weights are read."""
-    entry = pretrained(space.target)
+    entry = described(pretrained(space.target))
     return {
         "kind": space.kind,
         "name": entry.name,
         "model": entry.model,
-        "license": entry.licence,
-        "trained_with": entry.trained_with,
-        "preprocessing": semantic(preprocessing_of(entry.model, recipe.embed.size_px or entry.size_px)),
+        "licence": entry.licence,
+        "trained_with": entry.trained_with or UNKNOWN,
+        "preprocessing": semantic(preprocessing(entry, recipe.embed.size_px)),
     }
 
 
 def config(recipe: Recipe, space: Space) -> dict[str, Any]:
     """Settings that decide the result: network, weights, and how pictures are made for it."""
     entry = pretrained(space.target)
-    made = preprocessing_of(entry.model, recipe.embed.size_px or entry.size_px)
     return {
         "model": entry.model,
         "sha256": find_weights(entry).sha256,
         "pooling": entry.pooling,
-        "preprocessing": semantic(made),
+        "preprocessing": semantic(preprocessing(entry, recipe.embed.size_px)),
     }
 
 
@@ -61,12 +62,12 @@ def take(recipe: Recipe, space: Space, draft: Draft, context: Context) -> Artifa
     entry = pretrained(space.target)
     context.progress.start("pretext", 1, "network")
     tensors, read = read_pretrained(entry, recipe.embed.size_px)
-    facts = {**told(recipe, space), **read, "method": "pretrained", "backbone": space.target}
+    facts = {**told(recipe, space), **read, "method": "pretrained"}
     weights = {f"backbone.{k}": v for k, v in tensors.items()}
     files = {WEIGHTS: draft.write(WEIGHTS, pack(weights))}
     files["pretext.json"] = draft.write_json("pretext.json", facts)
     artifact = draft.commit(files, facts=facts)
     context.progress.finish(
-        f"{space.target}, trained with {facts['trained_with']}, licence {facts['license']}"
+        f"{space.target}, trained with {facts['trained_with']}, licence {facts['licence']}"
     )
     return artifact

@@ -1,6 +1,6 @@
 """The kinds of spaces (`rayscan.spaces`) whose features are not trained here: how each is taken over.
 
-A kind is a module with `require`, `told`, `config` and `take`, as `SpaceImport` says, and a line in `IMPORTS`.
+A kind is a module with what `SpaceImport` says, and a line in `IMPORTS`.
 """
 
 from __future__ import annotations

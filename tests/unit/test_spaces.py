@@ -14,7 +14,10 @@ from rayscan.spaces import Space, parse_spaces
     [
         ("own", Space("own", "", "own")),
         ("lite0", Space("pretrained", "lite0", "lite0")),
-        ("timm/vit_small_patch16_224.dino", Space("pretrained", "timm/vit_small_patch16_224.dino", "timm-vit_small_patch16_224.dino")),
+        (
+            "timm/vit_small_patch16_224.dino",
+            Space("pretrained", "timm/vit_small_patch16_224.dino", "timm-vit_small_patch16_224.dino"),
+        ),
         ("checkpoint:s3://bucket/moco v2.pth", Space("checkpoint", "s3://bucket/moco v2.pth", "checkpoint")),
         ("file:a/{000..009}.npy,b.npy", Space("file", "a/{000..009}.npy,b.npy", "file")),
     ],
