@@ -37,7 +37,8 @@ def open_vectors(spec: str) -> Vectors:
     """
     if not spec.strip() or "\0" in spec:
         raise ConfigError("no file of vectors is named", expected="a path or URI", got=ascii(spec))
-    texts = [spec] if _is_there(spec) else addresses.split_commas(spec)
+    is_list = "," in _query(spec) or not _is_there(spec)
+    texts = addresses.split_commas(spec) if is_list else [spec]
     files = [file for text in texts for file in _part(text)]
     twice = [name for name, count in Counter(f.where for f in files).items() if count > 1]
     if twice:
@@ -46,7 +47,22 @@ def open_vectors(spec: str) -> Vectors:
     return Vectors(spec, tuple(files))
 
 
+def _query(text: str) -> str:
+    """What follows the name in a URI: no part of the name, so it may hold what ends or parts names."""
+    return text.partition("?")[2] if "://" in text else ""
+
+
 def _is_there(text: str) -> bool:
+    _refuse(text)
+    return bool(storage.kind_of(addresses.absolute(text)) != pafs.FileType.NotFound)
+
+
+def _refuse(text: str) -> None:
+    """Refuse web addresses, and addresses with credentials.
+
+    Raises:
+        ConfigError: naming what was found, no secret.
+    """
     if _WEB.match(text):
         raise ConfigError(
             "web addresses cannot be read by position",
@@ -55,14 +71,14 @@ def _is_there(text: str) -> bool:
             fix="download the files first, or mount them",
         )
     refuse_secrets(text)
-    return bool(storage.kind_of(addresses.absolute(text)) != pafs.FileType.NotFound)
 
 
 def _part(text: str) -> list[VectorFile]:
     """The files of one part of a list, in order."""
     member = ""
-    if not _is_there(text) and "#" in text:
+    if "#" in _query(text) or ("#" in text and not _is_there(text)):
         text, _, member = text.rpartition("#")
+    _refuse(text)
     uri = addresses.absolute(text)
     kind = storage.kind_of(uri)
     if kind == pafs.FileType.Directory and (pairs := clip_retrieval.pairs(uri)):
