@@ -68,9 +68,7 @@ def require_disk(folder: Path, needed: int) -> None:
     """End where the disk is too small."""
     free = shutil.disk_usage(folder).free
     if free < needed + 1024 * MIB:
-        sys.exit(
-            f"{folder}: {needed / MIB:,.0f} MiB are needed and 1 GiB to spare, {free / MIB:,.0f} are free"
-        )
+        sys.exit(f"{folder}: {needed / MIB:,.0f} MiB are needed and a GiB to spare, not {free / MIB:,.0f}")
 
 
 def write(path: Path, rows: int, dim: int) -> None:
@@ -95,14 +93,14 @@ def process(contender: str, source: Path, out: Path) -> dict[str, float]:
 def ours(source: Path, out: Path) -> dict[str, float]:
     """Import one part after the other."""
     from rayscan.artifacts import Draft, Step
-    from rayscan.embeddings import file_parts, import_part, open_vectors
+    from rayscan.embeddings import import_part, open_vectors, parts_of
     from rayscan.storage import Place
 
     start = peak_bytes()
     vectors = open_vectors(str(source))
     draft = Draft(Place(str(out)), Step("embed", 1, {}))
     numbers = np.arange(vectors.rows)
-    parts = file_parts(vectors, numbers, numbers, draft, dtype="float16", rows_per_part=ROWS_PER_PART)
+    parts = parts_of(vectors, numbers, numbers, draft, dtype="float16", rows_per_part=ROWS_PER_PART)
     for part in parts:
         import_part(part)
     return {"start": start, "peak": peak_bytes()}

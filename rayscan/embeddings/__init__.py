@@ -6,7 +6,7 @@ makes an index where there are no pictures. `identity` hashes the content. Nothi
 """
 
 from rayscan.embeddings.assembly import assemble
-from rayscan.embeddings.file_parts import FilePart, file_parts, import_part
+from rayscan.embeddings.file_parts import FilePart, import_part, parts_of
 from rayscan.embeddings.identity import (
     DigestTask,
     content_identity,
@@ -30,12 +30,12 @@ __all__ = [
     "content_identity",
     "digest_tasks",
     "file_digests",
-    "file_parts",
     "hash_piece",
     "identity_of",
     "import_part",
     "index_of_vectors",
     "match_rows",
     "open_vectors",
+    "parts_of",
     "tables_of",
 ]

@@ -13,7 +13,9 @@ from rayscan.types import Ints
 LOCAL_GAP = 16 << 10
 """Bytes between two asked rows that are read along rather than sought over."""
 REMOTE_GAP = 128 << 10
-LONGEST_READ = 8 << 20
+LONGEST_LOCAL_READ = 8 << 20
+LONGEST_REMOTE_READ = 1 << 20
+"""Bytes of a request; several are made at once."""
 
 
 class ByteRows:
@@ -41,9 +43,11 @@ class ByteRows:
         if not len(rows):
             return out
         length = np.full(len(rows), self._row_bytes, np.int64)
-        gap = np.full(len(rows), LOCAL_GAP if self._bytes.is_local else REMOTE_GAP, np.int64)
+        gap, longest = (
+            (LOCAL_GAP, LONGEST_LOCAL_READ) if self._bytes.is_local else (REMOTE_GAP, LONGEST_REMOTE_READ)
+        )
         first = self._file.begin + rows * self._row_bytes
-        reads = plan_reads(np.zeros(len(rows), np.int64), first, length, gap, LONGEST_READ)
+        reads = plan_reads(np.zeros_like(rows), first, length, np.full_like(rows, gap), longest)
         ranges = list(zip(reads.first.tolist(), reads.stop.tolist(), strict=True))
         for number, data in enumerate(self._bytes.read_all(ranges)):
             members = reads.order[reads.bounds[number] : reads.bounds[number + 1]]

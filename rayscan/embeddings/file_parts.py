@@ -45,7 +45,7 @@ class FilePart:
         return f"part-{self.number:05d}-bad.parquet"
 
 
-def file_parts(
+def parts_of(
     vectors: Vectors, rows: Ints, gids: Ints, draft: Draft, *, dtype: str, rows_per_part: int
 ) -> list[FilePart]:
     """The parts of an import, each with no more files than it needs.

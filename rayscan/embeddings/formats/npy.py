@@ -13,7 +13,7 @@ from rayscan.embeddings.file_bytes import FileBytes
 from rayscan.embeddings.formats.base import Format
 from rayscan.embeddings.number_types import NUMBER_TYPES
 from rayscan.embeddings.vector_file import VectorFile, cut_short, refuse_type, require_matrix
-from rayscan.errors import DataError
+from rayscan.errors import ConfigError, DataError
 from rayscan.storage import FileInfo
 
 HEAD_BYTES = 64 << 10
@@ -40,7 +40,7 @@ class Npy(Format):
     def head(self, info: FileInfo, member: str) -> VectorFile:
         """See `Format.head`."""
         if member:
-            raise DataError(
+            raise ConfigError(
                 "a .npy has no members", expected="its name alone", got=f"#{member}", where=info.uri
             )
         data = FileBytes(info).read(0, min(info.size, HEAD_BYTES))

@@ -10,7 +10,7 @@ import torch
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.data.table import ImageTable
-from rayscan.embeddings import assemble, file_parts, import_part, match_rows, open_vectors
+from rayscan.embeddings import assemble, import_part, match_rows, open_vectors, parts_of
 from rayscan.embeddings.file_parts import FilePart
 from rayscan.errors import DataError
 from rayscan.storage import Place
@@ -31,7 +31,7 @@ def imported(
     vectors, table = open_vectors(spec), ImageTable.from_artifact(images)
     draft = Draft(place, Step("embed", 1, {"spec": spec, "dtype": dtype, "parts": rows_per_part}))
     rows = match_rows(vectors, images).rows
-    parts = file_parts(vectors, rows, table.gids(), draft, dtype=dtype, rows_per_part=rows_per_part)
+    parts = parts_of(vectors, rows, table.gids(), draft, dtype=dtype, rows_per_part=rows_per_part)
     for part in parts:
         import_part(pickle.loads(pickle.dumps(part)))
     files, facts = assemble(draft, parts, images, table.is_eval, max_bad_fraction=most)
@@ -155,6 +155,6 @@ def test_parts_travel_with_their_own_files_alone(tmp_path: Path):
         stored(place, f"{number}.npy", npy(matrix(rows=10)))
     vectors = open_vectors(place.uri)
     draft = Draft(place, Step("embed", 1, {}))
-    parts = file_parts(vectors, np.arange(500), np.arange(500), draft, dtype="float16", rows_per_part=20)
+    parts = parts_of(vectors, np.arange(500), np.arange(500), draft, dtype="float16", rows_per_part=20)
     assert [len(part.vectors.files) for part in parts] == [2] * 25
     assert [part.vectors.files[0].uri for part in parts] == [vectors.files[n].uri for n in range(0, 50, 2)]

@@ -27,6 +27,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward_rows, "MOST_SKIPPED", 20)
     monkeypatch.setattr(byte_rows, "LOCAL_GAP", 40)
     monkeypatch.setattr(byte_rows, "REMOTE_GAP", 40)
+    monkeypatch.setattr(byte_rows, "LONGEST_LOCAL_READ", 900)
+    monkeypatch.setattr(byte_rows, "LONGEST_REMOTE_READ", 900)
     vectors._opened.cache_clear()
 
 

@@ -182,7 +182,7 @@ def test_a_member_that_is_not_there_is_refused(tmp_path: Path):
     (tmp_path / "x.npy").write_bytes(npy(X))
     with pytest.raises(ConfigError, match=r"no array of this name\n +expected: a or b\n +got: +c"):
         open_vectors(f"{tmp_path}/x.npz#c")
-    with pytest.raises(DataError, match=r"has no members"):
+    with pytest.raises(ConfigError, match=r"has no members"):
         open_vectors(f"{tmp_path}/x.npy#c")
 
 
