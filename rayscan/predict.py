@@ -43,7 +43,8 @@ def predict(run_uri: str, data: str | None, out_uri: str, features: tuple[str, .
     recipe = replace(recipe, features=with_new_files(recipe, features))
     require_spaces(recipe)
     model = METHODS[recipe.method].model
-    out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
+    shown = data or next((space.spec for space in recipe.spaces if space.kind == "file"), None)
+    out, sources, progress = Place(out_uri), Sources(data=None, eval_data=shown), Progress()
     done = {**_networks(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, object] = {}
     with RunLock(out), Fleet(recipe.fleet, out, progress.say) as fleet:
@@ -52,8 +53,8 @@ def predict(run_uri: str, data: str | None, out_uri: str, features: tuple[str, .
             if stage.NAME not in done:
                 done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
                 record(out, recipe, vars(sources), stages)
-        shown = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
-        _, stages[report.NAME] = pipeline.do(report, recipe, shown, context)
+        given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
+        _, stages[report.NAME] = pipeline.do(report, recipe, given, context)
         record(out, recipe, vars(sources), stages)
     return out
 

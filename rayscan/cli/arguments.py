@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rayscan.context import Sources
 
 HELP = ("-h", "--help")
+FILE_WORD = "file:"
+"""Begins an address of embeddings; what follows is a path."""
 
 Settings = Annotated[Recipe, arg(name="")]
 """A recipe whose settings are options without a prefix."""
@@ -183,6 +185,8 @@ def absolute(pattern: str | None) -> str | None:
     """Return a comma list of patterns with its local members made absolute."""
     if pattern is None or "://" in pattern:
         return pattern
+    if pattern.startswith(FILE_WORD):
+        return FILE_WORD + str(absolute(pattern.removeprefix(FILE_WORD)))
     return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111
 
 
@@ -191,4 +195,22 @@ def absolute_features(features: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         f"{space.kind}:{absolute(space.target)}" if space.kind in ("checkpoint", "file") else space.spec
         for space in parse_spaces(features)
+    )
+
+
+def embeddings_alone(recipe: Recipe) -> str:
+    """Return what stands in the place of images where there are none: the first file of embeddings.
+
+    Raises:
+        ConfigError: the features of the recipe are made of images.
+    """
+    for space in recipe.spaces:
+        if space.kind == "file":
+            return space.spec
+    raise ConfigError(
+        "a run needs images",
+        expected="--data: shards, a folder, or a list",
+        got="none",
+        where="--data",
+        fix="only a run from embeddings, --features file:PATH, does without",
     )

@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import RunUri, Settings, absolute, absolute_features, sources
+from rayscan.cli.arguments import (
+    RunUri,
+    Settings,
+    absolute,
+    absolute_features,
+    embeddings_alone,
+    sources,
+)
 from rayscan.search.plan import Plan
 
 DEFAULT_PLAN = Plan()
@@ -62,7 +69,7 @@ def run(
 
     require_clusters(recipe)
     recipe = replace(recipe, features=absolute_features(recipe.features))
-    given, place = sources(data, eval_data, labels), Place(out)
+    given, place = sources(data or embeddings_alone(recipe), eval_data, labels), Place(out)
     from rayscan import pipeline
 
     if plan:

@@ -28,7 +28,6 @@ from rayscan.report.features import feature_note
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, round_robin
 from rayscan.sections import semantic
-from rayscan.stages import pretext
 from rayscan.stages.evaluate import label_free_facts
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import CHOSEN
@@ -127,7 +126,7 @@ def _content(
 
 
 def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
-    features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == pretext.NAME]
+    features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == "pretext"]
     if MODEL in done:
         features.insert(0, f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.")
     return features

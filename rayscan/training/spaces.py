@@ -12,7 +12,7 @@ from rayscan.artifacts import Artifact, Draft
 from rayscan.config import Recipe
 from rayscan.context import Context
 from rayscan.spaces import Space
-from rayscan.training import checkpoint_space, pretrained_space
+from rayscan.training import checkpoint_space, file_space, pretrained_space
 
 
 class SpaceImport(Protocol):
@@ -33,6 +33,7 @@ class SpaceImport(Protocol):
 
 IMPORTS: Mapping[str, SpaceImport] = {
     "checkpoint": checkpoint_space,
+    "file": file_space,
     "pretrained": pretrained_space,
 }
 
