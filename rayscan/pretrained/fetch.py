@@ -77,6 +77,7 @@ def _download_first(repo: str, names: tuple[str, ...], *, is_needed: bool = True
 def _told(entry: Pretrained) -> Iterator[None]:
     """Turn what the library raises into errors that say what to do."""
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        FileMetadataError,
         HfHubHTTPError,
         HTTPError,
         LocalEntryNotFoundError,
@@ -95,7 +96,7 @@ def _told(entry: Pretrained) -> Iterator[None]:
         raise _unreachable(entry, error) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise _not_asked(entry, error) from error
-    except HTTPError as error:
+    except (HTTPError, FileMetadataError) as error:
         raise _unreachable(entry, error) from error
     except OSError as error:
         raise _not_written(entry, error) from error
