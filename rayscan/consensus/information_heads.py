@@ -1,7 +1,8 @@
 """Linear heads that maximise the mutual information of neighbours' clusters, side by side.
 
 The objective of IIC (Ji, Henriques, Vedaldi, arXiv 1807.06653, Eq. 3) with the mean of the neighbours in
-place of an augmented picture. Nothing to weigh: no prior, no entropy weight. Starts from groupings, never at random.
+place of an augmented picture. Nothing to weigh: no prior, no entropy weight. Starts from groupings, never at
+random.
 """
 
 from __future__ import annotations
