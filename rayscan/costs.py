@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayscan.config import Recipe
+from rayscan.errors import ArtifactError
 from rayscan.methods import METHODS
 from rayscan.run import recorded_stages
 from rayscan.sections import get
@@ -115,7 +116,7 @@ def rates(out: Place) -> dict[tuple[str, str], float]:
 def _rates_in(place: Place) -> dict[tuple[str, str], float]:
     try:
         stages = recorded_stages(place)
-    except (OSError, ValueError, KeyError):  # a file, or another's run.json: it knows no rate
+    except (OSError, ArtifactError):  # a file, or another's run.json: it knows no rate
         return {}
     return {
         (stage, str(record["scale"])): record["work"] / record["did"]

@@ -32,9 +32,11 @@ def demo(recipe: Settings, *, out: str = "runs/demo") -> None:
     """
     from rayscan import pipeline
     from rayscan.data.digits import write_digits
+    from rayscan.out_kinds import RUN, require_out
     from rayscan.storage import Place
 
     place = Place(out)
+    require_out(place, RUN)
     digits = write_digits(place.child("data"))
     pipeline.run(recipe, sources(digits.train, digits.eval, digits.labels), place)
     sys.stdout.write(f"report: {place.uri_of('report/index.html')}\n")

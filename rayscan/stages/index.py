@@ -226,10 +226,9 @@ def _finished(chunk: Chunk) -> _Part:
     finished = chunk.draft.finished_part(chunk.name)
     assert finished is not None, chunk.name
     entries, members = finished
-    tables = [
-        pq.read_table(pa.BufferReader(chunk.draft.place.read(entries[n].path))) for n in ("rows", "shards")
-    ]
-    return _Part(tables[0], tables[1], members, tuple(entry.path for entry in entries.values()))
+    data = [chunk.draft.place.read(entries[name].path) for name in ("rows", "shards")]
+    rows, shards = (pq.read_table(pa.BufferReader(part), use_threads=False) for part in data)
+    return _Part(rows, shards, members, tuple(entry.path for entry in entries.values()))
 
 
 def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence[_Part]) -> None:
