@@ -16,13 +16,14 @@ from rayscan.stages import assign, embed, index, report
 from rayscan.storage import Place
 
 
-def predict(run_uri: str, data: str, out_uri: str) -> Place:
+def predict(run_uri: str, data: str, out_uri: str, image_column: str | None = None) -> Place:
     """Cluster new images by the model of a run, and render a page of them.
 
     Args:
         run_uri: `--out` of the run.
         data: New images: shards, a folder, or a list.
         out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
+        image_column: The column with the images, where they are in Parquet files.
 
     Returns:
         The place of the results.
@@ -34,7 +35,8 @@ def predict(run_uri: str, data: str, out_uri: str) -> Place:
     trained = Run(run_uri)
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
     model = METHODS[recipe.method].model
-    out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
+    out, progress = Place(out_uri), Progress()
+    sources = Sources(data=None, eval_data=data, image_column=image_column)
     done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", model)}
     stages: dict[str, object] = {}
     with RunLock(out), Fleet(recipe.fleet, out, progress.say) as fleet:

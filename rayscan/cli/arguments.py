@@ -156,7 +156,9 @@ def _first_line(function: Callable[..., object]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
-def sources(data: str, eval_data: str | None = None, labels: str | None = None) -> Sources:
+def sources(
+    data: str, eval_data: str | None = None, labels: str | None = None, image_column: str | None = None
+) -> Sources:
     """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
     Raises:
@@ -164,7 +166,7 @@ def sources(data: str, eval_data: str | None = None, labels: str | None = None) 
     """
     from rayscan.context import Sources
 
-    return Sources(absolute(data), absolute(eval_data), absolute(labels))
+    return Sources(absolute(data), absolute(eval_data), absolute(labels), image_column)
 
 
 def absolute(pattern: str | None) -> str | None:

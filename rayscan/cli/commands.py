@@ -40,6 +40,7 @@ def run(
     out: str,
     eval_data: str | None = None,
     labels: str | None = None,
+    image_column: str | None = None,
     until: str | None = None,
     plan: bool = False,
     verify: bool = False,
@@ -53,6 +54,8 @@ def run(
         out: Directory or object-store prefix of the run. The same command again resumes or does nothing.
         eval_data: Images of the eval split: clustered and scored, never trained on.
         labels: CSV or Parquet with a label for some images; opened only by evaluate and after.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         until: Stop after this stage: index, pretext, embed, mine, ...
         plan: Say what would run and why, and do nothing.
         verify: Re-hash every result that is taken over, instead of comparing sizes.
@@ -62,7 +65,11 @@ def run(
 
     require_clusters(recipe)
     pretext = replace(recipe.pretext, checkpoint=absolute(recipe.pretext.checkpoint))
-    recipe, given, place = replace(recipe, pretext=pretext), sources(data, eval_data, labels), Place(out)
+    recipe, given, place = (
+        replace(recipe, pretext=pretext),
+        sources(data, eval_data, labels, image_column),
+        Place(out),
+    )
     from rayscan import pipeline
 
     if plan:
@@ -82,6 +89,7 @@ def search(
     data: str,
     out: str,
     eval_data: str | None = None,
+    image_column: str | None = None,
     space: tuple[str, ...] = (),
     plan: Annotated[Plan, arg(name="")] = DEFAULT_PLAN,
 ) -> None:
@@ -95,6 +103,8 @@ def search(
             goes on.
         eval_data: Images of the eval split: indexed and embedded, so that `run` with the same --out takes
             them over; no part of the score.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         space: Settings to vary: path=low:high, path=low:high:log, path=one,another. Without it entropy
             weight, K and threshold.
         plan: How many trials, and how they run.
@@ -105,7 +115,7 @@ def search(
 
     require_clusters(recipe)
     varied = make_space(recipe, space, from_images=plan.from_images)
-    given, place = sources(data, eval_data), Place(out)
+    given, place = sources(data, eval_data, image_column=image_column), Place(out)
     from rayscan.search.driver import search
 
     search(varied, given, place, plan)
@@ -121,6 +131,7 @@ def experiment(
     out: str,
     eval_data: str | None = None,
     labels: str | None = None,
+    image_column: str | None = None,
     seeds: int = 3,
 ) -> None:
     """A table or figure of a paper on your images, over seeds.
@@ -133,6 +144,8 @@ def experiment(
         out: Where the runs go; tables and figures go to experiments/NAME in it. One --out shares all results.
         eval_data: Images of the eval split, which is then the one that is scored.
         labels: CSV or Parquet with a label for some images; without it, labels inside the shards.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         seeds: Runs of each row, from the recipe's seed on.
     """
     from rayscan.experiments import experiment_named
@@ -143,7 +156,7 @@ def experiment(
     chosen = experiment_named(name)
     require_clusters(recipe)
     require(seeds >= 1, "seeds", ">= 1", seeds)
-    given = sources(data, eval_data, labels)
+    given = sources(data, eval_data, labels, image_column)
     from rayscan.experiments.running import run_experiment
 
     sys.stdout.write(run_experiment(chosen, recipe, given, Place(out), seeds=seeds))
@@ -166,24 +179,32 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
     sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 
 
-def predict(run: RunUri, *, data: str, out: str) -> None:
+def predict(run: RunUri, *, data: str, out: str, image_column: str | None = None) -> None:
     """Clusters of new images, by the model of a run.
 
     Args:
         run: The --out of the run.
         data: New images: shards, a folder, or a list.
         out: Where assignments.parquet, clusters.json and report/index.html go.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
     """
     from rayscan.predict import predict
 
-    place = predict(run, absolute(data) or "", out)
+    place = predict(run, absolute(data) or "", out, image_column)
     sys.stdout.write(
         f"assignments: {place.uri_of('assignments.parquet')}\nreport: {place.uri_of('report/index.html')}\n"
     )
 
 
 def transfer(
-    run: RunUri, *, data: str, out: str, labels: str | None = None, class_map: str | None = None
+    run: RunUri,
+    *,
+    data: str,
+    out: str,
+    labels: str | None = None,
+    image_column: str | None = None,
+    class_map: str | None = None,
 ) -> None:
     """The clusters of a run judged on another labelled set.
 
@@ -194,12 +215,15 @@ def transfer(
         data: The other images: shards, a folder, or a list.
         out: Where their assignments and transfer.json go.
         labels: Their labels; without it, labels inside the shards.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         class_map: CSV with columns `class` (theirs) and `maps_to` (the run's), a row per pair; else equal
             names.
     """
     from rayscan.transfer import table_c2, transfer
 
-    sys.stdout.write(table_c2(transfer(run, sources(data, labels=labels), out, class_map)) + "\n")
+    given = sources(data, labels=labels, image_column=image_column)
+    sys.stdout.write(table_c2(transfer(run, given, out, class_map)) + "\n")
 
 
 def report(

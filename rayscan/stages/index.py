@@ -63,15 +63,16 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
     Raises:
         DataError: the data cannot be found or understood.
     """
-    return Step(NAME, SCHEMA, _config(recipe, _listings(sources)))
+    return Step(NAME, SCHEMA, _config(recipe, _listings(sources), sources))
 
 
-def listed(data: str, progress: Progress | None = None) -> Listing:
+def listed(data: str, progress: Progress | None = None, image_column: str | None = None) -> Listing:
     """The files that the user means, as `list_sources` finds them; their number so far is shown meanwhile.
 
     Args:
         data: Name, pattern, folder or list, local or remote.
         progress: Where to show; standard error if not given.
+        image_column: The column with the images, where they are in Parquet files.
 
     Raises:
         DataError: see `list_sources`.
@@ -79,26 +80,31 @@ def listed(data: str, progress: Progress | None = None) -> Listing:
     shown = Progress() if progress is None else progress
     shown.start(f"looking for {data}", 0, "files")
     try:
-        return list_sources(data, shown.at)
+        return list_sources(data, shown.at, image_column)
     finally:
         shown.clear()
 
 
 def _listings(sources: Sources) -> dict[str, Listing]:
     named = {"train": sources.data, "eval": sources.eval_data}
-    listings = {split: listed(data) for split, data in named.items() if data is not None}
+    listings = {
+        split: listed(data, image_column=sources.image_column)
+        for split, data in named.items()
+        if data is not None
+    }
     if not listings:
         raise DataError("there is no data", expected="--data or --eval-data", got="neither")
     return listings
 
 
-def _config(recipe: Recipe, listings: Mapping[str, Listing]) -> dict[str, Any]:
+def _config(recipe: Recipe, listings: Mapping[str, Listing], sources: Sources) -> dict[str, Any]:
     """Settings that decide the rows. How many bad ones are tolerated only decides whether the run goes on."""
     data = {
         split: {"kind": x.format.name, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
         for split, x in listings.items()
     }
-    return {"max_pixels": recipe.images.max_pixels, **data}
+    column = {"image_column": sources.image_column} if sources.image_column else {}
+    return {"max_pixels": recipe.images.max_pixels, **data, **column}
 
 
 def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -108,7 +114,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
     """
     listings = _listings(context.sources)
-    if _config(recipe, listings) != step.config:
+    if _config(recipe, listings, context.sources) != step.config:
         raise DataError(
             "the data changes while it is indexed", fix="run again when nothing writes to it any more"
         )
