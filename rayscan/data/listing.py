@@ -1,9 +1,9 @@
 """Where the images are: what the user passes as `--data` becomes a sorted list of files.
 
-Understood: tar shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`)
-or comma list; a folder, nested or flat; Parquet files with images; a `.parquet`, `.csv` or `.txt` list of
-paths or URIs. Local or on any filesystem of `pyarrow.fs`. Nothing is opened but lists, and Parquet files to see
-their columns; commands and web addresses are refused.
+Understood: shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`) or
+comma list; a folder, nested or flat; a `.parquet`, `.csv` or `.txt` list of paths or URIs. Local or on any
+filesystem of `pyarrow.fs`. Nothing is opened except lists, and Parquet files to see whether they hold images;
+commands and web addresses are refused.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from rayscan.data.sources.files import ImageFiles
 from rayscan.data.sources.parquet import ParquetImages
 from rayscan.data.sources.table import TableOfNames
 from rayscan.data.sources.tar import Tar
+from rayscan.data.sources.zip import Zip
 
 IMAGE_FILES = ImageFiles()
-FORMATS: tuple[Format, ...] = (Tar(), ParquetImages(), IMAGE_FILES)
+FORMATS: tuple[Format, ...] = (Tar(), ParquetImages(), Zip(), IMAGE_FILES)
 """Formats of files that hold images; the first that claims a file has it."""
 LISTS: tuple[ListFormat, ...] = (TableOfNames(),)
 """Formats of files that name images."""

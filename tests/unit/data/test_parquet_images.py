@@ -112,6 +112,7 @@ def test_equal_images_of_a_dictionary_are_found_once_and_read_twice(tmp_path, co
     assert Reader(ImageTable.from_artifact(artifact)).read([3, 2]) == [
         samples(n, n + 1)[0][1] for n in (4, 2)
     ]
+    assert compare(artifact, here) == []
 
 
 def test_what_is_in_no_one_piece_has_a_row_address():
