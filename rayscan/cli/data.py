@@ -141,7 +141,7 @@ def doctor(
 
 
 def _examine_data(data: str, against: str | None, address: str | None, image_column: str | None) -> None:
-    """Print what is there, and fail if images are lost, changed or doubled."""
+    """Print what is there, and fail if images are lost or changed."""
     from rayscan.config import ImagesConfig
     from rayscan.data import doctor, verification
     from rayscan.stages.index import listed
@@ -161,7 +161,7 @@ def _examine_data(data: str, against: str | None, address: str | None, image_col
     if not is_whole:
         raise DataError(
             "this collection is not whole",
-            expected="whole shards, unique keys" + (", bytes as indexed" if against else ""),
+            expected="whole shards" + (", bytes as indexed" if against else ""),
             got="see above",
             where=data,
             fix="copy or write the shards that are named again",

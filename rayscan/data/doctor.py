@@ -90,5 +90,7 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
     twice = [key for key, count in keys.items() if count > 1]
     lines += [f"key used {keys[key]} times: {key!a}" for key in twice[:MAX_LINES]]
     lines += [f"damaged: {text!a}" for text in damaged[:MAX_LINES]]
+    if twice:
+        lines.append("keys repeat across shards: in an index each begins with the name of its shard")
     lines.append(f"{len(damaged):,} damaged shards, {len(twice):,} repeated keys")
-    return lines, not damaged and not twice and not reasons[CHANGED]
+    return lines, not damaged and not reasons[CHANGED]

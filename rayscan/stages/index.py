@@ -24,12 +24,15 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data.inspection import OK
 from rayscan.data.listing import Listing, list_sources
+from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
 from rayscan.errors import DataError
 
 NAME = "index"
 SCHEMA = 1
+KEYS_BY_SHARD = "keys_by_shard"
+"""Fact: the root of each split whose keys begin with the name of their shard below it."""
 ALWAYS_TOLERATED = 1
 """Bad images that never stop a run, however few images there are."""
 
@@ -128,7 +131,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         .select(IMAGE_SCHEMA.names)
         .cast(IMAGE_SCHEMA)
     )
-    _check_keys(rows, listings, parts)
+    rows, roots = _with_unique_keys(rows, listings, chunks)
     _check_bad(rows, listings, recipe.images)
     bad = rows.filter(pc.not_equal(rows["status"], OK))
     files = {
@@ -142,10 +145,13 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     members = sum((Counter(part.members) for part in parts), Counter())
     facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
     facts["imageless"] = members["imageless"]
-    artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
+    named = {KEYS_BY_SHARD: roots} if roots else {}
+    artifact = draft.commit(files, facts={**facts, **named}, identity=content_identity(rows))
     for part in parts:
         for path in part.paths:
             draft.place.delete(path)
+    if roots:
+        context.progress.say("  keys repeat across shards: each begins with the name of its shard")
     bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
@@ -228,23 +234,17 @@ def _finished(chunk: Chunk) -> _Part:
     return _Part(tables[0], tables[1], members, tuple(entry.path for entry in entries.values()))
 
 
-def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence[_Part]) -> None:
-    """Refuse keys that are not unique within a split."""
-    for split in listings:
-        members = rows.filter(pc.equal(rows["split"], split))
-        if pc.count_distinct(members["key"]).as_py() == len(members):
-            continue
-        counts = members["key"].value_counts()
-        twice = next(item for item in counts.to_pylist() if item["counts"] > 1)["values"]
-        uris = [uri for part in parts for uri in part.shards["uri"].to_pylist()]
-        where = members.filter(pc.equal(members["key"], twice))["shard"].to_pylist()
-        raise DataError(
-            f"two images of the {split} split have the same key",
-            expected="keys that are unique over all shards",
-            got=repr(twice),
-            where=" and ".join(uris[shard] for shard in where[:2]),
-            fix="write the shards again with unique keys, or leave one of them out",
-        )
+def _with_unique_keys(
+    rows: pa.Table, listings: Mapping[str, Listing], chunks: Sequence[Chunk]
+) -> tuple[pa.Table, dict[str, str]]:
+    """Rows whose keys are unique within a split, and the root of each split whose keys name their shard."""
+    uris = {number: e.uri for chunk in chunks for number, e in enumerate(chunk.entries, chunk.first_shard)}
+    roots = {}
+    for split, listing in listings.items():
+        rows, is_changed = with_unique_keys(rows, split, uris, listing.root)
+        if is_changed:
+            roots[split] = listing.root
+    return rows, roots
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:

@@ -66,7 +66,7 @@ def members(uri: str) -> list[ZipMember]:
     try:
         with open_file(uri) as stream, zipfile.ZipFile(stream) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, EOFError) as error:
         raise damaged(uri, 0, f"its directory cannot be read: {error}") from error
     return sorted(map(_member, infos), key=lambda member: member.header)
 
