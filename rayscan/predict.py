@@ -22,7 +22,13 @@ from rayscan.storage import Place
 from rayscan.training.spaces import require_spaces
 
 
-def predict(run_uri: str, data: str | None, out_uri: str, features: tuple[str, ...] = ()) -> Place:
+def predict(
+    run_uri: str,
+    data: str | None,
+    out_uri: str,
+    features: tuple[str, ...] = (),
+    image_column: str | None = None,
+) -> Place:
     """Cluster new images by the model of a run, and render a page of them.
 
     Args:
@@ -30,6 +36,7 @@ def predict(run_uri: str, data: str | None, out_uri: str, features: tuple[str, .
         data: New images: shards, a folder, or a list; None if their features are all there is.
         out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
         features: New embeddings, `file:PATH`, in the place of each file the run read.
+        image_column: The column with the images, where they are in Parquet files.
 
     Returns:
         The place of the results.
@@ -45,7 +52,8 @@ def predict(run_uri: str, data: str | None, out_uri: str, features: tuple[str, .
     require_spaces(recipe)
     model = METHODS[recipe.method].model
     shown = data or next((space.spec for space in recipe.spaces if space.kind == "file"), None)
-    out, sources, progress = Place(out_uri), Sources(data=None, eval_data=shown), Progress()
+    out, progress = Place(out_uri), Progress()
+    sources = Sources(data=None, eval_data=shown, image_column=image_column)
     done = {**_networks(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:

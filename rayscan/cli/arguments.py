@@ -170,7 +170,12 @@ def _first_line(function: Callable[..., object]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
-def sources(data: str | None, eval_data: str | None = None, labels: str | None = None) -> Sources:
+def sources(
+    data: str | None,
+    eval_data: str | None = None,
+    labels: str | None = None,
+    image_column: str | None = None,
+) -> Sources:
     """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
     Raises:
@@ -178,7 +183,7 @@ def sources(data: str | None, eval_data: str | None = None, labels: str | None =
     """
     from rayscan.context import Sources
 
-    return Sources(absolute(data), absolute(eval_data), absolute(labels))
+    return Sources(absolute(data), absolute(eval_data), absolute(labels), image_column)
 
 
 def absolute(pattern: str | None) -> str | None:

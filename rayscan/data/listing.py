@@ -1,8 +1,9 @@
 """Where the images are: what the user passes as `--data` becomes a sorted list of files.
 
-Understood: tar shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`)
-or comma list; a folder, nested or flat; a `.parquet`, `.csv` or `.txt` list of paths or URIs. Local or on any
-filesystem of `pyarrow.fs`. Nothing is opened except lists; commands and web addresses are refused.
+Understood: shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`) or
+comma list; a folder, nested or flat; a `.parquet`, `.csv` or `.txt` list of paths or URIs. Local or on any
+filesystem of `pyarrow.fs`. Nothing is opened except lists, and Parquet files to see whether they hold images;
+commands and web addresses are refused.
 """
 
 from __future__ import annotations
@@ -65,16 +66,20 @@ class _Part:
     root: str
     is_list: bool = False
     ids: Sequence[str | None] = ()
+    is_named: bool = False
+    """Whether the user named each file, so that all of them are meant."""
 
 
-def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
+def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: str | None = None) -> Listing:
     """Find the files that the user means.
 
     Args:
         data: Name, glob, brace pattern, comma list of those, folder, or list file; local or remote.
         tell: Hears how many files of a part of that list were found so far, now and then.
+        image_column: The column with the images, where they are in Parquet files.
 
     Raises:
+        ConfigError: a column was named, and the files have none.
         DataError: nothing matches; named files are missing; tars and images are mixed; the text is a command
             or a web address; a list cannot be read.
     """
@@ -87,7 +92,7 @@ def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
     texts = [data] if is_name else addresses.split_commas(data)
     for text in texts:
         _refuse(text)
-    parts = [_part(text, tell) for text in texts]
+    parts = [_part(text, tell, image_column) for text in texts]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     by_format: dict[Format | None, list[str]] = defaultdict(list)
@@ -100,8 +105,10 @@ def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
                 key = addresses.plain(found.uri)[len(root) :].lstrip("/")
                 entries[found.uri] = SourceFile(found.uri, key, found.size, found.mtime_ns, own_id)
     others = by_format.pop(None, [])
-    in_order = tuple(entries[uri] for uri in sorted(entries))
-    return Listing(_only_format(data, by_format, others), in_order, root)
+    named = {found.uri for part in parts if part.is_named for found in part.files}
+    usable, left = sources.usable({one: uris for one, uris in by_format.items() if one}, named, image_column)
+    chosen = _only_format(data, usable, [*others, *left])
+    return Listing(chosen, tuple(entries[uri] for uri in sorted(usable[chosen])), root)
 
 
 def _refuse(uri: str) -> None:
@@ -125,11 +132,8 @@ def _refuse(uri: str) -> None:
         )
 
 
-def _only_format(
-    data: str, by_format: Mapping[Format | None, Sequence[str]], others: Sequence[str]
-) -> Format:
+def _only_format(data: str, known: Mapping[Format, Sequence[str]], others: Sequence[str]) -> Format:
     """The format of all files, which are sorted by it here; `others` hold no images."""
-    known = {one: by_format[one] for one in sources.FORMATS if one in by_format}
     for one, uris in known.items():
         one.refuse(uris)
     if len(known) > 1:
@@ -155,15 +159,15 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str, tell: folders.Tell) -> _Part:
+def _part(text: str, tell: folders.Tell, image_column: str | None) -> _Part:
     uri = addresses.absolute(text)
     kind = storage.kind_of(uri)
     if kind == pafs.FileType.Directory:
         return _Part(folders.files_below(uri, tell=tell), addresses.plain(uri))
-    if kind == pafs.FileType.File and (known := list_of(uri)) is not None:
-        return _listed(uri, known)
     if kind == pafs.FileType.File:
-        return _Part(storage.stat([uri]), addresses.parent(uri))
+        if (known := list_of(uri)) is not None and not sources.holds_images(uri, image_column):
+            return _listed(uri, known)
+        return _Part(storage.stat([uri]), addresses.parent(uri), is_named=True)
     names = addresses.expand_braces(uri)
     found = _named([name for name in names if not addresses.is_glob(name)], tell)
     found += [file for name in names if addresses.is_glob(name) for file in folders.matching(name, tell)]
@@ -172,7 +176,7 @@ def _part(text: str, tell: folders.Tell) -> _Part:
         raise DataError(
             "nothing matches", expected=text, got=_around(min(tops)), where="--data or --eval-data"
         )
-    return _Part(found, addresses.common_folder(tops))
+    return _Part(found, addresses.common_folder(tops), is_named=not any(map(addresses.is_glob, names)))
 
 
 def _named(uris: Sequence[str], tell: folders.Tell) -> list[FileInfo]:
@@ -220,4 +224,4 @@ def _listed(uri: str, known: ListFormat) -> _Part:
     if twice:
         raise DataError("a list names files twice", expected="each once", got=_names(twice), where=uri)
     root = addresses.common_folder({addresses.plain(addresses.parent(name)) for name in uris})
-    return _Part(storage.stat(uris), root, is_list=True, ids=ids)
+    return _Part(storage.stat(uris), root, is_list=True, ids=ids, is_named=True)

@@ -105,18 +105,34 @@ def _images(expected: Expected) -> tuple[list[Finding], int, str]:
 
 
 class _Forward:
-    """Implements `sources.base.Files` for one file that is read forwards, so that it is read once in all."""
+    """Implements `sources.base.Files` for one file that is read forwards, so that it is read once in all.
+
+    Ranges that overlap those before, as images of a Parquet file that are equal, are read once more.
+    """
 
     def __init__(self, file: SequentialFile) -> None:
         self._file = file
 
     def ranges(self, rows: Rows) -> Images:
-        """See `Files.ranges`; rows have to come in the order of the file."""
+        """See `Files.ranges`."""
         data = []
         for offset, length in zip(rows.offset.tolist(), rows.length.tolist(), strict=True):
+            if offset < self._file.position:
+                data.append(self._again(offset, length))
+                continue
             self._file.seek_forward(offset)
             data.append(self._file.read(length))
         return Images(data, np.zeros(len(data), np.int64))
+
+    def _again(self, offset: int, length: int) -> bytes:
+        """Bytes that have passed already."""
+        stream, _ = self.open(0)
+        with stream:
+            try:
+                stream.seek(offset)
+                return stream.read(length)
+            except OSError as error:
+                raise unreadable(self._file.uri, offset, error) from error
 
     def open(self, shard: int) -> tuple[BinaryIO, int]:
         """See `Files.open`."""

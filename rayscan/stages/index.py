@@ -24,6 +24,7 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data.inspection import OK
 from rayscan.data.listing import Listing, list_sources
+from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
 from rayscan.embeddings.alone import index_alone, vectors_alone
@@ -31,6 +32,8 @@ from rayscan.errors import DataError
 
 NAME = "index"
 SCHEMA = 1
+KEYS_BY_SHARD = "keys_by_shard"
+"""Fact: the root of each split whose keys begin with the name of their shard below it."""
 ALWAYS_TOLERATED = 1
 """Bad images that never stop a run, however few images there are."""
 
@@ -67,15 +70,16 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
     if (found := vectors_alone(sources.data, sources.eval_data)) is not None:
         split, vectors = found
         return Step(NAME, SCHEMA, {"vectors": vectors.fingerprint, "split": split})
-    return Step(NAME, SCHEMA, _config(recipe, _listings(sources)))
+    return Step(NAME, SCHEMA, _config(recipe, _listings(sources), sources))
 
 
-def listed(data: str, progress: Progress | None = None) -> Listing:
+def listed(data: str, progress: Progress | None = None, image_column: str | None = None) -> Listing:
     """The files that the user means, as `list_sources` finds them; their number so far is shown meanwhile.
 
     Args:
         data: Name, pattern, folder or list, local or remote.
         progress: Where to show; standard error if not given.
+        image_column: The column with the images, where they are in Parquet files.
 
     Raises:
         DataError: see `list_sources`.
@@ -83,26 +87,31 @@ def listed(data: str, progress: Progress | None = None) -> Listing:
     shown = Progress() if progress is None else progress
     shown.start(f"looking for {data}", 0, "files")
     try:
-        return list_sources(data, shown.at)
+        return list_sources(data, shown.at, image_column)
     finally:
         shown.clear()
 
 
 def _listings(sources: Sources) -> dict[str, Listing]:
     named = {"train": sources.data, "eval": sources.eval_data}
-    listings = {split: listed(data) for split, data in named.items() if data is not None}
+    listings = {
+        split: listed(data, image_column=sources.image_column)
+        for split, data in named.items()
+        if data is not None
+    }
     if not listings:
         raise DataError("there is no data", expected="--data or --eval-data", got="neither")
     return listings
 
 
-def _config(recipe: Recipe, listings: Mapping[str, Listing]) -> dict[str, Any]:
+def _config(recipe: Recipe, listings: Mapping[str, Listing], sources: Sources) -> dict[str, Any]:
     """Settings that decide the rows. How many bad ones are tolerated only decides whether the run goes on."""
     data = {
         split: {"kind": x.format.name, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
         for split, x in listings.items()
     }
-    return {"max_pixels": recipe.images.max_pixels, **data}
+    column = {"image_column": sources.image_column} if sources.image_column else {}
+    return {"max_pixels": recipe.images.max_pixels, **data, **column}
 
 
 def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -118,7 +127,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         context.progress.finish(f"{vectors.rows:,} vectors without pictures")
         return made
     listings = _listings(context.sources)
-    if _config(recipe, listings) != step.config:
+    if _config(recipe, listings, context.sources) != step.config:
         raise DataError(
             "the data changes while it is indexed", fix="run again when nothing writes to it any more"
         )
@@ -132,7 +141,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         .select(IMAGE_SCHEMA.names)
         .cast(IMAGE_SCHEMA)
     )
-    _check_keys(rows, listings, parts)
+    rows, roots = _with_unique_keys(rows, listings, chunks)
     _check_bad(rows, listings, recipe.images)
     bad = rows.filter(pc.not_equal(rows["status"], OK))
     files = {
@@ -146,10 +155,13 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     members = sum((Counter(part.members) for part in parts), Counter())
     facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
     facts["imageless"] = members["imageless"]
-    artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
+    named = {KEYS_BY_SHARD: roots} if roots else {}
+    artifact = draft.commit(files, facts={**facts, **named}, identity=content_identity(rows))
     for part in parts:
         for path in part.paths:
             draft.place.delete(path)
+    if roots:
+        context.progress.say("  keys repeat across shards: each begins with the name of its shard")
     bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
@@ -231,23 +243,17 @@ def _finished(chunk: Chunk) -> _Part:
     return _Part(rows, shards, members, tuple(entry.path for entry in entries.values()))
 
 
-def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence[_Part]) -> None:
-    """Refuse keys that are not unique within a split."""
-    for split in listings:
-        members = rows.filter(pc.equal(rows["split"], split))
-        if pc.count_distinct(members["key"]).as_py() == len(members):
-            continue
-        counts = members["key"].value_counts()
-        twice = next(item for item in counts.to_pylist() if item["counts"] > 1)["values"]
-        uris = [uri for part in parts for uri in part.shards["uri"].to_pylist()]
-        where = members.filter(pc.equal(members["key"], twice))["shard"].to_pylist()
-        raise DataError(
-            f"two images of the {split} split have the same key",
-            expected="keys that are unique over all shards",
-            got=repr(twice),
-            where=" and ".join(uris[shard] for shard in where[:2]),
-            fix="write the shards again with unique keys, or leave one of them out",
-        )
+def _with_unique_keys(
+    rows: pa.Table, listings: Mapping[str, Listing], chunks: Sequence[Chunk]
+) -> tuple[pa.Table, dict[str, str]]:
+    """Rows whose keys are unique within a split, and the root of each split whose keys name their shard."""
+    uris = {number: e.uri for chunk in chunks for number, e in enumerate(chunk.entries, chunk.first_shard)}
+    roots = {}
+    for split, listing in listings.items():
+        rows, is_changed = with_unique_keys(rows, split, uris, listing.root)
+        if is_changed:
+            roots[split] = listing.root
+    return rows, roots
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:
