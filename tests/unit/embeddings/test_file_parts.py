@@ -110,6 +110,21 @@ def test_images_without_a_usable_vector_are_left_out_by_name(place: Place):
     assert artifact.facts["quarantined"] == len(expected_bad) == 23
 
 
+def test_a_part_may_have_no_usable_vector_at_all(place: Place):
+    """Also the first, which readers ask for the precision."""
+    x = matrix(rows=30, dim=5, dtype="float16")
+    x[:10] = 0
+    images = index(place.child("index"), rows=30)
+    artifact = imported(
+        place, stored(place, "x.npy", npy(x)), images, dtype="float16", most=0.5, rows_per_part=10
+    )
+    rows = EmbeddingRows(artifact)
+    assert rows.is_half
+    assert rows.gids.tolist() == list(range(10, 30))
+    assert artifact.read_table("parts.parquet")["part"].to_pylist() == [1, 2]
+    assert rows.read(0, 20).shape == (20, 5)
+
+
 def test_too_many_bad_rows_are_refused(tmp_path: Path):
     place = Place(str(tmp_path))
     images = index(place.child("index"), ids=[f"i{n}" for n in range(100)])
