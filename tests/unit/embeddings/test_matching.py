@@ -125,7 +125,7 @@ def test_vectors_outside_the_folder_belong_to_no_image(tmp_path: Path):
     """Though what follows as many letters is the same."""
     place = Place(str(tmp_path))
     images = index(place, sources=SOURCES)
-    theirs = [source.removeprefix("/data/") for source in SOURCES] + ["PHOTOS/a/0.jpg"]
+    theirs = [source.replace("/data/", "/mnt1/") for source in SOURCES] + ["/mnt2/photos/a/0.jpg"]
     found = match_rows(vectors(place, source=theirs), images)
     assert found.rows.tolist() == list(range(len(SOURCES)))
     assert found.unused == 1
