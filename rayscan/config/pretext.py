@@ -27,11 +27,12 @@ class PretextConfig(Section):
     Each has settings of its own, shown where it is chosen: --pretext.method NAME --help."""
     checkpoint: str | None = None
     """Weights to start from instead of training: the pretext stage only reads them. Safetensors, or a torch
-    file without code; layouts of MoCo, SimCLR, SwAV, DINO, lightly, solo-learn, torchvision, timm."""
+    file without code; layouts of MoCo, SimCLR, SwAV, DINO, DINOv2, lightly, solo-learn, torchvision, timm,
+    transformers."""
     checkpoint_license: str | None = None
     """Licence of the checkpoint, as you know it; recorded in pretext.json, never checked."""
     backbone: str = "resnet18"
-    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME with the extra."""
+    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME."""
     stem: Literal["cifar", "stl", "imagenet"] = "cifar"
     """First layers: 3x3 stride 1; the same with a max-pool of 2; or 7x7 stride 2 with a max-pool."""
     projection_dim: int = setting(128, ge=2)

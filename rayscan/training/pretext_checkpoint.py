@@ -13,13 +13,13 @@ from rayscan.config import PretextConfig, Recipe
 from rayscan.context import Context
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
-from rayscan.nets.catalog import TIMM, build_backbone
+from rayscan.nets.catalog import build_backbone
 from rayscan.nets.checkpoint_file import read_checkpoint
+from rayscan.nets.fitting import fit
 from rayscan.nets.heads import ProjectionHead
-from rayscan.nets.layouts import adapt, complete
 from rayscan.run import RECORD, Run
 from rayscan.storage import Place
-from rayscan.training.models import WEIGHTS, load_into
+from rayscan.training.models import WEIGHTS
 
 KEY = "pretext.checkpoint"
 SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")
@@ -55,11 +55,9 @@ def import_checkpoint(recipe: Recipe, draft: Draft, context: Context) -> Artifac
     settings, source = recipe.pretext, str(recipe.pretext.checkpoint)
     context.progress.start("pretext", 1, "checkpoint")
     data = _read(settings)
-    adapted = adapt(read_checkpoint(data, source), source)
-    net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
-    is_timm = settings.backbone.startswith(TIMM)
-    named = {f"model.{k}": v for k, v in adapted.tensors.items()} if is_timm else adapted.tensors
-    load_into(net, complete(named, net.state_dict()), f"{source} (layout {adapted.layout})", fix=FIX)
+    net = build_backbone(settings.backbone, settings.stem, is_sync=False)  # nothing is trained here
+    adapted = fit(net, read_checkpoint(data, source), source)
+    net.load_state_dict(adapted.tensors)
     projection = _fitting(adapted.projection, settings, net.dim)
     if recipe.embed.space == "projection" and not projection:
         raise ConfigError(
@@ -96,9 +94,6 @@ def _fitting(found: Mapping[str, Tensor], settings: PretextConfig, dim: int) -> 
     wanted = ProjectionHead(dim, hidden, settings.projection_dim).state_dict()
     fits = found.keys() == wanted.keys() and all(found[k].shape == v.shape for k, v in wanted.items())
     return dict(found) if fits else {}
-
-
-FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint was trained with"
 
 
 def _read(settings: PretextConfig) -> bytes:
