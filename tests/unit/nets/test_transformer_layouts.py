@@ -62,7 +62,7 @@ def renamed(state: State, *rules: tuple[str, str]) -> State:
 
 def with_class_position(state: State) -> State:
     """Undo the folding of no_embed_class: the class token has a position embedding of its own again."""
-    position = torch.full((1, 1, DIM), 0.25)
+    position = torch.linspace(-1, 2, DIM).reshape(1, 1, DIM)  # a constant would vanish in the first LayerNorm
     out = dict(state)
     out["cls_token"] = state["cls_token"] - position
     out["pos_embed"] = torch.cat([position, state["pos_embed"]], 1)
