@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -99,3 +100,22 @@ def test_the_table_needs_the_standard_library_alone() -> None:
         "import sys, rayscan.catalog; sys.exit(', '.join({'torch', 'timm', 'numpy'} & set(sys.modules)) or 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_document_has_the_same_table() -> None:
+    """Every entry, in order, with its figures, licence and training."""
+    text = (Path(__file__).parents[2] / "docs" / "howto" / "features.md").read_text(encoding="ascii")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "| `" in line]
+    listed = [
+        [
+            f"`{e.name}`",
+            str(e.dim),
+            str(e.size_px),
+            f"{e.params:g}",
+            f"{e.gmacs:g}",
+            e.licence,
+            e.trained_with,
+        ]
+        for e in CATALOG.values()
+    ]
+    assert [row for row in rows if len(row) == len(listed[0])] == listed
