@@ -41,7 +41,7 @@ class OpenVinoNet(FrozenNet):
         self.engine, self.precision = "openvino", precision
         self.version = f"openvino {openvino.__version__.partition('-')[0]}"
         self.chunk = CHUNK
-        model = _with_bytes(_converted(net.eval(), preprocessing.size_px), preprocessing)
+        model = _with_bytes(converted(net.eval(), CHUNK, preprocessing.size_px), preprocessing)
         settings = {
             "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -68,18 +68,27 @@ def _keep(request: Any, rows: Any) -> None:
     rows[:] = request.get_output_tensor(0).data
 
 
-def _converted(net: nn.Module, size: int) -> Any:
-    """The network as OpenVINO's graph, float32 [CHUNK, 3, S, S] -> [CHUNK, D]."""
+def converted(net: nn.Module, count: int, size: int) -> Any:
+    """A network as OpenVINO's graph.
+
+    Args:
+        net: float32 [B, 3, S, S] -> [B, D], in eval mode, on the CPU.
+        count: Images per forward (B), fixed in the graph.
+        size: Side of the square, px (S).
+
+    Returns:
+        An openvino.Model.
+    """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    example = torch.zeros((CHUNK, 3, size, size))
+    example = torch.zeros((count, 3, size, size))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch calls tracing deprecated, and names every Python condition
         decoder = TorchScriptPythonDecoder(net, example_input=example)
         front_end = FrontEndManager().load_by_framework("pytorch")
         model = front_end.convert(front_end.load(decoder))
-    model.reshape([CHUNK, 3, size, size])
+    model.reshape([count, 3, size, size])
     return model
 
 
