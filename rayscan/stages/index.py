@@ -26,6 +26,7 @@ from rayscan.data.inspection import OK
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.embeddings.alone import index_alone, vectors_alone
 from rayscan.errors import DataError
 
 NAME = "index"
@@ -63,6 +64,9 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
     Raises:
         DataError: the data cannot be found or understood.
     """
+    if (found := vectors_alone(sources.data, sources.eval_data)) is not None:
+        split, vectors = found
+        return Step(NAME, SCHEMA, {"vectors": vectors.fingerprint, "split": split})
     return Step(NAME, SCHEMA, _config(recipe, _listings(sources)))
 
 
@@ -107,6 +111,12 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     Raises:
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
     """
+    if (found := vectors_alone(context.sources.data, context.sources.eval_data)) is not None:
+        split, vectors = found
+        context.progress.start(NAME, vectors.rows, "vectors")
+        made = index_alone(split, vectors, context.draft(step), context.fleet.map)
+        context.progress.finish(f"{vectors.rows:,} vectors without pictures")
+        return made
     listings = _listings(context.sources)
     if _config(recipe, listings) != step.config:
         raise DataError(
