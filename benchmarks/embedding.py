@@ -8,7 +8,8 @@
     decode_ratio_12mp     12-megapixel JPEGs to 224 px, one thread: ours over Pillow without draft
     cosine_*, purity_*    features of the engine against plain fp32
 
-Ratios are of images a second: above 1 is faster than the rival. lite0 has its trained weights, ViT-S/14 random ones.
+Ratios are of images a second: above 1 is faster than the rival. lite0 has its trained weights, ViT-S/14 has
+random ones.
 """
 
 from __future__ import annotations

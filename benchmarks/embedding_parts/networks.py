@@ -1,4 +1,4 @@
-"""The two networks: lite0 with the weights of its package, ViT-S/14 with random ones (speed asks for no others)."""
+"""The networks: lite0 with the weights of its package; ViT-S/14 with random ones, as speed is the same."""
 
 from __future__ import annotations
 
