@@ -42,7 +42,7 @@ from rayscan.engine.inference.choice import has_bf16_units  # noqa: E402
 from rayscan.engine.inference.fast import fast_net  # noqa: E402
 from rayscan.engine.inference.features import features  # noqa: E402
 
-IMAGES = {"lite0": (256, 1024), "vits": (64, 192)}
+IMAGES = {"lite0": (128, 1024), "vits": (64, 192)}
 """Images a round: quick, full."""
 LABELLED = (1000, 2700)
 LARGE = (4, 12)

@@ -49,14 +49,28 @@ def by_timm(photos):
         return net(torch.stack([change(Image.open(io.BytesIO(data)).convert("RGB")) for data in photos]))
 
 
-@pytest.mark.parametrize("engine", ["auto", "eager"])
-def test_features_are_those_of_timm(photos, engine):
-    net, wanted = network()
-    pixels = []
+@pytest.fixture(scope="module")
+def pixels(photos):
+    _, wanted = network()
+    cut = []
     for data in photos:
         height, width = simplejpeg.decode_jpeg_header(data)[:2]
         small = decode(data, max_pixels=10**8, min_px=short_side(wanted))
-        pixels.append(torch.from_numpy(central_crop(small, height, width, wanted).copy()).permute(2, 0, 1))
-    rows = fast_net(net, wanted, num_rows=len(photos), engine=engine)(torch.stack(pixels))
+        cut.append(torch.from_numpy(central_crop(small, height, width, wanted).copy()).permute(2, 0, 1))
+    return torch.stack(cut)
+
+
+def features(pixels, **options):
+    return fast_net(*network(), num_rows=len(pixels), **options)(pixels)
+
+
+def test_pixels_are_those_of_timm_to_the_network(photos, pixels):
+    rows = features(pixels, engine="eager", precision="fp32")
     assert rows.shape == (len(photos), 1280)
     assert cosine_similarity(rows, by_timm(photos)).mean() >= 0.999
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_the_engine_agrees_with_float32(pixels, engine):
+    exact = features(pixels, engine="eager", precision="fp32")
+    assert cosine_similarity(features(pixels, engine=engine), exact).mean() >= 0.999
