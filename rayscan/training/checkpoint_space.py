@@ -13,7 +13,7 @@ from rayscan.config import PretextConfig, Recipe
 from rayscan.context import Context
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
-from rayscan.nets.catalog import build_backbone
+from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.fitting import fit
 from rayscan.nets.heads import ProjectionHead
