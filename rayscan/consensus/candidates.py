@@ -29,6 +29,11 @@ class Candidate:
     labels: Ints
     """[N]."""
 
+    @property
+    def kind(self) -> str:
+        """The name without the number of the start."""
+        return self.name.rpartition("-")[0]
+
 
 def candidates(space: Space, views: list[View], num_clusters: int, seed: int) -> list[Candidate]:
     """For each start and view a grouping, and its refinement L(p).

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate, candidates
 from rayscan.consensus.confidence import agreement, probabilities
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
-from rayscan.consensus.refinement import refine
+from rayscan.consensus.refinement import Refined, refine
 from rayscan.consensus.result import Result, by_size
 from rayscan.consensus.rule import Rule, closest_rule
 from rayscan.consensus.score import Score
@@ -21,8 +23,11 @@ from rayscan.types import Ints
 MANY = 20
 """Above so many clusters half as many heads are kept."""
 KEPT = 12
-SECOND = 6
-"""Heads of the second round."""
+"""Candidates that heads start from."""
+OF_A_KIND = 2
+ROUNDS = 3
+HEADS_LATER = 6
+"""Heads of the rounds after the first."""
 MIN_ROWS = 20
 MIN_NEIGHBORS = 20
 
@@ -32,6 +37,7 @@ def consensus(
 ) -> Result:
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
+    Of the votes of all rounds and the best candidate the result is the one of greatest score.
     Deterministic for a seed, a number of threads and a machine; threads change float32 sums only.
 
     Args:
@@ -48,35 +54,68 @@ def consensus(
     space = make_space(units, neighbors)
     score = Score(space, num_clusters, seed)
     table, kept = best_candidates(space, score, num_clusters, seed)
-    first = refine(space.twice, space.ids, [one.labels for one in kept], score, num_clusters, [seed, 14])
-    projection = cluster_whitening(space, first.labels, num_clusters)
-    rows = space.rows @ projection
-    ids = nearest_rows(unit_rows(rows), space.ids.shape[1])
-    starts = [first.groupings[head] for head in np.argsort(-np.array(first.scores), kind="stable")[:SECOND]]
-    second = refine(rows, ids, starts, score, num_clusters, [seed, 15])
-    labels = by_size(second.labels, num_clusters)
-    heads = second.heads, rows, second.groupings, labels, num_clusters
+    rounds = refined_rounds(space, score, [one.labels for one in kept], num_clusters, seed)
+    scores = score.of([one.found.labels for one in rounds])
+    best = rounds[int(np.argmax(scores))]
+    labels = by_size(best.found.labels if max(scores) >= table[0][1] else kept[0].labels, num_clusters)
+    heads = best.found.heads, best.rows, best.found.groupings, labels, num_clusters
     return Result(
         labels=labels,
         probabilities=probabilities(*heads),
-        agreement=agreement(second.groupings, labels, num_clusters),
-        score=score.of([labels])[0],
-        rule=Rule(space.mean, space.components @ projection, closest_rule(*heads)),
+        agreement=agreement(best.found.groupings, labels, num_clusters),
+        score=max(*scores, table[0][1]),
+        rule=Rule(space.mean, space.components @ best.projection, closest_rule(*heads)),
         table=table,
         kept=kept,
-        first_round=first.labels,
+        first_round=rounds[0].found.labels,
     )
 
 
 def best_candidates(
     space: Space, score: Score, num_clusters: int, seed: int
 ) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...]]:
-    """Name and score of all candidates, best first, and the best 12 of them (6 above 20 clusters)."""
+    """Name and score of all candidates, best first, and the best 12 of them (6 above 20 clusters).
+
+    At most two of a kind are kept: starts of one view often end alike, and a vote needs different voters.
+    """
     found = candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
     scores = score.of([one.labels for one in found])
     order = np.argsort(-np.array(scores), kind="stable")
-    kept = order[: KEPT if num_clusters <= MANY else KEPT // 2]
-    return tuple((found[i].name, scores[i]) for i in order), tuple(found[i] for i in kept)
+    kept: list[Candidate] = []
+    for i in order:
+        if sum(one.kind == found[i].kind for one in kept) < OF_A_KIND:
+            kept.append(found[i])
+    count = KEPT if num_clusters <= MANY else KEPT // 2
+    return tuple((found[i].name, scores[i]) for i in order), tuple(kept[:count])
+
+
+@dataclass(frozen=True)
+class Round:
+    """The space of a round, and what was found in it."""
+
+    projection: NDArray[np.float32]
+    """Z projection is the space: [d, q]."""
+    rows: NDArray[np.float32]
+    """[N, q]."""
+    found: Refined
+
+
+def refined_rounds(
+    space: Space, score: Score, starts: list[Ints], num_clusters: int, seed: int
+) -> list[Round]:
+    """Rounds of heads and votes: the first in X2, others in the space whitened by the vote before."""
+    key = [seed, 14]
+    first = refine(space.twice, space.ids, starts, score, num_clusters, [*key, 0])
+    rounds = [Round(space.projection, space.twice, first)]
+    for number in range(1, ROUNDS):
+        before = rounds[-1].found
+        order = np.argsort(-np.array(before.scores), kind="stable")[:HEADS_LATER]
+        projection = cluster_whitening(space, before.labels, num_clusters)
+        rows = space.rows @ projection
+        ids = nearest_rows(unit_rows(rows), space.ids.shape[1])
+        better = [before.groupings[head] for head in order]
+        rounds.append(Round(projection, rows, refine(rows, ids, better, score, num_clusters, [*key, number])))
+    return rounds
 
 
 def _checked(features: NDArray[np.float32], num_clusters: int, neighbors: Ints | None) -> NDArray[np.float32]:
