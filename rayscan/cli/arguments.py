@@ -21,11 +21,14 @@ from tyro.conf import Positional, arg
 from rayscan.config import Recipe
 from rayscan.config.variants import with_variants
 from rayscan.errors import ConfigError
+from rayscan.spaces import parse_spaces
 
 if TYPE_CHECKING:
     from rayscan.context import Sources
 
 HELP = ("-h", "--help")
+FILE_WORD = "file:"
+"""Begins an address of embeddings; what follows is a path."""
 
 Settings = Annotated[Recipe, arg(name="")]
 """A recipe whose settings are options without a prefix."""
@@ -144,11 +147,22 @@ def experiment_choices() -> str:
     return f"experiments:\n{names}"
 
 
+def network_choices() -> str:
+    """Return the pretrained networks: width, size, cost, licence, and what they were trained with."""
+    from rayscan.catalog import CATALOG
+
+    names = "".join(
+        f"  {e.name:22}D {e.dim:<6}{e.size_px} px {e.gmacs:8.1f} GMAC  {e.licence:16}{e.trained_with}\n"
+        for e in CATALOG.values()
+    )
+    return f"pretrained networks, or timm/NAME for any other of timm:\n{names}"
+
+
 def format_choices() -> str:
     """Return the formats of `rayscan export`, and what each one is."""
     from rayscan.exports import EXPORTERS
 
-    names = "".join(f"  {name:12}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
+    names = "".join(f"  {name:18}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
     return f"formats:\n{names}"
 
 
@@ -157,7 +171,10 @@ def _first_line(function: Callable[..., object]) -> str:
 
 
 def sources(
-    data: str, eval_data: str | None = None, labels: str | None = None, image_column: str | None = None
+    data: str | None,
+    eval_data: str | None = None,
+    labels: str | None = None,
+    image_column: str | None = None,
 ) -> Sources:
     """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
@@ -173,4 +190,32 @@ def absolute(pattern: str | None) -> str | None:
     """Return a comma list of patterns with its local members made absolute."""
     if pattern is None or "://" in pattern:
         return pattern
+    if pattern.startswith(FILE_WORD):
+        return FILE_WORD + str(absolute(pattern.removeprefix(FILE_WORD)))
     return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111
+
+
+def absolute_features(features: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of `--features` with the local paths in them made absolute."""
+    return tuple(
+        f"{space.kind}:{absolute(space.target)}" if space.kind in ("checkpoint", "file") else space.spec
+        for space in parse_spaces(features)
+    )
+
+
+def embeddings_alone(recipe: Recipe) -> str:
+    """Return what stands in the place of images where there are none: the first file of embeddings.
+
+    Raises:
+        ConfigError: the features of the recipe are made of images.
+    """
+    for space in recipe.spaces:
+        if space.kind == "file":
+            return space.spec
+    raise ConfigError(
+        "a run needs images",
+        expected="--data: shards, a folder, or a list",
+        got="none",
+        where="--data",
+        fix="only a run from embeddings, --features file:PATH, does without",
+    )

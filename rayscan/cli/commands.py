@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import RunUri, Settings, absolute, sources
+from rayscan.cli.arguments import (
+    RunUri,
+    Settings,
+    absolute,
+    absolute_features,
+    embeddings_alone,
+    sources,
+)
 from rayscan.search.plan import Plan
 
 DEFAULT_PLAN = Plan()
@@ -36,8 +43,8 @@ def demo(recipe: Settings, *, out: str = "runs/demo") -> None:
 def run(
     recipe: Settings,
     *,
-    data: str,
     out: str,
+    data: str | None = None,
     eval_data: str | None = None,
     labels: str | None = None,
     image_column: str | None = None,
@@ -49,9 +56,9 @@ def run(
 
     Args:
         recipe: What the run does, stage by stage.
-        data: Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt
-            list.
         out: Directory or object-store prefix of the run. The same command again resumes or does nothing.
+        data: Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt
+            list. Only a run from embeddings, `--features file:PATH`, does without.
         eval_data: Images of the eval split: clustered and scored, never trained on.
         labels: CSV or Parquet with a label for some images; opened only by evaluate and after.
         image_column: The column with the images, where they are in Parquet files; found by itself if there is
@@ -64,18 +71,16 @@ def run(
     from rayscan.storage import Place
 
     require_clusters(recipe)
-    pretext = replace(recipe.pretext, checkpoint=absolute(recipe.pretext.checkpoint))
-    recipe, given, place = (
-        replace(recipe, pretext=pretext),
-        sources(data, eval_data, labels, image_column),
-        Place(out),
-    )
+    recipe = replace(recipe, features=absolute_features(recipe.features))
+    named = data or embeddings_alone(recipe)
+    given, place = sources(named, eval_data, labels, image_column), Place(out)
     from rayscan import pipeline
 
     if plan:
-        from rayscan.cli.results import plan_lines
+        from rayscan.cli.results import feature_lines, plan_lines
 
-        sys.stdout.write("".join(f"{line}\n" for line in plan_lines(pipeline.plan(recipe, given, place))))
+        lines = (*feature_lines(recipe), *plan_lines(pipeline.plan(recipe, given, place)))
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         return
     stages = None if until is None else pipeline.stages_until(recipe, until)
     done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
@@ -179,19 +184,28 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
     sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 
 
-def predict(run: RunUri, *, data: str, out: str, image_column: str | None = None) -> None:
+def predict(
+    run: RunUri,
+    *,
+    out: str,
+    data: str | None = None,
+    features: tuple[str, ...] = (),
+    image_column: str | None = None,
+) -> None:
     """Clusters of new images, by the model of a run.
 
     Args:
         run: The --out of the run.
-        data: New images: shards, a folder, or a list.
         out: Where assignments.parquet, clusters.json and report/index.html go.
+        data: New images: shards, a folder, or a list. Without it, embeddings alone are clustered.
+        features: For a run from embeddings: those of the new images, as file:PATH.
         image_column: The column with the images, where they are in Parquet files; found by itself if there is
             one.
     """
     from rayscan.predict import predict
 
-    place = predict(run, absolute(data) or "", out, image_column)
+    named = absolute_features(features) if features else ()
+    place = predict(run, absolute(data), out, named, image_column)
     sys.stdout.write(
         f"assignments: {place.uri_of('assignments.parquet')}\nreport: {place.uri_of('report/index.html')}\n"
     )

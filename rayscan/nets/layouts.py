@@ -1,4 +1,4 @@
-"""Layouts of published checkpoints: key names of their state dicts -> the backbone's own names.
+"""Layouts of published ResNets: key names of their state dicts -> the backbone's own names.
 
     layout       keys of the first convolution, and by what it is known
     moco         module.encoder_q.conv1.weight       (v1: fc.weight, v2: fc.0.weight and fc.2.weight)
@@ -69,14 +69,8 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     Raises:
         ArtifactError: there are no named tensors in it.
     """
-    state, is_teacher = _weights(tree)
-    if not state:
-        raise ArtifactError(
-            "there are no weights in the checkpoint",
-            expected=f"named tensors, at the top or below {', '.join(CONTAINERS)}",
-            got=", ".join(map(str, list(tree)[:8])) or "nothing",
-            where=where,
-        )
+    state, is_teacher = weights_in(tree)
+    require_weights(state, tree, where)
     prefix = next((p for p in PREFIXES if any(k.startswith(p) for k in state)), "")
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     layout = "dino" if is_teacher else _layout(prefix, state, inside)
@@ -86,6 +80,21 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     others = {k.partition(".")[0] for k in state if not k.startswith(prefix)}
     projection = _projection(named) or _projection(state)
     return Adapted(layout, kept, projection, sorted(heads | others))
+
+
+def require_weights(state: Mapping[str, Tensor], tree: Mapping[str, Any], where: str) -> None:
+    """Refuse a checkpoint in which no tensors were found.
+
+    Raises:
+        ArtifactError: naming what is in it.
+    """
+    if not state:
+        raise ArtifactError(
+            "there are no weights in the checkpoint",
+            expected=f"named tensors, at the top or below {', '.join(CONTAINERS)}",
+            got=", ".join(map(str, list(tree)[:8])) or "nothing",
+            where=where,
+        )
 
 
 def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,7 +114,7 @@ def complete(adapted: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dic
     return {**counters, **adapted}
 
 
-def _weights(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
+def weights_in(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
     """Named tensors without the names of wrappers, and whether they are DINO's teacher."""
     is_teacher = False
     while (found := next((k for k in CONTAINERS if isinstance(tree.get(k), Mapping)), None)) is not None:

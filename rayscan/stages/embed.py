@@ -19,11 +19,15 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.errors import DataError
 from rayscan.sections import semantic
+from rayscan.training import file_space
 from rayscan.training.models import feature_net
+from rayscan.training.pictures import images_of
 from rayscan.types import Ints
 
 NAME = "embed"
 SCHEMA = 1
+OTHERS = ("joined_components", "size_px")
+"""Settings that other stages read: join and pretext."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,24 @@ class Part:
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    config = {"embed": semantic(recipe.embed), "images": semantic(recipe.images)}
+    (space,) = recipe.spaces
+    inputs = {"index": done["index"].identity, "pretext": done["pretext"].identity}
+    if space.kind == "file":
+        matched = {"dtype": recipe.embed.dtype, "key": recipe.features_key}
+        return Step(NAME, SCHEMA, {"embed": matched}, inputs)
+    images = images_of(recipe, done["pretext"])
+    settings = {k: v for k, v in semantic(recipe.embed).items() if k not in OTHERS}
+    config = {"embed": settings, "images": semantic(images)}
     if recipe.embed.num_views > 1:
         config |= {"views": recipe.scan.views, "seed": recipe.seed}
-    return Step(NAME, SCHEMA, config, {"index": done["index"].identity, "pretext": done["pretext"].identity})
+    return Step(NAME, SCHEMA, config, inputs)
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Embed all parts on the fleet; parts that an earlier attempt finished are taken over."""
+    (space,) = recipe.spaces
+    if space.kind == "file":
+        return file_space.embed(recipe, space, done, step, context)
     draft = context.draft(step)
     table = ImageTable.from_artifact(done["index"])
     gids = table.gids(None)
@@ -131,7 +145,7 @@ def _loaded(
 ) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
     table = ImageTable.from_artifact(index)
-    net, _ = feature_net(recipe, pretext)
-    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
+    net, _ = feature_net(recipe, pretext, trains=False)
+    loader = ViewLoader(table, images_of(recipe, pretext), recipe.seed, device=device)
     # Gids of all usable images: view v > 0 covers the train split, which comes first in them.
     return net.eval().to(device), loader, table.gids(None)

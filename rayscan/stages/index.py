@@ -27,6 +27,7 @@ from rayscan.data.listing import Listing, list_sources
 from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.embeddings.alone import index_alone, vectors_alone
 from rayscan.errors import DataError
 
 NAME = "index"
@@ -66,6 +67,9 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
     Raises:
         DataError: the data cannot be found or understood.
     """
+    if (found := vectors_alone(sources.data, sources.eval_data)) is not None:
+        split, vectors = found
+        return Step(NAME, SCHEMA, {"vectors": vectors.fingerprint, "split": split})
     return Step(NAME, SCHEMA, _config(recipe, _listings(sources), sources))
 
 
@@ -116,6 +120,12 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     Raises:
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
     """
+    if (found := vectors_alone(context.sources.data, context.sources.eval_data)) is not None:
+        split, vectors = found
+        context.progress.start(NAME, vectors.rows, "vectors")
+        made = index_alone(split, vectors, context.draft(step), context.fleet.map)
+        context.progress.finish(f"{vectors.rows:,} vectors without pictures")
+        return made
     listings = _listings(context.sources)
     if _config(recipe, listings, context.sources) != step.config:
         raise DataError(
@@ -125,13 +135,9 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     chunks = _chunks(draft, listings, recipe.images.max_pixels)
     _scan(chunks, context)
     parts = [_finished(chunk) for chunk in chunks]
-    rows = pa.concat_tables([part.rows for part in parts])
-    rows = (
-        rows.append_column("gid", pa.array(np.arange(len(rows))))
-        .select(IMAGE_SCHEMA.names)
-        .cast(IMAGE_SCHEMA)
-    )
-    rows, roots = _with_unique_keys(rows, listings, chunks)
+    rows = _numbered(pa.concat_tables([part.rows for part in parts]))
+    uris = [entry.uri for chunk in chunks for entry in chunk.entries]
+    rows, roots = with_unique_keys(rows, uris, {split: one.root for split, one in listings.items()})
     _check_bad(rows, listings, recipe.images)
     bad = rows.filter(pc.not_equal(rows["status"], OK))
     files = {
@@ -143,20 +149,23 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     }
     counts = {split: _count_ok(rows, split) for split in ("train", "eval")}
     members = sum((Counter(part.members) for part in parts), Counter())
-    facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
-    facts["imageless"] = members["imageless"]
-    named = {KEYS_BY_SHARD: roots} if roots else {}
-    artifact = draft.commit(files, facts={**facts, **named}, identity=content_identity(rows))
-    for part in parts:
-        for path in part.paths:
-            draft.place.delete(path)
-    if roots:
-        context.progress.say("  keys repeat across shards: each begins with the name of its shard")
-    bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
+    beside = {name: members[name] for name in ("cls", "json", "imageless")}
+    by_shard = {KEYS_BY_SHARD: roots} if roots else {}
+    facts: dict[str, Any] = {**counts, "quarantined": len(bad), **beside, **by_shard}
+    artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
+    for path in (path for part in parts for path in part.paths):
+        draft.place.delete(path)
+    bare = ", keys repeat and begin with their shard" if roots else ""
+    bare += f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
     )
     return artifact
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    gids = pa.array(np.arange(len(rows)))
+    return rows.append_column("gid", gids).select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
 
 
 _QUARANTINE = ["gid", "key", "source", "reason"]
@@ -232,19 +241,6 @@ def _finished(chunk: Chunk) -> _Part:
         pq.read_table(pa.BufferReader(chunk.draft.place.read(entries[n].path))) for n in ("rows", "shards")
     ]
     return _Part(tables[0], tables[1], members, tuple(entry.path for entry in entries.values()))
-
-
-def _with_unique_keys(
-    rows: pa.Table, listings: Mapping[str, Listing], chunks: Sequence[Chunk]
-) -> tuple[pa.Table, dict[str, str]]:
-    """Rows whose keys are unique within a split, and the root of each split whose keys name their shard."""
-    uris = {number: e.uri for chunk in chunks for number, e in enumerate(chunk.entries, chunk.first_shard)}
-    roots = {}
-    for split, listing in listings.items():
-        rows, is_changed = with_unique_keys(rows, split, uris, listing.root)
-        if is_changed:
-            roots[split] = listing.root
-    return rows, roots
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:

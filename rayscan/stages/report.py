@@ -24,6 +24,7 @@ from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
+from rayscan.report.features import feature_note
 from rayscan.report.page import render
 from rayscan.report.thumbnails import fill, round_robin
 from rayscan.sections import semantic
@@ -125,9 +126,10 @@ def _content(
 
 
 def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
-    if MODEL not in done:
-        return ()
-    return (f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.",)
+    features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == "pretext"]
+    if MODEL in done:
+        features.insert(0, f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.")
+    return features
 
 
 def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:
