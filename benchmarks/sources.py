@@ -3,12 +3,12 @@
     python -m benchmarks.sources --json F [--quick]
 
 CPU seconds, one thread, interleaved; a ratio is that of a format over tars. The same pictures, CIFAR-10 JPEGs
-and ImageNet photographs of about 110 kB, as tars of nothing else, as zips (stored, and deflated) and as Parquet of Hugging
-Face's layout, row groups of 100 (not compressed, and snappy). Without ../shared/data, seeded pictures.
+and ImageNet photographs of about 110 kB, as plain tars, as zips (stored, and deflated) and as Parquet
+of Hugging Face's layout, row groups of 100 (not compressed, and snappy). Without ../shared/data, seeded ones.
 
 (a) index: `Format.scan`, which reads, hashes and decodes everything once;
-(b) random reads: `Reader.read` of batches of 256 (64 large) gids in a shuffled order, as training does; of row
-    groups that are compressed, in the order of the file, as embedding does.
+(b) random reads: `Reader.read` of batches of 256 (64 large) gids in a shuffled order, as training does; of
+    row groups that are compressed, in the order of the file, as embedding does.
 
 --quick takes 1 shard of CIFAR-10 and 1 of photographs. Without: 4 and 4.
 """
