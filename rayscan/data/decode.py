@@ -2,8 +2,9 @@
 
 Whatever is stored, RGB comes out: EXIF orientation applied, transparency laid on white, 16 bits scaled to 8
 (not clipped), palettes, grey and CMYK converted, the first frame of an animation. JPEG, nearly all there is,
-goes through libjpeg-turbo, the rest through Pillow, which is told the formats it may try. The first line of a
-DataError is the reason: empty, format, too-many-pixels, damaged, pixel-type.
+goes through libjpeg-turbo, the rest through Pillow, which is told the formats it may try; HEIC and JPEG XL
+through packages of their own (`codecs`). The first line of a DataError is the reason: empty, format,
+too-many-pixels, damaged, pixel-type, needs rayscan[heic].
 """
 
 from __future__ import annotations
@@ -20,12 +21,18 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from rayscan.data.codecs import CODECS, EXTENSIONS, codec_of, ready
 from rayscan.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Formats as Pillow calls them; no other decoder is tried."""
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000")
+"""Formats as Pillow calls them; besides those of `codecs` no other decoder is tried."""
+UPRIGHT = frozenset(codec.format for codec in CODECS)
+"""Formats whose decoders turn the picture themselves, whatever their EXIF still says."""
+IMAGE_EXTENSIONS = (
+    frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "jp2", "j2k", "jpx"})
+    | EXTENSIONS
+)
 """Ends of the names of such files, in lower case."""
 _EXIF, _SCAN = b"Exif\0\0", b"\xda"
 # Some cameras leave surplus bytes before the end mark; the picture above them is whole.
@@ -51,7 +58,8 @@ def decode(data: bytes, *, max_pixels: int, min_px: int | None = None) -> Pixels
     """Decode one image.
 
     Args:
-        data: A whole file: JPEG, PNG, WebP, BMP, GIF or TIFF, whatever its name says.
+        data: A whole file: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, HEIC or JPEG XL, whatever its
+            name says.
         max_pixels: Refuse pictures with more pixels than this, by their header.
         min_px: Short side that is enough, px: a JPEG is decoded at the reduction `reduction` gives, which
             saves most of the work for large ones; all other formats come whole. None: whole.
@@ -156,19 +164,35 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _any_format(data: bytes, max_pixels: int) -> Pixels:
+    formats = _formats(data)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             _check_size(image.width, image.height, max_pixels)
             image.load()
-            return _upright(_rgb(image), _orientation(image.getexif))
+            turn = 1 if image.format in UPRIGHT else _orientation(image.getexif)
+            return _upright(_rgb(image), turn)
     except (DataError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise DataError("format", expected=", ".join(FORMATS), got=data[:8]) from error
+        raise DataError("format", expected=", ".join(formats), got=data[:8]) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=error) from error
     except Exception as error:  # a hostile file can make a parser raise anything
         raise DataError("damaged", expected="a whole image", got=repr(error)) from error
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Formats that Pillow may try on a file."""
+    if (codec := codec_of(data)) is None:
+        return FORMATS
+    if not ready(codec):
+        raise DataError(
+            f"needs {codec.package}",
+            expected="its decoder",
+            got=codec.format,
+            fix=f"pip install '{codec.package}'",
+        )
+    return (*FORMATS, codec.format)
 
 
 def _rgb(image: Image.Image) -> Pixels:

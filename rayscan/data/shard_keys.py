@@ -5,7 +5,7 @@ WebDataset asks for keys that are unique within a shard only; img2dataset and ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,35 +20,38 @@ def shard_name(uri: str, root: str) -> str:
     return folder + slash + (base.rpartition(".")[0] or base)
 
 
-def with_unique_keys(rows: pa.Table, split: str, uris: Mapping[int, str], root: str) -> tuple[pa.Table, bool]:
+def with_unique_keys(
+    rows: pa.Table, uris: Sequence[str], roots: Mapping[str, str]
+) -> tuple[pa.Table, dict[str, str]]:
     """Put the names of the files before the keys of a split, if any key is in two of them.
 
     Args:
         rows: With columns split, shard and key.
-        split: The split; others keep their keys.
         uris: Addresses of the files by their number.
-        root: Folder that the names are relative to.
+        roots: Folder that the names are relative to, of each split.
 
     Returns:
-        The rows, and whether keys were changed.
+        The rows, and the roots of the splits whose keys were changed.
 
     Raises:
         DataError: a key comes twice within a file.
     """
-    chosen = pc.equal(rows["split"], split)
-    members = rows.filter(chosen)
-    if pc.count_distinct(members["key"]).as_py() == len(members):
-        return rows, False
-    _refuse_repeated(members, ["shard", "key"], split, uris)
-    names = pa.array([shard_name(uris[n], root) if n in uris else "" for n in range(max(uris) + 1)])
-    qualified = pc.binary_join_element_wise(names.take(rows["shard"].combine_chunks()), rows["key"], "/")
-    at = rows.column_names.index("key")
-    rows = rows.set_column(at, "key", pc.if_else(chosen, qualified, rows["key"]))
-    _refuse_repeated(rows.filter(chosen), ["key"], split, uris)
-    return rows, True
+    changed = {}
+    for split, root in roots.items():
+        chosen = pc.equal(rows["split"], split)
+        members = rows.filter(chosen)
+        if pc.count_distinct(members["key"]).as_py() == len(members):
+            continue
+        _refuse_repeated(members, ["shard", "key"], split, uris)
+        names = pa.array([shard_name(uri, root) for uri in uris]).take(rows["shard"].combine_chunks())
+        keys = pc.if_else(chosen, pc.binary_join_element_wise(names, rows["key"], "/"), rows["key"])
+        rows = rows.set_column(rows.column_names.index("key"), "key", keys)
+        _refuse_repeated(rows.filter(chosen), ["key"], split, uris)
+        changed[split] = root
+    return rows, changed
 
 
-def _refuse_repeated(rows: pa.Table, columns: list[str], split: str, uris: Mapping[int, str]) -> None:
+def _refuse_repeated(rows: pa.Table, columns: list[str], split: str, uris: Sequence[str]) -> None:
     """Refuse rows that are the same in some columns."""
     counts = rows.group_by(columns).aggregate([([], "count_all"), ("shard", "min")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))

@@ -135,13 +135,9 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     chunks = _chunks(draft, listings, recipe.images.max_pixels)
     _scan(chunks, context)
     parts = [_finished(chunk) for chunk in chunks]
-    rows = pa.concat_tables([part.rows for part in parts])
-    rows = (
-        rows.append_column("gid", pa.array(np.arange(len(rows))))
-        .select(IMAGE_SCHEMA.names)
-        .cast(IMAGE_SCHEMA)
-    )
-    rows, roots = _with_unique_keys(rows, listings, chunks)
+    rows = _numbered(pa.concat_tables([part.rows for part in parts]))
+    uris = [entry.uri for chunk in chunks for entry in chunk.entries]
+    rows, roots = with_unique_keys(rows, uris, {split: one.root for split, one in listings.items()})
     _check_bad(rows, listings, recipe.images)
     bad = rows.filter(pc.not_equal(rows["status"], OK))
     files = {
@@ -153,20 +149,23 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     }
     counts = {split: _count_ok(rows, split) for split in ("train", "eval")}
     members = sum((Counter(part.members) for part in parts), Counter())
-    facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
-    facts["imageless"] = members["imageless"]
-    named = {KEYS_BY_SHARD: roots} if roots else {}
-    artifact = draft.commit(files, facts={**facts, **named}, identity=content_identity(rows))
-    for part in parts:
-        for path in part.paths:
-            draft.place.delete(path)
-    if roots:
-        context.progress.say("  keys repeat across shards: each begins with the name of its shard")
-    bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
+    beside = {name: members[name] for name in ("cls", "json", "imageless")}
+    by_shard = {KEYS_BY_SHARD: roots} if roots else {}
+    facts: dict[str, Any] = {**counts, "quarantined": len(bad), **beside, **by_shard}
+    artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
+    for path in (path for part in parts for path in part.paths):
+        draft.place.delete(path)
+    bare = ", keys repeat and begin with their shard" if roots else ""
+    bare += f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
     )
     return artifact
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    gids = pa.array(np.arange(len(rows)))
+    return rows.append_column("gid", gids).select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
 
 
 _QUARANTINE = ["gid", "key", "source", "reason"]
@@ -241,19 +240,6 @@ def _finished(chunk: Chunk) -> _Part:
     data = [chunk.draft.place.read(entries[name].path) for name in ("rows", "shards")]
     rows, shards = (pq.read_table(pa.BufferReader(part), use_threads=False) for part in data)
     return _Part(rows, shards, members, tuple(entry.path for entry in entries.values()))
-
-
-def _with_unique_keys(
-    rows: pa.Table, listings: Mapping[str, Listing], chunks: Sequence[Chunk]
-) -> tuple[pa.Table, dict[str, str]]:
-    """Rows whose keys are unique within a split, and the root of each split whose keys name their shard."""
-    uris = {number: e.uri for chunk in chunks for number, e in enumerate(chunk.entries, chunk.first_shard)}
-    roots = {}
-    for split, listing in listings.items():
-        rows, is_changed = with_unique_keys(rows, split, uris, listing.root)
-        if is_changed:
-            roots[split] = listing.root
-    return rows, roots
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:

@@ -30,8 +30,8 @@ def test_a_shard_is_called_by_its_path_below_the_root(uri, root, name):
 
 def test_files_have_the_keys_that_they_had_before():
     table = rows(("train", 0, "x"), ("train", 1, "x"), ("train", 1, "0/x"), ("eval", 2, "e/x"))
-    changed, is_changed = with_unique_keys(table, "train", URIS, "/d")
-    assert is_changed
+    changed, roots = with_unique_keys(table, list(URIS.values()), {"train": "/d"})
+    assert roots == {"train": "/d"}
     assert changed["key"].to_pylist() == ["0/x", "0/0/x", "0/0/0/x", "e/x"]
     assert as_in_files(changed, URIS, {"train": "/d"})["key"].to_pylist() == table["key"].to_pylist()
 
@@ -39,10 +39,10 @@ def test_files_have_the_keys_that_they_had_before():
 def test_a_key_that_a_file_has_twice_is_refused_with_that_file():
     table = rows(("train", 0, "x"), ("train", 2, "y"), ("train", 2, "y"))
     with pytest.raises(DataError, match=r"'y', 2 times[\s\S]*/d/e\.tar"):
-        with_unique_keys(table, "train", URIS, "/d")
+        with_unique_keys(table, list(URIS.values()), {"train": "/d"})
 
 
 def test_names_of_files_that_do_not_tell_the_keys_apart_are_refused():
     table = rows(("train", 0, "x"), ("train", 0, "0/x"), ("train", 1, "x"))  # 0 + 0/x is 0/0 + x
     with pytest.raises(DataError, match=r"'0/0/x'[\s\S]*/d/0\.tar"):
-        with_unique_keys(table, "train", URIS, "/d")
+        with_unique_keys(table, list(URIS.values()), {"train": "/d"})
