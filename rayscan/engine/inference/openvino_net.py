@@ -65,7 +65,7 @@ class OpenVinoNet(FrozenNet):
         rows = np.empty((len(images), *tuple(self._compiled.output(0).shape)[1:]), np.float32)
         for first in range(0, len(images), CHUNK):
             chunk = images[first : first + CHUNK]
-            # In float32 and here: OpenVINO would fold it into the first convolution, whose weights in bf16 then
+            # In float32 and here: OpenVINO would fold it into the first convolution, whose bf16 weights then
             # meet pixels that are not centred. The mean cosine to fp32 features fell below 0.999.
             floats = torch.addcmul(self._shift, chunk.reshape(-1, self._scale.shape[1]).float(), self._scale)
             shared = self._openvino.Tensor(floats.reshape(chunk.shape).numpy(), shared_memory=True)
