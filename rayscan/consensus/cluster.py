@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate, candidates
 from rayscan.consensus.confidence import agreement, probabilities
+from rayscan.consensus.ensemble import Ensemble
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
 from rayscan.consensus.refinement import Refined, refine
 from rayscan.consensus.result import Result, by_size
@@ -63,6 +64,15 @@ def consensus(
         labels=labels,
         probabilities=probabilities(*heads),
         agreement=agreement(best.found.groupings, labels, num_clusters),
+        groupings=tuple(best.found.groupings),
+        ensemble=Ensemble.of(
+            space.mean,
+            space.components @ best.projection,
+            best.found.heads,
+            best.found.groupings,
+            labels,
+            num_clusters,
+        ),
         score=max(*scores, table[0][1]),
         rule=Rule(space.mean, space.components @ best.projection, closest_rule(*heads)),
         table=table,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate
+from rayscan.consensus.ensemble import Ensemble
 from rayscan.consensus.rule import Rule
 from rayscan.types import Ints
 
@@ -22,6 +23,10 @@ class Result:
     """Mean softmax outputs of the heads, in these clusters: [N, C]."""
     agreement: NDArray[np.float32]
     """How far the heads agree on the row's cluster, 0..1: [N]."""
+    groupings: tuple[Ints, ...]
+    """Clusters by each head of the last round, in its own numbers: [N] each."""
+    ensemble: Ensemble
+    """These heads as one model, which gives `probabilities` for any rows."""
     score: float
     """S of the labels, 0..1: how far the features carry them."""
     rule: Rule

@@ -29,6 +29,7 @@ from rayscan.report.fetched import fetching
 from rayscan.report.page import render
 from rayscan.report.thumbnails import Read, fill, round_robin
 from rayscan.sections import semantic
+from rayscan.stages import consensus
 from rayscan.stages.evaluate import label_free_facts
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import CHOSEN
@@ -153,6 +154,8 @@ def _quarantines(done: Mapping[str, Artifact]) -> Iterator[pa.Table]:
 
 def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
     features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == "pretext"]
+    if consensus.NAME in done:
+        features.append(f"Without labels: {consensus.score_in_words(done[consensus.NAME].facts['score'])}.")
     if MODEL in done:
         features.insert(0, f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.")
     return features
