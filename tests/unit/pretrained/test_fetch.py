@@ -181,6 +181,10 @@ def test_a_hub_that_is_not_there_or_fails_is_told_at_once(hub: Hub, tmp_path: Pa
     failed = command(SMALL.name, tmp_path, hub)
     assert failed.returncode == 1
     assert "the hub cannot be reached, or broke off" in failed.stderr
+    assert "500" in failed.stderr
+    secret = command(SMALL.name, tmp_path, None, HF_ENDPOINT=hub.endpoint.replace("//", "//user:secret@"))
+    assert secret.returncode == 1
+    assert "secret" not in secret.stdout + secret.stderr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -218,6 +222,15 @@ def test_a_full_disk_is_said(hub: Hub, cache: Path, tmp_path: Path) -> None:
     assert "there is no room for the weights" in done.stderr
     with pytest.raises(ConfigError):
         find_weights(SMALL)
+
+
+def test_a_record_that_cannot_be_written_is_said(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    """Its folder is a file."""
+    (tmp_path / "cache").write_text("")
+    done = command(SMALL.name, tmp_path, hub)
+    assert done.returncode == 1
+    assert "set XDG_CACHE_HOME" in done.stderr
+    assert find_weights(SMALL).path.is_file()
 
 
 def test_a_run_asks_nobody(hub: Hub, tmp_path: Path) -> None:
