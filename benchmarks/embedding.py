@@ -1,4 +1,4 @@
-"""Features of photos on a CPU: the network alone, and from JPEG bytes to rows, against others in the same run.
+"""Features of photos on a CPU: the network alone, and JPEG bytes to rows, against others in the same run.
 
     python -m benchmarks.embedding --json F [--quick]
 
