@@ -111,10 +111,16 @@ def test_score_does_not_see_numbers_and_falls_for_random_and_collapsed(
 
 def test_clean_uneven_groups_have_more_merit_than_a_cut_through_the_largest() -> None:
     """Groups of 600, 60 and 60 far apart, or the large one halved and the small ones joined."""
-    rows, group = blobs((600, 60, 60), 30, spread=0.5)
+    rows, group = blobs((600, 60, 60), 30, spread=1.5)
     space = make_space(unit_rows(rows))
-    halved = np.where(group == 0, (rows @ rows[group == 0][0] > 0).astype(np.int64), 2)
-    assert Score(space, 3, 0).merit([group])[0] > Score(space, 3, 0).merit([halved])[0]
+    large = space.rows[group == 0] - space.rows[group == 0].mean(axis=0)
+    along = space.rows @ np.linalg.svd(large, full_matrices=False)[2][0]
+    halved = np.where(group == 0, (along > np.median(along[group == 0])).astype(np.int64), 2)
+    score = Score(space, 3, 0)
+    plain, cut = score.of([group, halved])
+    assert cut > plain  # S alone is misled
+    plain, cut = score.merit([group, halved])
+    assert plain > cut
 
 
 def test_merit_equals_its_formula(planted: tuple[Space, np.ndarray]) -> None:
