@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.artifacts import Artifact, Draft, Step, digest
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.data import metadata
 from rayscan.data.inspection import OK
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.shard_keys import with_unique_keys
@@ -110,8 +111,10 @@ def _config(recipe: Recipe, listings: Mapping[str, Listing], sources: Sources) -
         split: {"kind": x.format.name, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
         for split, x in listings.items()
     }
-    column = {"image_column": sources.image_column} if sources.image_column else {}
-    return {"max_pixels": recipe.images.max_pixels, **data, **column}
+    given = {"image_column": sources.image_column} if sources.image_column else {}
+    told = [metadata.fingerprint(x.metadata) for x in listings.values() if x.metadata is not None]
+    given |= {"metadata": digest(told)} if told else {}
+    return {"max_pixels": recipe.images.max_pixels, **data, **given}
 
 
 def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -147,6 +150,9 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
             "quarantine.parquet", bad.select(["gid", "key", "source", "status"]).rename_columns(_QUARANTINE)
         ),
     }
+    scanned = [(len(part.rows), part.metadata) for part in parts]
+    told = metadata.of_index(rows, [one.metadata for one in listings.values()], scanned)
+    files |= {} if told is None else {metadata.METADATA: draft.write_table(metadata.METADATA, told)}
     counts = {split: _count_ok(rows, split) for split in ("train", "eval")}
     members = sum((Counter(part.members) for part in parts), Counter())
     beside = {name: members[name] for name in ("cls", "json", "imageless")}
@@ -219,6 +225,8 @@ def scan_chunk(chunk: Chunk) -> dict[str, int]:
             f"part-{chunk.name}-shards.parquet", pa.Table.from_pylist(shards, _SHARD_SCHEMA)
         ),
     }
+    if scan.metadata is not None:  # files that have any are a chunk each
+        entries["metadata"] = chunk.draft.write_table(f"part-{chunk.name}-metadata.parquet", scan.metadata)
     chunk.draft.finish_part(chunk.name, entries, members)
     return {"images": len(rows), "bad": sum(row["status"] != OK for row in rows)}
 
@@ -229,6 +237,7 @@ class _Part:
 
     rows: pa.Table
     shards: pa.Table
+    metadata: pa.Table | None
     members: Mapping[str, int]
     paths: tuple[str, ...]
 
@@ -237,10 +246,12 @@ def _finished(chunk: Chunk) -> _Part:
     finished = chunk.draft.finished_part(chunk.name)
     assert finished is not None, chunk.name
     entries, members = finished
-    tables = [
-        pq.read_table(pa.BufferReader(chunk.draft.place.read(entries[n].path))) for n in ("rows", "shards")
-    ]
-    return _Part(tables[0], tables[1], members, tuple(entry.path for entry in entries.values()))
+    tables = {
+        name: pq.read_table(pa.BufferReader(chunk.draft.place.read(entry.path)), use_threads=False)
+        for name, entry in entries.items()
+    }
+    paths = tuple(entry.path for entry in entries.values())
+    return _Part(tables["rows"], tables["shards"], tables.get("metadata"), members, paths)
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:

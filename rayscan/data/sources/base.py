@@ -51,6 +51,8 @@ class Scan:
     members: Mapping[str, int]
     """How many members have the extensions `cls` and `json`, how many are `other`; and how many samples have
     no image, as `imageless`. Empty if the file is one image."""
+    metadata: pa.Table | None = None
+    """Further columns that the file has of its images, a row each; None if it has none."""
 
     @property
     def table(self) -> pa.Table:
@@ -197,3 +199,11 @@ class ListFormat(Protocol):
             DataError: the file cannot be read, or names no images.
         """
         ...
+
+    def columns(self, uri: str) -> pa.Table | None:
+        """What else the file has, a row per image; None if nothing.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return None

@@ -21,7 +21,14 @@ from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Files, Format, Images, Rows, Scan, SourceFile
 from rayscan.data.sources.parquet_cells import LastGroup
 from rayscan.data.sources.parquet_columns import image_column
-from rayscan.data.sources.parquet_scan import MAX_GROUPS, MAX_ROWS, ROW_ADDRESS, Found, found_images
+from rayscan.data.sources.parquet_scan import (
+    MAX_GROUPS,
+    MAX_ROWS,
+    ROW_ADDRESS,
+    Found,
+    found_images,
+    further_columns,
+)
 from rayscan.data.tar_members import storable
 from rayscan.storage import open_file
 
@@ -77,7 +84,7 @@ class ParquetImages(Format):
             }
             for number, (path, row) in enumerate(images)
         ]
-        return Scan(entry.uri, size, sha256, rows, {"other": 0})
+        return Scan(entry.uri, size, sha256, rows, {"other": 0}, further_columns(entry.uri, self.column))
 
     def read(self, files: Files, rows: Rows) -> Images:
         """See `Format.read`: ranges, and cells of row groups, of which each thread keeps the last."""
