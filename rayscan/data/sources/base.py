@@ -117,7 +117,9 @@ class Format(Protocol):
     """Ends of the names of its files, in lower case."""
     has_many: bool
     """Whether a file holds many images. Then it is scanned by a task of its own, is hashed as a whole, may be
-    kept in the node's cache, and is not packed into shards again."""
+    kept in the node's cache, and is not packed into shards, unless `is_unpacked`."""
+    is_unpacked: bool = False
+    """Whether images of a file of many may be packed into shards all the same."""
     gives_way: bool = False
     """Whether its files in a folder are no images of that folder where it has files of other formats."""
 

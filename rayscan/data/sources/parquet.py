@@ -49,6 +49,7 @@ class ParquetImages(Format):
     name = "Parquet files"
     suffixes = (".parquet",)
     has_many = True
+    is_unpacked = True
     gives_way = True
 
     def with_column(self, column: str) -> Format:
