@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from rayscan import storage
 from rayscan.artifacts import digest
-from rayscan.data import addresses, folders, sources
+from rayscan.data import addresses, folders, metadata, sources
 from rayscan.data.left_out import LeftOut
+from rayscan.data.metadata_columns import flat, together
 from rayscan.data.sources import format_of, list_of, named_format
 from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
@@ -44,6 +46,8 @@ class Listing:
     """Folder that keys are relative to."""
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
     """What was found beside them and not taken."""
+    metadata: pa.Table | None = None
+    """What lists and metadata files of folders say of images that are files: `uri`, and their columns."""
 
     @property
     def size(self) -> int:
@@ -69,6 +73,8 @@ class _Part:
     root: str
     is_list: bool = False
     ids: Sequence[str | None] = ()
+    metadata: pa.Table | None = None
+    """Column `uri`, and what else a list has."""
     is_named: bool = False
     """Whether the user named each file, so that all of them are meant."""
 
@@ -113,9 +119,14 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
     usable, without = sources.usable(
         {one: uris for one, uris in by_format.items() if one}, named, image_column
     )
-    left.add([*others, *without])
+    beside = [*others, *without]
+    left.add(beside)
     chosen = _only_format(data, usable, left)
-    return Listing(chosen, tuple(entries[uri] for uri in sorted(usable[chosen])), root, left)
+    told = [part.metadata for part in parts if part.metadata is not None]
+    if not chosen.has_many and (of_folders := metadata.of_folders(beside)) is not None:
+        told.append(of_folders)
+    in_order = tuple(entries[uri] for uri in sorted(usable[chosen]))
+    return Listing(chosen, in_order, root, left, together(told) if told else None)
 
 
 def _refuse(uri: str) -> None:
@@ -233,4 +244,8 @@ def _listed(uri: str, known: ListFormat) -> _Part:
     if twice:
         raise DataError("a list names files twice", expected="each once", got=_names(twice), where=uri)
     root = addresses.common_folder({addresses.plain(addresses.parent(name)) for name in uris})
-    return _Part(storage.stat(uris), root, is_list=True, ids=ids, is_named=True)
+    further = known.columns(uri)
+    told = None if further is None else flat(further)
+    if told is not None:
+        told = told.append_column("uri", pa.array(uris)) if told.num_columns else None
+    return _Part(storage.stat(uris), root, is_list=True, ids=ids, metadata=told, is_named=True)

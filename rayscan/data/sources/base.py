@@ -51,6 +51,8 @@ class Scan:
     members: Mapping[str, int]
     """How many members have the extensions `cls` and `json`, how many are `other`; and how many samples have
     no image, as `imageless`. Empty if the file is one image."""
+    metadata: pa.Table | None = None
+    """Further columns that the file has of its images, a row each; None if it has none."""
 
     @property
     def table(self) -> pa.Table:
@@ -115,7 +117,9 @@ class Format(Protocol):
     """Ends of the names of its files, in lower case."""
     has_many: bool
     """Whether a file holds many images. Then it is scanned by a task of its own, is hashed as a whole, may be
-    kept in the node's cache, and is not packed into shards again."""
+    kept in the node's cache, and is not packed into shards, unless `is_unpacked`."""
+    is_unpacked: bool = False
+    """Whether images of a file of many may be packed into shards all the same."""
     gives_way: bool = False
     """Whether its files in a folder are no images of that folder where it has files of other formats."""
 
@@ -197,3 +201,11 @@ class ListFormat(Protocol):
             DataError: the file cannot be read, or names no images.
         """
         ...
+
+    def columns(self, uri: str) -> pa.Table | None:
+        """What else the file has, a row per image; None if nothing.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return None

@@ -21,7 +21,14 @@ from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Files, Format, Images, Rows, Scan, SourceFile
 from rayscan.data.sources.parquet_cells import LastGroup
 from rayscan.data.sources.parquet_columns import image_column
-from rayscan.data.sources.parquet_scan import MAX_GROUPS, MAX_ROWS, ROW_ADDRESS, Found, found_images
+from rayscan.data.sources.parquet_scan import (
+    MAX_GROUPS,
+    MAX_ROWS,
+    ROW_ADDRESS,
+    Found,
+    found_images,
+    further_columns,
+)
 from rayscan.data.tar_members import storable
 from rayscan.storage import open_file
 
@@ -42,6 +49,7 @@ class ParquetImages(Format):
     name = "Parquet files"
     suffixes = (".parquet",)
     has_many = True
+    is_unpacked = True
     gives_way = True
 
     def with_column(self, column: str) -> Format:
@@ -77,7 +85,7 @@ class ParquetImages(Format):
             }
             for number, (path, row) in enumerate(images)
         ]
-        return Scan(entry.uri, size, sha256, rows, {"other": 0})
+        return Scan(entry.uri, size, sha256, rows, {"other": 0}, further_columns(entry.uri, self.column))
 
     def read(self, files: Files, rows: Rows) -> Images:
         """See `Format.read`: ranges, and cells of row groups, of which each thread keeps the last."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rayscan.data.metadata_columns import flat
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.parquet_columns import ImageColumn, image_column
 from rayscan.errors import DataError
@@ -116,32 +118,57 @@ def found_images(file: SequentialFile, asked: str | None) -> Iterator[Found]:
     Raises:
         DataError: the file is damaged or cannot be read, or its column of images cannot be told.
     """
+    with _damage_told(file.uri), open_file(file.uri) as other:
+        pieces = Pieces(file, other)
+        table = pq.ParquetFile(pieces, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
+        column = _known(image_column(table.schema_arrow, asked, file.uri), table, file.uri)
+        for group in range(table.num_row_groups):
+            yield from _images_of_group(table, group, column, pieces)
+        file.seek_forward(file.size)
+
+
+def further_columns(uri: str, asked: str | None) -> pa.Table | None:
+    """What a file has besides its images, a row each; None if nothing that is kept.
+
+    Args:
+        uri: Address of the file.
+        asked: The column that the user named, if any.
+
+    Raises:
+        DataError: the file is damaged or cannot be read.
+    """
+    with _damage_told(uri), open_file(uri) as stream:
+        table = pq.ParquetFile(stream, pre_buffer=False)
+        column = _known(image_column(table.schema_arrow, asked, uri), table, uri)
+        kept = flat(table.schema_arrow.empty_table(), ["id", column.name]).column_names
+        return table.read(kept, use_threads=False) if kept else None
+
+
+@contextmanager
+def _damage_told(uri: str) -> Iterator[None]:
+    """Say of a file that Arrow cannot read that it is damaged."""
     try:
-        with open_file(file.uri) as other:
-            pieces = Pieces(file, other)
-            table = pq.ParquetFile(
-                pieces, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True
-            )
-            column = image_column(table.schema_arrow, asked, file.uri)
-            if column is None:
-                raise DataError(
-                    "a Parquet file holds no images",
-                    expected="a binary column, or a struct with a field bytes",
-                    got=table.schema_arrow.names,
-                    where=file.uri,
-                    fix="leave it out, or name the column with --image-column",
-                )
-            for group in range(table.num_row_groups):
-                yield from _images_of_group(table, group, column, pieces)
-            file.seek_forward(file.size)
+        yield
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             "a Parquet file is damaged",
             expected="a whole Parquet file",
             got=error,
-            where=file.uri,
+            where=uri,
             fix="copy or write this file again",
         ) from error
+
+
+def _known(column: ImageColumn | None, table: pq.ParquetFile, uri: str) -> ImageColumn:
+    if column is None:
+        raise DataError(
+            "a Parquet file holds no images",
+            expected="a binary column, or a struct with a field bytes",
+            got=table.schema_arrow.names,
+            where=uri,
+            fix="leave it out, or name the column with --image-column",
+        )
+    return column
 
 
 def _images_of_group(

@@ -40,6 +40,15 @@ class TableOfNames(ListFormat):
         ids = table["id"].cast(pa.string()).to_pylist() if has_ids else [None] * len(table)
         return table[column].cast(pa.string()).to_pylist(), ids
 
+    def columns(self, uri: str) -> pa.Table | None:
+        """See `ListFormat.columns`; addresses and ids are in the index already."""
+        name = addresses.plain(uri)
+        if name.lower().endswith(".txt"):
+            return None
+        table = read_table(name, storage.read(uri))
+        address = next((c for c in ("uri", "path") if c in table.column_names), None)
+        return table.drop_columns([c for c in (address, "id") if c in table.column_names])
+
 
 def read_table(name: str, data: bytes) -> pa.Table:
     """Rows of a CSV or Parquet file; names, ids and labels of a CSV stay text, so that 007 is not 7.

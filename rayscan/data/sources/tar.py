@@ -1,9 +1,9 @@
 """WebDataset tars, read once from end to end: where the images lie, what they are, whether the tar is whole.
 
 A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
-in the webdataset library. Images are decoded once, `.json` is asked for its "source" and "crc32", and all
-other members are passed over unread. A link to an image of the same tar is that image under another key; a
-link to anything else is an image that is missing.
+in the webdataset library. Images are decoded once; `.json` is asked for its "source" and "crc32", and what
+else it has is metadata, as is `.txt`; all other members are passed over unread. A link to an image of the
+same tar is that image under another key; a link to anything else is an image that is missing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.inspection import CHANGED, MISSING, inspect
 from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
+from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
 from rayscan.data.tar_members import Member, members, normalized, storable
@@ -78,6 +79,8 @@ class _Sample:
     image: str = ""
     link: Member | None = None
     """The image, where it is a link."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Metadata: what is told beside the image."""
 
 
 def scan_tar(uri: str, *, max_pixels: int) -> Scan:
@@ -113,9 +116,11 @@ def scan_tar(uri: str, *, max_pixels: int) -> Scan:
         for sample in samples.values():
             if sample.row is None and sample.link is not None:
                 sample.row = _linked(uri, sample, images, links)
-        rows = [_row(s, s.row) for s in samples.values() if s.row is not None]
+        with_image = [s for s in samples.values() if s.row is not None]
+        rows = [_row(s, s.row or {}) for s in with_image]
         counts["imageless"] = len(samples) - len(rows)
-        return Scan(uri, file.size, file.sha256, rows, dict(counts))
+        notes = of_records([s.notes for s in with_image])
+        return Scan(uri, file.size, file.sha256, rows, dict(counts), notes)
 
 
 def _take(
@@ -150,8 +155,12 @@ def _take(
     elif extension == "json":
         counts["json"] += 1
         if member.length <= MAX_NOTE_BYTES:
-            sample.source, sample.crc32 = _told(file.read(member.length))
-    elif extension != "txt":
+            sample.source, sample.crc32, notes = _told(file.read(member.length))
+            sample.notes |= notes
+    elif extension == "txt":
+        if member.length <= MAX_NOTE_BYTES:
+            sample.notes["txt"] = file.read(member.length).decode("utf-8", "backslashreplace").strip()
+    else:
         counts["cls" if extension == "cls" else "other"] += 1
         if kind in PICTURE_EXTENSIONS:
             counts[f".{kind}"] += 1
@@ -189,15 +198,21 @@ def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _told(data: bytes) -> tuple[str | None, int | None]:
-    """The original path of an image and its checksum when it was packed, from the note beside it, if told."""
+def _told(data: bytes) -> tuple[str | None, int | None, dict[str, Any]]:
+    """What the note beside an image tells: its original path, its checksum when packed, and the rest."""
     try:
         note = json.loads(data)
-        source, crc32 = note.get("source"), note.get("crc32")
-    except (ValueError, AttributeError, RecursionError):  # notes are free text to others
-        return None, None
+        source, crc32 = note.pop("source", None), note.pop("crc32", None)
+    except (ValueError, AttributeError, TypeError, RecursionError):  # notes are free text to others
+        return None, None, {}
     is_checksum = type(crc32) is int and 0 <= crc32 < 1 << 32
-    return storable(source) if isinstance(source, str) and source else None, crc32 if is_checksum else None
+    told = storable(source) if isinstance(source, str) and source else None
+    rest = {
+        storable(name): storable(value) if isinstance(value, str) else value
+        for name, value in note.items()
+        if isinstance(value, str | int | float)
+    }
+    return told, crc32 if is_checksum else None, rest
 
 
 def _confused(file: SequentialFile, member: Member, how: str) -> DataError:

@@ -32,6 +32,7 @@ class Zip(Format):
     name = "zip archives"
     suffixes = (".zip",)
     has_many = True
+    is_unpacked = True
     gives_way = True
 
     def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
