@@ -151,7 +151,7 @@ CATALOG: dict[str, Pretrained] = {
         _dinov2("large", 1024, 303.2, 82.3),
         _dinov2("giant", 1536, 1134.8, 304.2),
         _dinov3("convnext-tiny", "convnext_tiny.dinov3_lvd1689m", 768, 224, 27.8, 4.5),
-        _dinov3("small", "vit_small_patch16_dinov3.lvd1689m", 384, 256, 21.6, 6.3),
+        _dinov3("small", "vit_small_patch16_dinov3.lvd1689m", 384, 256, 21.6, 6.2),
         _dinov3("base", "vit_base_patch16_dinov3.lvd1689m", 768, 256, 85.6, 23.6),
         _dinov3("large", "vit_large_patch16_dinov3.lvd1689m", 1024, 256, 303.1, 82.4),
         _dinov3("huge-plus", "vit_huge_plus_patch16_dinov3.lvd1689m", 1280, 256, 840.5, 224.8),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayscan.config import Recipe
+from rayscan.errors import ArtifactError
 from rayscan.methods import METHODS
 from rayscan.run import recorded_stages
 from rayscan.sections import get
@@ -74,6 +75,7 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         scale = f"heads on D {dim}" if is_cached else f"{backbone} at {recipe.images.size_px} px"
         return Cost(num_train * get(recipe, epochs[inputs]), scale, None, cached if is_cached else pictures)
     shards, k = recipe.mine.num_shards or recipe.fleet.num_workers or 1, recipe.mine.num_neighbors
+    fitted = min(num_train, recipe.consensus.max_rows)
     costs = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
         "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
@@ -83,6 +85,14 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             f"D {dim}",
             num_train * (k * 12 + 8),
             None if dim is None else PROCESS_BYTES + 2 * num_train * dim * FLOAT // shards,
+        ),
+        "consensus": Cost(
+            min(num_train, recipe.consensus.max_rows),
+            f"consensus on D {dim}, C {recipe.num_clusters}",
+            None,
+            None
+            if dim is None
+            else PROCESS_BYTES + 4 * min(num_train, recipe.consensus.max_rows) * dim * FLOAT,
         ),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
         "evaluate": Cost(num_all, f"D {dim}", None, cached),
@@ -115,7 +125,7 @@ def rates(out: Place) -> dict[tuple[str, str], float]:
 def _rates_in(place: Place) -> dict[tuple[str, str], float]:
     try:
         stages = recorded_stages(place)
-    except (OSError, ValueError, KeyError):  # a file, or another's run.json: it knows no rate
+    except (OSError, ArtifactError):  # a file, or another's run.json: it knows no rate
         return {}
     return {
         (stage, str(record["scale"])): record["work"] / record["did"]

@@ -14,6 +14,7 @@ from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.methods import METHODS
 from rayscan.metrics.consensus import consensus
 from rayscan.metrics.merging import Merging, merge_clusters
+from rayscan.out_kinds import require_no_own_file
 from rayscan.run import Run
 from rayscan.sections import require
 from rayscan.storage import split_uri
@@ -22,6 +23,8 @@ from rayscan.types import Ints
 
 MAX_JOINS = 30
 MERGES = "merges.json"
+KEPT = ["gid", "id", "source", "key", "split"]
+"""Columns of the assignments that those with fewer clusters keep."""
 
 
 def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
@@ -36,9 +39,12 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
         A table of the last joins, with the modularity after each.
 
     Raises:
-        ConfigError: `to` is not below the number of clusters.
+        ConfigError: `to` is not below the number of clusters, or something else is at `out`.
     """
     run = Run(uri)
+    address = out or run.place.uri_of(f"assignments-{to}.parquet")
+    if to is not None:
+        require_free(address, [*KEPT, "cluster"])
     table, neighbors = run.assignments, run.neighbors
     gids, clusters = table["gid"].to_numpy(), table["cluster"].to_numpy().astype(np.int64)
     names = run.cluster_names
@@ -54,9 +60,7 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
     held = len(merging.joins) + 1
     require(1 <= to <= held, "to", f"1..{held}, the clusters that hold images", to)
     renamed = pa.array(merging.mapping(to)[clusters].astype(np.int32))
-    kept = table.select(["gid", "id", "source", "key", "split"]).append_column("cluster", renamed)
-    address = out or run.place.uri_of(f"assignments-{to}.parquet")
-    _write(kept, address)
+    _write(table.select(KEPT).append_column("cluster", renamed), address)
     return text + f"{to} clusters: {address}\n"
 
 
@@ -90,8 +94,9 @@ def write_consensus(uris: Sequence[str], out: str) -> str:
 
     Raises:
         DataError: the runs are not over the same images, or differ in their number of clusters.
-        ConfigError: there is only one grouping.
+        ConfigError: there is only one grouping, or something else is at `out`.
     """
+    require_free(out, ["gid", "cluster", "agreement"])
     runs = [Run(uri) for uri in uris]
     gids, groupings = _heads(runs[0]) if len(runs) == 1 else _assignments(runs)
     if len(groupings) < 2:
@@ -151,6 +156,32 @@ def _columns(artifact: Artifact, name: str) -> tuple[Ints, Ints]:
     table = artifact.read_table(name)
     heads = [n for n in table.column_names if n.startswith("head_")]
     return table["gid"].to_numpy(), np.stack([table[n].to_numpy().astype(np.int64) for n in heads])
+
+
+def require_free(address: str, columns: Sequence[str]) -> None:
+    """Refuse an address that holds anything but an earlier table of the same kind.
+
+    Raises:
+        ConfigError: naming what is there.
+    """
+    place, name = split_uri(address)
+    require_no_own_file(place, name)
+    found: object = None
+    if place.size(name) is not None:
+        try:
+            found = pq.read_schema(pa.BufferReader(place.read(name))).names
+        except pa.ArrowInvalid:
+            found = "a file that is no Parquet"
+    elif place.child(name).names():
+        found = "a folder"
+    if found not in (None, list(columns)):
+        raise ConfigError(
+            "there is something of another kind at OUT",
+            expected=f"a free address, or an earlier table of {', '.join(columns)}",
+            got=found,
+            where=address,
+            fix="choose another address; nothing was written",
+        )
 
 
 def _write(table: pa.Table, address: str) -> None:

@@ -18,6 +18,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from rayscan.errors import ArtifactError
+from rayscan.out_kinds import RUN, require_out
 from rayscan.storage import Place, is_local, resolve
 
 NAME = ".lock"
@@ -33,13 +34,15 @@ class HeldError(ArtifactError):
 class RunLock:
     """A context manager that keeps other runs out of a place."""
 
-    def __init__(self, place: Place, *, wait: bool = False) -> None:
+    def __init__(self, place: Place, *, wait: bool = False, kind: str = RUN) -> None:
         """Prepare; the lock is taken on entering.
 
         Args:
             place: What no other run may use meanwhile.
             wait: Wait until the lock is free, however long that is, instead of refusing.
+            kind: What is going to be written there, see `out_kinds`.
         """
+        self.kind = kind
         self.place = place
         self.wait = wait
         self._file: TextIOWrapper | None = None
@@ -50,8 +53,11 @@ class RunLock:
         """Take the lock.
 
         Raises:
+            ConfigError: the place holds something of another kind; nothing was written.
             HeldError: another run holds it, and `wait` is false.
+            ArtifactError: the place cannot be written, or holds a record that cannot be read.
         """
+        require_out(self.place, self.kind)
         take = self._take_local if is_local(self.place.uri) else self._take_remote
         while True:
             try:
@@ -76,8 +82,17 @@ class RunLock:
 
     def _take_local(self) -> None:
         path = Path(resolve(self.place.uri)[1]) / NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ArtifactError(
+                "--out cannot be written",
+                expected="a folder that can be made and written",
+                got=error,
+                where=self.place.uri,
+                fix="choose another --out, or get the right to write there",
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

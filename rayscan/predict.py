@@ -13,6 +13,7 @@ from rayscan.errors import ConfigError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
+from rayscan.out_kinds import PREDICTION
 from rayscan.run import Run, record
 from rayscan.spaces import parse_spaces
 from rayscan.stages import assign, embed, index, join, pretext, report
@@ -55,7 +56,7 @@ def predict(
     sources = Sources(data=None, eval_data=shown, image_column=image_column)
     done = {**_networks(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, object] = {}
-    with RunLock(out), Fleet(recipe.fleet, out, progress.say) as fleet:
+    with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
         for stage in for_spaces((index, pretext, embed, assign), recipe.spaces):
             if stage.NAME not in done:

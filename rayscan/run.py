@@ -19,13 +19,13 @@ import pyarrow as pa
 from rayscan.artifacts import Artifact, load
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.out_kinds import RECORD, kind_of_sources, read_record
 from rayscan.sections import Section, require, variant_sections
 from rayscan.storage import Place
 from rayscan.version import __version__
 
 S = TypeVar("S", bound=Section)
 
-RECORD = "run.json"
 CLUSTERS = "clusters.json"
 PUBLISHED = {
     "assignments.parquet": ("assign", "assignments.parquet"),
@@ -43,15 +43,15 @@ class Run:
         """Open by its `--out`.
 
         Raises:
-            ArtifactError: there is no run.
+            ArtifactError: there is no run, or its record cannot be read.
         """
         self.place = Place(uri)
-        try:
-            self.record: dict[str, Any] = json.loads(self.place.read(RECORD))
-        except FileNotFoundError as error:
+        found = read_record(self.place)
+        if found is None:
             raise ArtifactError(
                 "there is no run here", expected=RECORD, where=self.place.uri, fix="pass the --out of a run"
-            ) from error
+            )
+        self.record: dict[str, Any] = found
 
     @property
     def recipe(self) -> Recipe:
@@ -142,10 +142,7 @@ def record(
 
     A copy is only made when the result behind it is new, so that edited cluster names stay.
     """
-    try:
-        published = dict(json.loads(place.read(RECORD))["published"])
-    except FileNotFoundError:
-        published = {}
+    published = dict((read_record(place) or {}).get("published", {}))
     for path, (stage, name) in PUBLISHED.items():
         if stage not in stages:
             continue
@@ -156,6 +153,7 @@ def record(
     place.write("recipe.json", recipe_to_json(recipe))
     value = {
         "rayscan": __version__,
+        "kind": kind_of_sources(sources),
         "recipe": recipe.name,
         "sources": dict(sources),
         "stages": dict(stages),
@@ -166,11 +164,7 @@ def record(
 
 def recorded_stages(place: Place) -> dict[str, dict[str, Any]]:
     """Return the record of each stage; empty if there is no record yet."""
-    try:
-        stages: dict[str, dict[str, Any]] = json.loads(place.read(RECORD))["stages"]
-    except FileNotFoundError:
-        return {}
-    return stages
+    return dict((read_record(place) or {}).get("stages", {}))
 
 
 def with_former_times(stage: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:

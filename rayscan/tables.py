@@ -125,7 +125,7 @@ def row_groups(artifact: Artifact, name: str, columns: Sequence[str] | None = No
 
 
 def _read_row_group(file: pq.ParquetFile, *, number: int, columns: list[str] | None) -> pa.Table:
-    return file.read_row_group(number, columns=columns)
+    return file.read_row_group(number, columns=columns, use_threads=False)
 
 
 def require_as_written(artifact: Artifact, name: str) -> None:

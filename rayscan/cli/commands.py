@@ -32,9 +32,11 @@ def demo(recipe: Settings, *, out: str = "runs/demo") -> None:
     """
     from rayscan import pipeline
     from rayscan.data.digits import write_digits
+    from rayscan.out_kinds import RUN, require_out
     from rayscan.storage import Place
 
     place = Place(out)
+    require_out(place, RUN)
     digits = write_digits(place.child("data"))
     pipeline.run(recipe, sources(digits.train, digits.eval, digits.labels), place)
     sys.stdout.write(f"report: {place.uri_of('report/index.html')}\n")
@@ -72,8 +74,8 @@ def run(
 
     require_clusters(recipe)
     recipe = replace(recipe, features=absolute_features(recipe.features))
-    named = data or embeddings_alone(recipe)
-    given, place = sources(named, eval_data, labels, image_column), Place(out)
+    given = sources(data or embeddings_alone(recipe), eval_data, labels, image_column)
+    place = Place(out)
     from rayscan import pipeline
 
     if plan:
@@ -189,8 +191,8 @@ def predict(
     *,
     out: str,
     data: str | None = None,
-    features: tuple[str, ...] = (),
     image_column: str | None = None,
+    features: tuple[str, ...] = (),
 ) -> None:
     """Clusters of new images, by the model of a run.
 
@@ -198,14 +200,14 @@ def predict(
         run: The --out of the run.
         out: Where assignments.parquet, clusters.json and report/index.html go.
         data: New images: shards, a folder, or a list. Without it, embeddings alone are clustered.
-        features: For a run from embeddings: those of the new images, as file:PATH.
         image_column: The column with the images, where they are in Parquet files; found by itself if there is
             one.
+        features: For a run from embeddings: those of the new images, as file:PATH.
     """
     from rayscan.predict import predict
 
-    named = absolute_features(features) if features else ()
-    place = predict(run, absolute(data), out, named, image_column)
+    new = absolute_features(features) if features else ()
+    place = predict(run, absolute(data), out, new, image_column)
     sys.stdout.write(
         f"assignments: {place.uri_of('assignments.parquet')}\nreport: {place.uri_of('report/index.html')}\n"
     )

@@ -62,6 +62,8 @@ def shard(
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
     listing = listed(folder, image_column=image_column)
+    for line in listing.left_out.lines():
+        sys.stdout.write(f"{line}\n")
     with ExitStack() as stack:
         summary = write_shards(
             listing,
@@ -161,7 +163,7 @@ def _examine_data(data: str, against: str | None, address: str | None, image_col
     if not is_whole:
         raise DataError(
             "this collection is not whole",
-            expected="whole shards" + (", bytes as indexed" if against else ""),
+            expected="images, whole shards" + (", bytes as indexed" if against else ""),
             got="see above",
             where=data,
             fix="copy or write the shards that are named again",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rayscan.config.consensus import ConsensusConfig
 from rayscan.config.fleet import FleetConfig
 from rayscan.config.images import ImagesConfig, ViewKind
 from rayscan.config.kmeans import KMeansConfig, PcaConfig
@@ -37,6 +38,7 @@ __all__ = [
     "SCAN_LOSSES",
     "AssignConfig",
     "BYOLConfig",
+    "ConsensusConfig",
     "EmbedConfig",
     "EvaluateConfig",
     "FleetConfig",
@@ -70,7 +72,7 @@ class Recipe(Section):
     num_clusters: int | None = setting(None, ge=2)
     """Clusters to form (C)."""
     method: str = "scan"
-    """How images are put into clusters: scan, sela or kmeans, see `rayscan.methods`."""
+    """How images are put into clusters: scan, sela, consensus or kmeans, see `rayscan.methods`."""
     seed: int = setting(0, ge=0)
     """Seed of every random choice."""
     features: tuple[str, ...] = ("own",)
@@ -87,6 +89,7 @@ class Recipe(Section):
     scan: ScanConfig = ScanLossConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
     sela: SelaConfig = SelaConfig()
+    consensus: ConsensusConfig = ConsensusConfig()
     pca: PcaConfig = PcaConfig()
     kmeans: KMeansConfig = KMeansConfig()
     assign: AssignConfig = AssignConfig()

@@ -28,7 +28,7 @@ class PretextConfig(Section):
     checkpoint_license: str | None = None
     """Licence of the weights of `--features checkpoint:PATH`, as you know it; recorded, never checked."""
     backbone: str = "resnet18"
-    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME with the extra."""
+    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME."""
     stem: Literal["cifar", "stl", "imagenet"] = "cifar"
     """First layers: 3x3 stride 1; the same with a max-pool of 2; or 7x7 stride 2 with a max-pool."""
     projection_dim: int = setting(128, ge=2)

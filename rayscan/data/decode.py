@@ -54,24 +54,34 @@ _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 """How to show an array [h, w, 3] upright by its EXIF orientation (Exif 2.32, tag 0x0112)."""
 
 
-def decode(data: bytes, *, max_pixels: int) -> Pixels:
+def decode(data: bytes, *, max_pixels: int, min_px: int | None = None) -> Pixels:
     """Decode one image.
 
     Args:
         data: A whole file: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, HEIC or JPEG XL, whatever its
             name says.
         max_pixels: Refuse pictures with more pixels than this, by their header.
+        min_px: Short side that is enough, px: a JPEG is decoded at the reduction `reduction` gives, which
+            saves most of the work for large ones; all other formats come whole. None: whole.
 
     Returns:
-        uint8 [h, w, 3], RGB, contiguous.
+        uint8 [h, w, 3], RGB, contiguous; sides are ceil(side / reduction).
 
     Raises:
         DataError: whose first line is the reason: empty, format, too-many-pixels, damaged, pixel-type.
     """
     if not data:
         raise DataError("empty", expected="an image", got="0 bytes")
-    pixels = _jpeg(data, max_pixels) if data[:3] == b"\xff\xd8\xff" else None
+    pixels = _jpeg(data, max_pixels, min_px) if data[:3] == b"\xff\xd8\xff" else None
     return np.ascontiguousarray(_any_format(data, max_pixels) if pixels is None else pixels)
+
+
+def reduction(height: int, width: int, min_px: int) -> int:
+    """Largest of 8, 4, 2 and 1 by which a picture's short side may be divided and still be `min_px` or more.
+
+    libjpeg decodes at these reductions by smaller inverse transforms, at all others more slowly than whole.
+    """
+    return next((by for by in (8, 4, 2) if -(-min(height, width) // by) >= min_px), 1)
 
 
 def resize_canvas(image: Pixels, px: int) -> Pixels:
@@ -93,7 +103,7 @@ def resize_canvas(image: Pixels, px: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR, box=box))
 
 
-def _jpeg(data: bytes, max_pixels: int) -> Pixels | None:
+def _jpeg(data: bytes, max_pixels: int, min_px: int | None = None) -> Pixels | None:
     """RGB or grey JPEG by libjpeg-turbo, strictly; None where Pillow has to decide."""
     try:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
@@ -103,7 +113,9 @@ def _jpeg(data: bytes, max_pixels: int) -> Pixels | None:
     if colors not in ("YCbCr", "RGB", "Gray"):
         return None
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+        by = 1 if min_px is None else reduction(height, width, min_px)
+        least = {} if by == 1 else {"min_height": -(-height // by), "min_width": -(-width // by)}
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
     except ValueError as error:
         if _SURPLUS.search(str(error)):
             return None

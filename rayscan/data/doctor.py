@@ -13,6 +13,7 @@ import numpy as np
 
 from rayscan.data.classes import wnids_of
 from rayscan.data.inspection import CHANGED, OK
+from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.errors import DataError
@@ -62,7 +63,7 @@ def examine(task: Task) -> Seen:
 
 
 def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
-    """Lines of text about a collection, and whether it is whole.
+    """Lines of text about a collection, and whether it is whole: a collection without an image is not.
 
     Args:
         listing: Its files.
@@ -77,7 +78,12 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
         f"{len(listing.entries):,} {listing.format.name}, {listing.size / 1e6:,.1f} MB under {listing.root!a}"
     ]
     lines.append(f"images: {sum(reasons.values()):,}, {reasons[OK]:,} of them usable")
-    lines += [f"  {count:,} {reason!a}" for reason, count in reasons.most_common() if reason != OK]
+    first: dict[str, str] = {}
+    for status, key in ((s, k) for part in seen for s, k in zip(part.statuses, part.keys, strict=True)):
+        first.setdefault(status, key)
+    bad = [(reason, count) for reason, count in reasons.most_common() if reason != OK]
+    lines += [f"  {count:,} {reason!a}, such as {first[reason]!a}" for reason, count in bad]
+    lines += [*listing.left_out.lines(), *lines_of_members(members)]
     if len(sides):
         low, middle, high = np.quantile(sides, (0, 0.5, 1)).astype(int)
         lines.append(f"short side: {low} to {high} px, median {middle}")
@@ -93,4 +99,6 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
     if twice:
         lines.append("keys repeat across shards: in an index each begins with the name of its shard")
     lines.append(f"{len(damaged):,} damaged shards, {len(twice):,} repeated keys")
-    return lines, not damaged and not reasons[CHANGED]
+    is_empty = not reasons[OK]
+    lines += ["not one image can be used"] if is_empty else []
+    return lines, not damaged and not reasons[CHANGED] and not is_empty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 from pyarrow import fs as pafs
 
 from rayscan.data.addresses import fixed_folder, plain
-from rayscan.errors import DataError
+from rayscan.data.left_out import LeftOut, is_system_folder
+from rayscan.errors import ArtifactError, DataError
 from rayscan.storage import MISSING, FileInfo, kind_of, local_path, locate, retry
 
 LISTERS = 16
@@ -27,24 +29,33 @@ def silent(_: int) -> None:
     """Call nobody."""
 
 
-def files_below(folder: str, *, recursive: bool = True, tell: Tell = silent) -> list[FileInfo]:
-    """Files in a folder and below, hidden ones left out, sorted by address. Links are followed, once.
+def files_below(
+    folder: str, *, recursive: bool = True, tell: Tell = silent, left_out: LeftOut | None = None
+) -> list[FileInfo]:
+    """Files in a folder and below, sorted by address, without hidden ones and folders of the system.
+
+    Links are followed, once.
 
     Args:
         folder: Local or remote.
         recursive: Also what lies in the folders below.
         tell: Hears how many files were found so far, now and then.
+        left_out: Takes down what is passed over.
 
     Raises:
-        DataError: the folder cannot be read, or a name in it is not UTF-8.
+        DataError: the folder cannot be read.
     """
-    path = local_path(folder)
+    path, left = local_path(folder), LeftOut() if left_out is None else left_out
     try:
-        found = _local_tree(path, recursive) if path is not None else _remote_tree(folder, recursive)
-        return sorted(_counted(found, tell), key=lambda file: file.uri)
-    except (OSError, UnicodeError) as error:
+        tree = _remote_tree(folder, recursive, left) if path is None else _local_tree(path, recursive, left)
+        return sorted(_counted(tree, tell), key=lambda file: file.uri)
+    except (OSError, ArtifactError) as error:
         raise DataError(
-            "a folder cannot be read", expected="readable, names in UTF-8", got=error, where=folder
+            "a folder cannot be read",
+            expected="a folder that may be read",
+            got=error,
+            where=folder,
+            fix="check the address, your rights, and the storage",
         ) from error
 
 
@@ -55,43 +66,83 @@ def _counted(found: Iterator[FileInfo], tell: Tell) -> Iterator[FileInfo]:
         yield file
 
 
-def _local_tree(top: Path, recursive: bool) -> Iterator[FileInfo]:
+def _local_tree(top: Path, recursive: bool, left: LeftOut) -> Iterator[FileInfo]:
     todo, visited = [str(top)], {os.path.realpath(top)}
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
         while todo:  # level by level: folders of a level are listed at once
             level, todo = todo, []
-            for files, folders in pool.map(_listed, level):
-                yield from files
-                for path, real in folders if recursive else ():
-                    if real not in visited:
+            for number, found in enumerate(pool.map(_listed, level)):
+                if isinstance(found, OSError):
+                    if level == [str(top)]:
+                        raise found
+                    left.unreadable.append(f"{level[number]!a}: {found.strerror}")
+                    continue
+                yield from found.files
+                left.hidden += found.hidden
+                left.unreadable += found.unreadable
+                for name, path, real in found.folders if recursive else ():
+                    if is_system_folder(name):
+                        left.folders[name] += 1
+                    elif real not in visited:
                         visited.add(real)
                         todo.append(path)
 
 
-def _listed(folder: str) -> tuple[list[FileInfo], list[tuple[str, str]]]:
-    """Files of a folder; and the folders in it, each with where it really is. Hidden ones are left out."""
-    files, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append((entry.path, os.path.realpath(entry.path)))
-            else:
-                entry.path.encode()  # a name that is not UTF-8 cannot be stored in Parquet
-                files.append(_local(entry))
-    return files, folders
+@dataclass
+class _Folder:
+    """What lies directly in one folder."""
+
+    files: list[FileInfo] = field(default_factory=list)
+    folders: list[tuple[str, str, str]] = field(default_factory=list)
+    """Name, path, and where it really is."""
+    hidden: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def _listed(folder: str) -> _Folder | OSError:
+    """What is in a folder; or why it cannot be read."""
+    found = _Folder()
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda e: e.name)
+    except OSError as error:
+        return error
+    for entry in entries:
+        if not _is_utf8(entry.name):
+            found.unreadable.append(ascii(os.fsencode(entry.path)))  # Parquet cannot hold it
+        elif _is_folder(entry):
+            found.folders.append((entry.name, entry.path, os.path.realpath(entry.path)))
+        elif entry.name.startswith("."):
+            found.hidden += 1
+        else:
+            found.files.append(_local(entry))
+    return found
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _local(entry: os.DirEntry[str]) -> FileInfo:
     try:
         facts = entry.stat()
-    except FileNotFoundError:  # a dangling link: indexed as missing, so that it is not lost silently
+    except OSError:  # a link to nothing or to itself: indexed as missing, so that it is not lost silently
         return FileInfo(entry.path, MISSING, 0)
     return FileInfo(entry.path, facts.st_size, facts.st_mtime_ns)
 
 
-def _remote_tree(folder: str, recursive: bool) -> Iterator[FileInfo]:
+def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileInfo]:
     filesystem, path = locate(folder)
     address, mark, query = folder.partition("?")
 
@@ -104,17 +155,25 @@ def _remote_tree(folder: str, recursive: bool) -> Iterator[FileInfo]:
         selectors = [pafs.FileSelector(name, recursive=True) for name in below]
         for info in chain(top, chain.from_iterable(pool.map(listed, selectors))):
             name = info.path[len(path.rstrip("/")) + 1 :]
-            if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
+            if info.type != pafs.FileType.File:
+                continue
+            *above, base = name.split("/")
+            if (system := next((part for part in above if is_system_folder(part)), None)) is not None:
+                left.folders[system] = 1
+            elif base.startswith("."):
+                left.hidden += 1
+            else:
                 yield FileInfo.of(f"{address.rstrip('/')}/{name}{mark}{query}", info)
 
 
-def matching(pattern: str, tell: Tell = silent) -> list[FileInfo]:
+def matching(pattern: str, tell: Tell = silent, left_out: LeftOut | None = None) -> list[FileInfo]:
     """Files that match a glob pattern, sorted by address; empty if its folder is not there."""
     folder, parts = fixed_folder(pattern)
     if kind_of(folder) != pafs.FileType.Directory:
         return []
     start = len(folder.partition("?")[0].rstrip("/")) + 1 if "://" in folder else len(folder.rstrip("/")) + 1
-    files = files_below(folder, recursive=len(parts) > 1 or parts[0] == "**", tell=tell)
+    is_deep = len(parts) > 1 or parts[0] == "**"
+    files = files_below(folder, recursive=is_deep, tell=tell, left_out=left_out)
     return [file for file in files if _fits(plain(file.uri)[start:].split("/"), parts)]
 
 

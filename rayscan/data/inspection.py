@@ -8,6 +8,8 @@ from rayscan.data.decode import decode
 from rayscan.errors import DataError
 
 OK = "ok"
+MISSING = "missing"
+"""Status of an image that is named and not there."""
 CHANGED = "checksum"
 """Status of an image whose bytes are not those that were packed."""
 

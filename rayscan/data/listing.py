@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,8 @@ from pyarrow import fs as pafs
 from rayscan import storage
 from rayscan.artifacts import digest
 from rayscan.data import addresses, folders, metadata, sources
-from rayscan.data.metadata_columns import flat, together
+from rayscan.data.left_out import LeftOut
+from rayscan.data.metadata_columns import flat
 from rayscan.data.sources import format_of, list_of, named_format
 from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
@@ -43,7 +44,9 @@ class Listing:
     entries: tuple[SourceFile, ...]
     root: str
     """Folder that keys are relative to."""
-    metadata: pa.Table | None = None
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+    """What was found beside them and not taken."""
+    metadata: pa.Table | None = field(default=None, compare=False)
     """What lists and metadata files of folders say of images that are files: `uri`, and their columns."""
 
     @property
@@ -98,7 +101,8 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
     texts = [data] if is_name else addresses.split_commas(data)
     for text in texts:
         _refuse(text)
-    parts = [_part(text, tell, image_column) for text in texts]
+    left = LeftOut()
+    parts = [_part(text, tell, left, image_column) for text in texts]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     by_format: dict[Format | None, list[str]] = defaultdict(list)
@@ -112,13 +116,16 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
                 entries[found.uri] = SourceFile(found.uri, key, found.size, found.mtime_ns, own_id)
     others = by_format.pop(None, [])
     named = {found.uri for part in parts if part.is_named for found in part.files}
-    usable, left = sources.usable({one: uris for one, uris in by_format.items() if one}, named, image_column)
-    chosen = _only_format(data, usable, [*others, *left])
-    told = [part.metadata for part in parts if part.metadata is not None]
-    if not chosen.has_many and (of_folders := metadata.of_folders([*others, *left])) is not None:
-        told.append(of_folders)
+    usable, without = sources.usable(
+        {one: uris for one, uris in by_format.items() if one}, named, image_column
+    )
+    others += without
+    listed = [part.metadata for part in parts if part.metadata is not None]
+    told = metadata.of_folders(others) if any(not one.has_many for one in usable) else {}
+    left.add([uri for uri in others if uri not in told])
+    chosen = _only_format(data, usable, left)
     in_order = tuple(entries[uri] for uri in sorted(usable[chosen]))
-    return Listing(chosen, in_order, root, together(told) if told else None)
+    return Listing(chosen, in_order, root, left, metadata.of_pictures([*listed, *told.values()]))
 
 
 def _refuse(uri: str) -> None:
@@ -142,8 +149,8 @@ def _refuse(uri: str) -> None:
         )
 
 
-def _only_format(data: str, known: Mapping[Format, Sequence[str]], others: Sequence[str]) -> Format:
-    """The format of all files, which are sorted by it here; `others` hold no images."""
+def _only_format(data: str, known: Mapping[Format, Sequence[str]], left: LeftOut) -> Format:
+    """The format of all files, which are sorted by it here."""
     for one, uris in known.items():
         one.refuse(uris)
     if len(known) > 1:
@@ -158,7 +165,7 @@ def _only_format(data: str, known: Mapping[Format, Sequence[str]], others: Seque
         raise DataError(
             "there are no images here",
             expected=" ".join(suffix for one in sources.FORMATS for suffix in one.suffixes),
-            got=_names(others) if others else "no file",
+            got="; ".join(left.lines()) or "no file",
             where=data,
         )
     return next(iter(known))
@@ -169,18 +176,20 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str, tell: folders.Tell, image_column: str | None) -> _Part:
+def _part(text: str, tell: folders.Tell, left: LeftOut, image_column: str | None) -> _Part:
     uri = addresses.absolute(text)
     kind = storage.kind_of(uri)
     if kind == pafs.FileType.Directory:
-        return _Part(folders.files_below(uri, tell=tell), addresses.plain(uri))
+        return _Part(folders.files_below(uri, tell=tell, left_out=left), addresses.plain(uri))
     if kind == pafs.FileType.File:
         if (known := list_of(uri)) is not None and not sources.holds_images(uri, image_column):
             return _listed(uri, known)
         return _Part(storage.stat([uri]), addresses.parent(uri), is_named=True)
     names = addresses.expand_braces(uri)
-    found = _named([name for name in names if not addresses.is_glob(name)], tell)
-    found += [file for name in names if addresses.is_glob(name) for file in folders.matching(name, tell)]
+    found = _named([name for name in names if not addresses.is_glob(name)], tell, left)
+    found += [
+        file for name in names if addresses.is_glob(name) for file in folders.matching(name, tell, left)
+    ]
     tops = {addresses.fixed_folder(name)[0] for name in names}
     if not found:
         raise DataError(
@@ -189,7 +198,7 @@ def _part(text: str, tell: folders.Tell, image_column: str | None) -> _Part:
     return _Part(found, addresses.common_folder(tops), is_named=not any(map(addresses.is_glob, names)))
 
 
-def _named(uris: Sequence[str], tell: folders.Tell) -> list[FileInfo]:
+def _named(uris: Sequence[str], tell: folders.Tell, left: LeftOut) -> list[FileInfo]:
     """Files and folders that are named one by one; all of them have to be there."""
     files: list[FileInfo] = []
     missing: list[str] = []
@@ -197,7 +206,7 @@ def _named(uris: Sequence[str], tell: folders.Tell) -> list[FileInfo]:
         if file.size != storage.MISSING:
             files.append(file)
         elif storage.kind_of(file.uri) == pafs.FileType.Directory:
-            files += folders.files_below(file.uri, tell=tell)
+            files += folders.files_below(file.uri, tell=tell, left_out=left)
         else:
             missing.append(file.uri)
     if missing:

@@ -7,7 +7,6 @@ that came since go into new shards: shards that were planned stay as they are, a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,9 +35,9 @@ from rayscan.data.shard_writer import (
     write_labels,
 )
 from rayscan.errors import ConfigError, DataError
+from rayscan.out_kinds import PLAN, SHARDS, require_out
 from rayscan.storage import Place
 
-PLAN = "packed.parquet"
 READERS = 8
 READ_AHEAD = 64
 _SCHEMA = pa.schema(
@@ -99,6 +98,7 @@ def write_shards(
     if cls_members and not labels_from_folders:
         raise ConfigError("no labels to write", expected="labels_from_folders", got="cls_members alone")
     place = Place(out)
+    require_out(place, SHARDS)
     listing = data if isinstance(data, Listing) else list_sources(data)
     found, missing = _entries(listing, wnids, apply)
     before = _earlier(place, resize_px)
@@ -176,7 +176,7 @@ def _earlier(place: Place, resize_px: int | None) -> list[Row]:
                 fix="remove them, or write to an empty folder",
             )
         return []
-    table = pq.read_table(io.BytesIO(place.read(PLAN)))
+    table = pq.read_table(pa.BufferReader(place.read(PLAN)), use_threads=False)
     made_with = (table.schema.metadata or {}).get(b"resize_px", b"").decode()
     if made_with != str(resize_px or ""):
         raise ConfigError(

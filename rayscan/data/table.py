@@ -85,7 +85,8 @@ class ImageTable:
         is_ok, is_eval = np.empty(count, bool), np.empty(count, bool)
         row = 0
         # Some rows at a time: the columns are held once, not also as they come out of the file.
-        for batch in stored.iter_batches(ROWS_AT_ONCE, columns=[*_PLAIN_COLUMNS, "split", "status"]):
+        wanted = [*_PLAIN_COLUMNS, "split", "status"]
+        for batch in stored.iter_batches(ROWS_AT_ONCE, columns=wanted, use_threads=False):
             here = slice(row, row + len(batch))
             for name, values in plain.items():
                 values[here] = batch.column(name).to_numpy()

@@ -6,9 +6,10 @@ header; the images behind the cut are lost silently. Here everything that could 
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from rayscan.data.sequential import READ_BYTES, SequentialFile
@@ -21,19 +22,22 @@ _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _NOTES = (*_LONG_NAMES, *_PAX, tarfile.XGLTYPE)
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 _DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
-_WITHOUT_CONTENT = (tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, *_DEVICES)
+_WITHOUT_CONTENT = (tarfile.DIRTYPE, *_LINKS, *_DEVICES)
 _RESERVED = re.compile(r"__[^/]*__($|/)")
 
 
 class Member(NamedTuple):
-    """A regular file in a tar."""
+    """A regular file in a tar, or a link to one."""
 
     name: str
     offset: int
     """First byte of its content in the tar."""
     length: int
-    """Bytes."""
+    """Bytes; 0 for a link."""
+    link: str | None = None
+    """For a hard or symbolic link, the name of the member it stands for, as `normalized` gives it."""
 
     @property
     def key_and_extension(self) -> tuple[str, str] | None:
@@ -46,7 +50,7 @@ class Member(NamedTuple):
 
 
 def members(file: SequentialFile) -> Iterator[Member]:
-    """Regular files of a tar in their order; their content may be read from the file while each is at hand.
+    """Regular files and links of a tar in their order; content may be read while each is at hand.
 
     Raises:
         DataError: the tar is cut, damaged, or goes on after its end mark.
@@ -68,8 +72,9 @@ def members(file: SequentialFile) -> Iterator[Member]:
         else:
             if info.type == tarfile.GNUTYPE_SPARSE or any(name.startswith("GNU.sparse") for name in notes):
                 raise damaged(file, start, f"{info.name!a} is sparse: its bytes are not in one piece")
-            if info.type in _REGULAR:
-                yield Member(storable(notes.get("path", info.name)), start, length)
+            if info.type in (*_REGULAR, *_LINKS):
+                name = storable(notes.get("path", info.name))
+                yield Member(name, start, length, _target(name, info, notes))
             notes = {}
         file.seek_forward(stop)
     if file.read(BLOCK) != bytes(BLOCK):
@@ -77,6 +82,20 @@ def members(file: SequentialFile) -> Iterator[Member]:
     while rest := file.read(READ_BYTES):
         if rest.count(0) != len(rest):
             raise damaged(file, file.position - len(rest), "it goes on after its end mark, as joined tars do")
+
+
+def normalized(name: str) -> str:
+    """A name of a member without `./` and `..`: one spelling per member."""
+    return posixpath.normpath(name).lstrip("/")
+
+
+def _target(name: str, info: tarfile.TarInfo, notes: Mapping[str, str]) -> str | None:
+    """What a link stands for: a hard link names a member, a symbolic one a path from its own folder."""
+    if info.type not in _LINKS:
+        return None
+    target = storable(notes.get("linkpath", info.linkname))
+    folder = posixpath.dirname(name) if info.type == tarfile.SYMTYPE else ""
+    return normalized(posixpath.join(folder, target))
 
 
 def _header(file: SequentialFile) -> tarfile.TarInfo | None:
@@ -94,8 +113,12 @@ def _header(file: SequentialFile) -> tarfile.TarInfo | None:
 def _note(file: SequentialFile, info: tarfile.TarInfo) -> dict[str, str]:
     """What an extension header says: GNU long names and pax records (POSIX.1-2001) of path and size."""
     data = file.read(info.size)
-    if info.type == tarfile.GNUTYPE_LONGNAME:
-        return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
+    if info.type in _LONG_NAMES:
+        return {
+            "path" if info.type == tarfile.GNUTYPE_LONGNAME else "linkpath": data.rstrip(b"\0").decode(
+                "utf-8", "surrogateescape"
+            )
+        }
     if info.type not in _PAX:
         return {}
     records: dict[str, str] = {}

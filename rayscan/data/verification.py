@@ -112,16 +112,20 @@ class _Forward:
 
     def __init__(self, file: SequentialFile) -> None:
         self._file = file
+        self._last = (-1, b"")
 
     def ranges(self, rows: Rows) -> Images:
         """See `Files.ranges`."""
         data = []
         for offset, length in zip(rows.offset.tolist(), rows.length.tolist(), strict=True):
-            if offset < self._file.position:
+            if offset == self._last[0]:  # links share the bytes of their image
+                data.append(self._last[1][:length])
+            elif offset < self._file.position:
                 data.append(self._again(offset, length))
-                continue
-            self._file.seek_forward(offset)
-            data.append(self._file.read(length))
+            else:
+                self._file.seek_forward(offset)
+                self._last = (offset, self._file.read(length))
+                data.append(self._last[1])
         return Images(data, np.zeros(len(data), np.int64))
 
     def _again(self, offset: int, length: int) -> bytes:

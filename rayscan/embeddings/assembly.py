@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry
+from rayscan.config import ImagesConfig
 from rayscan.data.table import IMAGES
 from rayscan.embeddings.file_parts import FilePart, require_good
 from rayscan.tables import row_groups
@@ -37,8 +38,7 @@ def assemble(
     parts: Sequence[FilePart],
     index: Artifact,
     is_eval: NDArray[np.bool_],
-    *,
-    max_bad_fraction: float,
+    images: ImagesConfig,
 ) -> tuple[dict[str, FileEntry], dict[str, Any]]:
     """Files and facts of the artifact, as `vectors.parts.EmbeddingRows` reads them, and `quarantine.parquet`.
 
@@ -47,7 +47,7 @@ def assemble(
         parts: All parts, each finished by `import_part`.
         index: The index of their images.
         is_eval: Whether each gid belongs to the eval split [N]: `ImageTable.is_eval`.
-        max_bad_fraction: Share of the images that may have no usable vector; one may always.
+        images: Settings that say how many of them may have no usable vector.
 
     Raises:
         DataError: more have none.
@@ -69,7 +69,7 @@ def assemble(
     left_out, kept = pa.concat_tables(bad), np.concatenate(gids)
     quarantine = pa.concat_tables([_SCHEMA.empty_table(), *_named(index, left_out)])
     counts = dict(Counter(left_out["reason"].to_pylist()).most_common())
-    require_good(counts, first + len(left_out), max_bad_fraction, _shown(quarantine), parts[0].vectors.spec)
+    require_good(counts, first + len(left_out), images, _shown(quarantine), parts[0].vectors.spec)
     kinds = {"part": pa.int32(), "name": pa.string(), "first_row": pa.int64(), "rows": pa.int64()}
     files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table, pa.schema(kinds)))
     files["gids.npy"] = draft.write_array("gids.npy", kept)

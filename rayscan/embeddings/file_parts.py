@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayscan.artifacts import Draft
+from rayscan.config import ImagesConfig
 from rayscan.embeddings.text_digests import NONE
 from rayscan.embeddings.unit_rows import MISSING, NOT_FINITE, ZEROS, Reason, unit_rows
 from rayscan.embeddings.vectors import Vectors
@@ -17,6 +18,8 @@ from rayscan.types import Ints
 
 PIECE_BYTES = 8 << 20
 """Rows worked on at a time, in float32."""
+ALWAYS_TOLERATED = 1
+"""Images without a vector that never stop a run, however few images there are."""
 BAD_SCHEMA = pa.schema({"gid": pa.int64(), "reason": pa.string()})
 
 
@@ -103,28 +106,28 @@ def _counts(reasons: list[Reason]) -> dict[str, int]:
     return {reason: reasons.count(reason) for reason in (MISSING, NOT_FINITE, ZEROS) if reason in reasons}
 
 
-def require_good(counts: Mapping[str, int], images: int, most: float, firsts: str, where: str) -> None:
-    """Refuse an import that leaves out too many images; a single one never stops it.
+def require_good(
+    counts: Mapping[str, int], total: int, images: ImagesConfig, firsts: str, where: str
+) -> None:
+    """Refuse an import that leaves out too many images, by the rule of stage index.
 
     Args:
         counts: Images without a usable vector by reason.
-        images: All images.
-        most: Largest share of them that may be left out: `images.max_bad_fraction`.
+        total: All images.
+        images: Settings: with `on_bad` skip, `max_bad_fraction` of them may be left out, and always one.
         firsts: The first ones, for the message.
         where: The vectors.
 
     Raises:
         DataError: with the numbers and the first images.
     """
-    bad = sum(counts.values())
-    if bad == images:
-        most = 0.0
-    elif bad <= max(1, most * images):
+    bad, is_strict, most = sum(counts.values()), images.on_bad == "stop", images.max_bad_fraction
+    if bad < total and bad <= (0 if is_strict else max(ALWAYS_TOLERATED, most * total)):
         return
     raise DataError(
         "too many images have no usable vector",
-        expected=f"at most {most:.4%} of {images:,}",
+        expected="none" if is_strict else f"at most {most:.4%} of {total:,}, and not all",
         got=f"{bad:,}: {', '.join(f'{count:,} {reason}' for reason, count in counts.items())}",
         where=f"{where}; the first: {firsts}",
-        fix="repair the vectors, or allow more with --images.max-bad-fraction",
+        fix="repair the vectors, or allow more with --images.max-bad-fraction and on-bad skip",
     )

@@ -53,6 +53,8 @@ class Folders:
 
 def plain_source(source: str) -> str:
     """A source as it is compared: local files by path, URIs without query, no `./` before."""
+    if "://" not in source:
+        return source.removeprefix("./")
     path = local_path(source)
     return addresses.plain(source) if path is None else str(path)
 

@@ -15,6 +15,7 @@ from rayscan.exports.fiftyone import export_fiftyone
 from rayscan.exports.folders import copied, hardlinked, symlinked
 from rayscan.exports.label_studio import export_label_studio
 from rayscan.exports.parquet import export_parquet
+from rayscan.out_kinds import require_no_own_file
 from rayscan.run import Run
 from rayscan.storage import Place, split_uri
 
@@ -70,4 +71,5 @@ def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
             where="OUT",
             fix="choose another one, or pass --force to replace it",
         )
+    require_no_own_file(place, name)
     return EXPORTERS[to](run, out)

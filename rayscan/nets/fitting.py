@@ -17,12 +17,21 @@ from torch import Tensor, nn
 from rayscan.errors import ArtifactError
 from rayscan.nets.backbone import Backbone
 from rayscan.nets.efficientnet_layout import efficientnet
-from rayscan.nets.layouts import HEADS, PREFIXES, Adapted, adapt, complete, require_weights, weights_in
+from rayscan.nets.layouts import (
+    HEADS,
+    PREFIXES,
+    Adapted,
+    adapt,
+    complete,
+    projection_in,
+    require_weights,
+    weights_in,
+)
 from rayscan.nets.timm_backbone import TimmBackbone
 from rayscan.nets.transformer_layouts import transformer
 
-FIX = "name the network the weights were trained with; for a ResNet of rayscan its stem too"
-TRUNKS = ("", "model.", "visual.trunk.", *PREFIXES)
+FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint was trained with"
+TRUNKS = ("", "model.", "backbone.model.", "visual.trunk.", *PREFIXES)
 """What may stand before timm's own names."""
 MAX_NAMED = 6
 
@@ -50,7 +59,7 @@ def fit(net: Backbone, tree: Mapping[str, Any], where: str) -> Adapted:
         adapted = adapt(tree, where)
     tensors = complete(adapted.tensors, wanted)
     _require_fit(tensors, wanted, f"{where} (layout {adapted.layout})")
-    return replace(adapted, tensors=tensors)
+    return replace(adapted, tensors={k: v.contiguous() for k, v in tensors.items()})
 
 
 def _for_timm(model: nn.Module, tree: Mapping[str, Any], where: str) -> Adapted:
@@ -64,7 +73,8 @@ def _for_timm(model: nn.Module, tree: Mapping[str, Any], where: str) -> Adapted:
     heads = _classifiers(model) | HEADS
     surplus = {k for k in named if k not in wanted and any(f"{k}.".startswith(f"{h}.") for h in heads)}
     kept = {k: v for k, v in named.items() if k not in surplus}
-    return Adapted(layout, kept, {}, sorted({k.partition(".")[0] for k in surplus} | set(left_out)))
+    dropped = sorted({k.partition(".")[0] for k in surplus} | set(left_out))
+    return Adapted(layout, kept, projection_in(named) or projection_in(state), dropped)
 
 
 def _named(
@@ -81,6 +91,8 @@ def _named(
     if any(trunk + k in state for k in wanted):
         inside = {k.removeprefix(trunk): v for k, v in state.items() if k.startswith(trunk)}
         beside = {k.partition(".")[0] for k in state if not k.startswith(trunk)}
+        if trunk == "backbone.model.":
+            return "rayscan", inside, sorted(beside)
         return f"timm{f' in {trunk[:-1]}' if trunk else ''}", inside, sorted(beside)
     adapted = adapt(tree, where)
     return adapted.layout, adapted.tensors, adapted.dropped

@@ -78,7 +78,7 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     kept = {k: v for k, v in named.items() if k.partition(".")[0] not in HEADS}
     heads = {prefix + k.partition(".")[0] for k in named if k.partition(".")[0] in HEADS}
     others = {k.partition(".")[0] for k in state if not k.startswith(prefix)}
-    projection = _projection(named) or _projection(state)
+    projection = projection_in(named) or projection_in(state)
     return Adapted(layout, kept, projection, sorted(heads | others))
 
 
@@ -97,7 +97,8 @@ def require_weights(state: Mapping[str, Tensor], tree: Mapping[str, Any], where:
         )
 
 
-def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def projection_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The projection head beside a backbone, if it is Linear, ReLU, Linear; empty otherwise."""
     for name in PROJECTIONS:
         found = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         if found.keys() == MLP:

@@ -112,15 +112,11 @@ def _pool(model: nn.Module, name: str, pooling: str) -> None:
     has_token = getattr(model, "cls_token", None) is not None
     is_plain = isinstance(getattr(model, "global_pool", None), str)
     has_pooling_layer = getattr(model, "attn_pool", None) is not None
-    if (
-        not is_plain
-        or has_pooling_layer
-        or pooling not in ("token", "avg")
-        or not (has_token or own == "avg")
-    ):
+    choices = () if not is_plain or has_pooling_layer else ("token", "avg") if has_token else ("avg",)
+    if pooling not in choices:
         raise ConfigError(
             "this model cannot be pooled so",
-            expected=f"{own}, as timm does" + (", or token or avg" if has_token and is_plain else ""),
+            expected=" or ".join(dict.fromkeys((own, *choices))),
             got=pooling,
             where=f"{WHERE} timm/{name}",
         )

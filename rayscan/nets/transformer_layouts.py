@@ -97,7 +97,7 @@ def transformer(
     _shape_tokens(named)
     if folds_class and "cls_token" in named and "pos_embed" in named:
         named["cls_token"] = named["cls_token"] + named["pos_embed"][:, :1]
-        named["pos_embed"] = named["pos_embed"][:, 1:]
+        named["pos_embed"] = named["pos_embed"][:, 1:].clone()
     return layout, _joined(named), sorted(left_out)
 
 
@@ -141,8 +141,8 @@ def _joined(named: dict[str, Tensor]) -> dict[str, Tensor]:
                 out[name.replace(".query.", ".qkv.")] = torch.cat(whole)
         elif name.startswith("attn_pool.qkv."):
             dim = value.shape[0] // 3
-            out[name.replace(".qkv.", ".q.")] = value[:dim]
-            out[name.replace(".qkv.", ".kv.")] = value[dim:]
+            out[name.replace(".qkv.", ".q.")] = value[:dim].clone()  # safetensors refuses shared memory
+            out[name.replace(".qkv.", ".kv.")] = value[dim:].clone()
         elif not re.search(r"\.attn\.(key|value)\.", name):
             out[name] = value
     return out

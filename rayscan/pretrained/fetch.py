@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -77,6 +78,7 @@ def _download_first(repo: str, names: tuple[str, ...], *, is_needed: bool = True
 def _told(entry: Pretrained) -> Iterator[None]:
     """Turn what the library raises into errors that say what to do."""
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        FileMetadataError,
         HfHubHTTPError,
         HTTPError,
         LocalEntryNotFoundError,
@@ -95,7 +97,7 @@ def _told(entry: Pretrained) -> Iterator[None]:
         raise _unreachable(entry, error) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise _not_asked(entry, error) from error
-    except HTTPError as error:
+    except (HTTPError, FileMetadataError) as error:
         raise _unreachable(entry, error) from error
     except OSError as error:
         raise _not_written(entry, error) from error
@@ -161,8 +163,10 @@ def _not_written(entry: Pretrained, error: OSError) -> FleetError:
 
 
 def _first_line(error: BaseException) -> str:
+    """What an error says first, without the secrets that an address may hold: passwords and signatures."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    text = lines[0] if lines else type(error).__name__
+    return re.sub(r"\?[^\s'\"]+", "", re.sub(r"//[^/@\s]+@", "//", text))[:200]
 
 
 def facts_of(entry: Pretrained, weights: Weights) -> dict[str, Any]:
@@ -186,8 +190,17 @@ def record_path(entry: Pretrained) -> Path:
 
 
 def _record(entry: Pretrained, weights: Weights) -> None:
+    """Keep what was fetched, for who asks later where a file is from."""
     path = record_path(entry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps({**asdict(entry), **facts_of(entry, weights)}, indent=1) + "\n", encoding="ascii"
-    )
+    text = json.dumps({**asdict(entry), **facts_of(entry, weights)}, indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n", encoding="ascii")
+    except OSError as error:
+        raise FleetError(
+            "the weights are here, but what they are cannot be recorded",
+            expected="a folder that may be written",
+            got=_first_line(error),
+            where=path,
+            fix="set XDG_CACHE_HOME to one, and repeat the command: it downloads nothing again",
+        ) from error

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rayscan.catalog import TIMM, Pretrained
 from rayscan.config.preprocessing import Preprocessing
+from rayscan.errors import ConfigError
 from rayscan.nets.backbone import Backbone
 from rayscan.nets.catalog import build_backbone
 from rayscan.nets.checkpoint_file import read_checkpoint, read_checkpoint_at
@@ -119,7 +120,8 @@ def _fitted(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights under the backbone's names, and what is known of the network by its build."""
     with torch.device("meta"):  # names and shapes are enough
-        net = build_backbone(backbone, stem, is_sync=False, size_px=pictures.size_px, pooling=pooling)
+        net = build_backbone(backbone, stem, is_sync=False, size_px=pictures.size_px, pooling=pooling).eval()
+        _require_features(net, pictures.size_px, backbone)
     fitted = fit(net, tree, where)
     facts = {
         "backbone": backbone,
@@ -131,6 +133,26 @@ def _fitted(
         "left_out": fitted.dropped,
     }
     return fitted.tensors, facts
+
+
+def _require_features(net: Backbone, size_px: int, name: str) -> None:
+    """Refuse a network that makes no [B, D] of such pictures; called on the meta device, it costs little."""
+    expected = f"[1, {net.dim}] of a picture of {size_px} px"
+    try:
+        with torch.no_grad():
+            shape = net(torch.empty(1, 3, size_px, size_px)).shape
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            "the network cannot take pictures of this size", expected=expected, got=error, where=name
+        ) from error
+    if tuple(shape) != (1, net.dim):
+        raise ConfigError(
+            "the network gives no single feature of a picture",
+            expected=expected,
+            got=list(shape),
+            where=name,
+            fix="take a network that pools its tokens or places",
+        )
 
 
 def frozen_net(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Backbone, Preprocessing]:

@@ -13,16 +13,17 @@ def custom() -> Recipe:
 
     Command: `rayscan run custom --data photos/ --num-clusters 20 --out runs/photos`
     Demands `--num-clusters`; with doubt choose more, and merge by eye in the report.
-    Method: features of EfficientNet-Lite0, which comes with rayscan (`lite0`), then heads on them: nothing
-    is downloaded and no network is trained. That network has seen ImageNet's labels. Without any label:
-    `--features own`, which trains here as `custom_scratch` does, or `--features dinov2-small` after
+    Method: features of EfficientNet-Lite0, which comes with rayscan (`lite0`), then consensus clustering:
+    nothing is downloaded and no network is trained. That network has seen ImageNet's labels. Without any
+    label: `--features own`, which trains here as `custom_scratch` does, or `--features dinov2-small` after
     `rayscan fetch dinov2-small`; `--features lite0 own` joins both.
-    Measured: see docs/results/features.md.
-    Deviation: SCAN's heads (arXiv 2005.12320) alone, on features that are not trained further.
+    Measured: docs/results/features.md and docs/results/clustering.md.
+    Deviation: of no paper; what each part is from stands in `rayscan/consensus/`.
     """
     return replace(
         custom_scratch(),
         name="custom",
+        method="consensus",
         features=("lite0",),
         scan=ScanLossConfig(inputs="embeddings", num_neighbors=20, num_heads=10, head_epochs=50),
         selflabel=SelfLabelConfig(inputs="embeddings", epochs=0),

@@ -21,6 +21,7 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
+from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
 from rayscan.tables import write_tables
 from rayscan.training.models import load_cluster_net, load_heads
@@ -190,6 +191,9 @@ def _best(probs: Tensor) -> np.ndarray[Any, Any]:
 
 def _probabilities(part: Part, device: str) -> Tensor:
     """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
+    if part.model.facts["reads"] == READS:
+        stored = EmbeddingRows(part.embed).read(part.first, part.stop)
+        return torch.from_numpy(read_ensemble(part.model).probabilities(stored))
     if part.model.facts["reads"] == "embeddings":
         rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
         heads = load_heads(part.model).eval()

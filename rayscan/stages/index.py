@@ -24,6 +24,7 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data import metadata
 from rayscan.data.inspection import OK
+from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.sources.base import Format, SourceFile
@@ -134,6 +135,8 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         raise DataError(
             "the data changes while it is indexed", fix="run again when nothing writes to it any more"
         )
+    for line in (line for listing in listings.values() for line in listing.left_out.lines()):
+        context.progress.say(f"  {NAME}: {line}")
     draft = context.draft(step)
     chunks = _chunks(draft, listings, recipe.images.max_pixels)
     _scan(chunks, context)
@@ -161,6 +164,8 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
     for path in (path for part in parts for path in part.paths):
         draft.place.delete(path)
+    for line in lines_of_members(members):
+        context.progress.say(f"  {NAME}: {line}")
     bare = ", keys repeat and begin with their shard" if roots else ""
     bare += f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(

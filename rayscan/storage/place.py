@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 
 from pyarrow import fs as pafs
 
-from rayscan.errors import ArtifactError
+from rayscan.errors import ArtifactError, ConfigError
 from rayscan.storage.files import policy_of
 from rayscan.storage.filesystems import join, locate, refuse_secrets
 from rayscan.storage.policy import default_policy, retry
@@ -39,8 +39,12 @@ class Place:
             uri: Path or URI. A relative local path is made absolute, so that workers agree on it.
 
         Raises:
-            ConfigError: it carries credentials.
+            ConfigError: it is empty or carries credentials.
         """
+        if not uri.strip():
+            raise ConfigError(
+                "an address is empty", expected="a folder or a prefix of a store", got=ascii(uri)
+            )
         refuse_secrets(uri)
         self.uri = str(Path(uri).expanduser().absolute()) if "://" not in uri else uri
 

@@ -18,7 +18,8 @@ from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.fitting import fit
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.preprocessing import preprocessing_of
-from rayscan.run import RECORD, Run
+from rayscan.out_kinds import RECORD
+from rayscan.run import Run
 from rayscan.sections import semantic
 from rayscan.spaces import Space
 from rayscan.storage import Place

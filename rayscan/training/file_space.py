@@ -96,9 +96,7 @@ def embed(
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start("embed", sum(len(part.gids) for part in todo), "vectors")
     context.fleet.map(import_part, todo, on_done=lambda i, _: context.progress.advance(len(todo[i].gids)))
-    files, facts = assemble(
-        draft, parts, index, table.is_eval, max_bad_fraction=recipe.images.max_bad_fraction
-    )
+    files, facts = assemble(draft, parts, index, table.is_eval, recipe.images)
     artifact = draft.commit(files, facts={**facts, "matched_by": match.by, "unused": match.unused})
     left_out = f", {facts['quarantined']:,} images left out" if facts["quarantined"] else ""
     context.progress.finish(f"{facts['rows']:,} vectors x {facts['dim']}; {match.told()}{left_out}")

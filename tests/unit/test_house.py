@@ -232,6 +232,53 @@ def test_torch_files_are_read_with_weights_only() -> None:
     assert [k.value.value for k in call.keywords if k.arg == "weights_only"] == [True]
 
 
+def threaded_reads(source: str) -> list[str]:
+    """Reads of a table by Arrow's own threads in a Python text.
+
+    Such a thread may let go of the last reference to bytes that Python owns while the interpreter ends; it
+    then asks for the GIL, is ended by Python inside a C++ destructor, and the process aborts.
+    """
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    found = []
+    for call in calls:
+        name = ast.unparse(call.func)
+        is_read = re.search(
+            r"\bpq\.(read_table|ParquetDataset)$|\.(read_row_groups?|iter_batches)$|ParquetFile\(.*\)\.read$",
+            name,
+        )
+        is_options = name.endswith("ReadOptions")
+        is_csv = re.search(r"csv\.(read_csv|open_csv)$", name)
+        flags = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+        if (is_read or is_options) and flags.get("use_threads") is not False:
+            found.append(f"{call.lineno}: {name} without use_threads=False")
+        if is_csv and not any(k.arg == "read_options" for k in call.keywords):
+            found.append(f"{call.lineno}: {name} without read_options=")
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "pq.read_table(pa.BufferReader(data))",
+        "pq.read_table(path, columns=names, use_threads=True)",
+        "file.read_row_group(0)",
+        "pq.ParquetFile(source).iter_batches(100)",
+        "pq.ParquetFile(source).read(columns=names)",
+        "pa_csv.read_csv(pa.BufferReader(data))",
+        "pa_csv.read_csv(source, read_options=options.ReadOptions())",
+    ],
+)
+def test_the_guard_of_threads_sees(source: str) -> None:
+    """Parquet whole, by row groups and in batches; CSV."""
+    assert len(threaded_reads(source)) == 1
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
+def test_tables_are_read_without_threads(path: Path) -> None:
+    """So that the exit status tells the truth."""
+    assert threaded_reads(path.read_text(encoding="utf-8")) == []
+
+
 def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Every function and method."""
     return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))

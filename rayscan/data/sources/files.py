@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from rayscan import storage
 from rayscan.data import addresses, codecs
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import inspect
+from rayscan.data.inspection import MISSING, inspect
 from rayscan.data.sources.base import Format, Scan, SourceFile
 from rayscan.errors import DataError
 
@@ -55,8 +56,9 @@ def _read(entry: SourceFile) -> tuple[bytes, str]:
     try:
         return storage.read(entry.uri), ""
     except DataError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return b"", "missing"
+        number = getattr(error.__cause__, "errno", None)
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError) or number == errno.ELOOP:
+            return b"", MISSING
         if isinstance(error.__cause__, PermissionError):
             return b"", "unreadable"
         raise

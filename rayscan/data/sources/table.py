@@ -57,6 +57,10 @@ def read_table(name: str, data: bytes) -> pa.Table:
         pa.ArrowInvalid: the bytes are neither.
     """
     if name.lower().endswith(".parquet"):
-        return pq.read_table(pa.BufferReader(data))
+        return pq.read_table(pa.BufferReader(data), use_threads=False)
     as_text = dict.fromkeys(_TEXT_COLUMNS, pa.string())
-    return pa_csv.read_csv(pa.BufferReader(data), convert_options=pa_csv.ConvertOptions(column_types=as_text))
+    return pa_csv.read_csv(
+        pa.BufferReader(data),
+        read_options=pa_csv.ReadOptions(use_threads=False),
+        convert_options=pa_csv.ConvertOptions(column_types=as_text),
+    )

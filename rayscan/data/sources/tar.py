@@ -2,7 +2,8 @@
 
 A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
 in the webdataset library. Images are decoded once; `.json` is asked for its "source" and "crc32", and what
-else it has is metadata, as is `.txt`; all other members are passed over unread.
+else it has is metadata, as is `.txt`; all other members are passed over unread. A link to an image of the same
+tar is that image under another key; a link to anything else is an image that is missing.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import CHANGED, inspect
+from rayscan.data.inspection import CHANGED, MISSING, inspect
+from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
 from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
-from rayscan.data.tar_members import Member, members, storable
+from rayscan.data.tar_members import Member, members, normalized, storable
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
@@ -59,7 +61,9 @@ class Tar(Format):
         with SequentialFile(uri) as file:
             for member in members(file):
                 named = member.key_and_extension
-                if named is not None and named[1] in extensions and member.length <= MAX_NOTE_BYTES:
+                if named is None or member.link is not None or member.length > MAX_NOTE_BYTES:
+                    continue
+                if named[1] in extensions:
                     yield SideFile(*named, file.read(member.length))
 
 
@@ -75,6 +79,8 @@ class _Sample:
     image: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     """Metadata: what is told beside the image."""
+    link: Member | None = None
+    """The image, where it is a link."""
 
 
 def scan_tar(uri: str, *, max_pixels: int) -> Scan:
@@ -94,16 +100,22 @@ def scan_tar(uri: str, *, max_pixels: int) -> Scan:
         for member in members(file):
             if (named := member.key_and_extension) is None:
                 counts["other"] += 1
+                _sniff(file, member, counts)
                 continue
             key, extension = named
             if key != sample.key:
                 if key in samples:
                     raise _confused(file, member, "this key was there before, with others in between")
                 sample = samples.setdefault(key, _Sample(key))
-            if extension in sample.extensions:
+            if extension in sample.extensions and member.link is None:
                 raise _confused(file, member, "this key has this extension already")
             sample.extensions.add(extension)
             _take(file, member, extension, sample, counts, max_pixels)
+        images = {normalized(s.image): s.row for s in samples.values() if s.row is not None}
+        links = {normalized(s.link.name): s.link for s in samples.values() if s.link is not None}
+        for sample in samples.values():
+            if sample.row is None and sample.link is not None:
+                sample.row = _linked(uri, sample, images, links)
         with_image = [s for s in samples.values() if s.row is not None]
         rows = [_row(s, s.row or {}) for s in with_image]
         counts["imageless"] = len(samples) - len(rows)
@@ -120,7 +132,13 @@ def _take(
     max_pixels: int,
 ) -> None:
     """Read one member into its sample."""
-    if extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+    kind = extension.rpartition(".")[2]
+    if member.link is not None:
+        if kind in IMAGE_EXTENSIONS and sample.link is None:
+            sample.link = member
+        else:
+            counts["other"] += 1
+    elif kind in IMAGE_EXTENSIONS:
         if sample.row is not None:
             raise _confused(file, member, f"this key has an image already, {sample.image}")
         data = file.read(member.length)
@@ -144,6 +162,32 @@ def _take(
             sample.notes["txt"] = file.read(member.length).decode("utf-8", "backslashreplace").strip()
     else:
         counts["cls" if extension == "cls" else "other"] += 1
+        if kind in PICTURE_EXTENSIONS:
+            counts[f".{kind}"] += 1
+
+
+def _sniff(file: SequentialFile, member: Member, counts: Counter[str]) -> None:
+    """Count a member without extension that begins like a picture."""
+    base = member.name.rpartition("/")[2]
+    is_bare = "." not in base and not base.startswith("__") and member.link is None
+    if is_bare and is_picture(file.read(min(member.length, HEAD_BYTES))):
+        counts["."] += 1
+
+
+def _linked(
+    uri: str, sample: _Sample, images: Mapping[str, dict[str, Any]], links: Mapping[str, Member]
+) -> dict[str, Any]:
+    """The row of an image that is a link: that of the image it stands for, else one that is missing."""
+    assert sample.link is not None
+    own = {"key": sample.key, "source": f"{uri}#{sample.link.name}"}
+    target, seen = sample.link.link or "", set[str]()
+    while target in links and target not in images and target not in seen:
+        seen.add(target)
+        target = links[target].link or ""
+    if target in images:
+        return {**images[target], **own}
+    nothing = {"offset": sample.link.offset, "length": 0, "crc32": 0, "width": 0, "height": 0}
+    return {**own, **nothing, "status": MISSING}
 
 
 def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:

@@ -141,9 +141,14 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     ]
 
 
-def test_names_that_are_not_utf8_are_refused(tmp_path):
+def test_names_that_are_not_utf8_are_named_and_the_rest_is_read(tmp_path):
+    write_files(tmp_path, {"a.jpg": b"x"})
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.jpg")).touch()
-    assert "UTF-8" in refusal(tmp_path)
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    listing = list_sources(str(tmp_path))
+    assert [(e.key, e.size) for e in listing.entries] == [("a.jpg", 1), ("self.jpg", -1)]
+    (line,) = listing.left_out.lines()
+    assert "bad\\xff.jpg" in line
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "txt"])

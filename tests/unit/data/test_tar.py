@@ -70,7 +70,7 @@ def test_tars_of_the_system_tar_program(tmp_path):
             "link.png",
         ]
         subprocess.run(command, check=True)
-        assert scan(str(path)).table["key"].to_pylist() == ["s0", "s1", "folder/s3"]
+        assert scan(str(path)).table["key"].to_pylist() == ["s0", "s1", "folder/s3", "link"]
 
 
 def test_keys_are_those_of_webdataset(tar):

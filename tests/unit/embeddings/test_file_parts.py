@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.config import ImagesConfig
 from rayscan.data.table import ImageTable
 from rayscan.embeddings import assemble, import_part, match_rows, open_vectors, parts_of
 from rayscan.embeddings.file_parts import FilePart
@@ -25,6 +26,7 @@ def imported(
     *,
     dtype: str = "float32",
     most: float = 0.001,
+    on_bad: str = "skip",
     rows_per_part: int = 40,
 ) -> Artifact:
     """All the way from files to an embed artifact, as the stage goes."""
@@ -34,7 +36,8 @@ def imported(
     parts = parts_of(vectors, rows, table.gids(), draft, dtype=dtype, rows_per_part=rows_per_part)
     for part in parts:
         import_part(pickle.loads(pickle.dumps(part)))
-    files, facts = assemble(draft, parts, images, table.is_eval, max_bad_fraction=most)
+    settings = ImagesConfig(max_bad_fraction=most, on_bad=on_bad)  # type: ignore[arg-type]
+    files, facts = assemble(draft, parts, images, table.is_eval, settings)
     return draft.commit(files, facts=facts)
 
 
@@ -49,11 +52,12 @@ def test_an_import_of_embeddings_gives_the_same_bits(place: Place, dtype: str):
         "x.npz": npz_compressed(features=unit),
         "x.parquet": parquet({"emb": fixed_lists(unit)}),
     }.items():
-        rows = EmbeddingRows(imported(place, stored(place, name, data), images, dtype=dtype))
+        spec = stored(place, name, data)
+        rows = EmbeddingRows(imported(place, spec, images, dtype=dtype, rows_per_part=100))
         assert rows.is_half == (dtype == "float16")
         assert (rows.train_rows, rows.dim) == (140, 48)
         np.testing.assert_array_equal(rows.gids, np.arange(170))
-        got = np.concatenate([rows.artifact.read_array(f"part-{n:05d}.npy") for n in range(5)])
+        got = np.concatenate([rows.artifact.read_array(f"part-{n:05d}.npy") for n in range(2)])
         assert got.dtype == dtype
         assert got.tobytes() == unit.tobytes()
 
@@ -109,18 +113,34 @@ def test_images_without_a_usable_vector_are_left_out_by_name(place: Place):
     assert artifact.facts["quarantined"] == len(expected_bad) == 23
 
 
+def test_a_part_may_have_no_usable_vector_at_all(place: Place):
+    """Also the first, which readers ask for the precision."""
+    x = matrix(rows=30, dim=5, dtype="float16")
+    x[:10] = 0
+    images = index(place.child("index"), rows=30)
+    artifact = imported(
+        place, stored(place, "x.npy", npy(x)), images, dtype="float16", most=0.5, rows_per_part=10
+    )
+    rows = EmbeddingRows(artifact)
+    assert rows.is_half
+    assert rows.gids.tolist() == list(range(10, 30))
+    assert artifact.read_table("parts.parquet")["part"].to_pylist() == [1, 2]
+    assert rows.read(0, 20).shape == (20, 5)
+
+
 def test_too_many_bad_rows_are_refused(tmp_path: Path):
     place = Place(str(tmp_path))
     images = index(place.child("index"), ids=[f"i{n}" for n in range(100)])
     x = matrix(rows=100, dim=5)
     x[70] = np.nan
-    assert imported(place, stored(place, "one.npy", npy(x)), images, most=0).facts["quarantined"] == 1
+    one = stored(place, "one.npy", npy(x))
+    with pytest.raises(DataError, match=r"expected: none\n +got: +1: 1 not finite"):
+        imported(place, one, images, most=1, on_bad="stop")
+    assert imported(place, one, images, most=0).facts["quarantined"] == 1
     x[71:75] = 0
     spec = stored(place, "five.npy", npy(x))
-    message = (
-        r"at most 4\.0000% of 100\n.*got: +5: 4 all zeros, 1 not finite\n.*i70 \(gid 70\): not finite; i71"
-    )
-    with pytest.raises(DataError, match=message):
+    got = r"at most 4\.0000% of 100, and not all\n +got: +5: 4 all zeros, 1 not finite\n"
+    with pytest.raises(DataError, match=got + r".*i70 \(gid 70\): not finite; i71"):
         imported(place, spec, images, most=0.04)
     assert imported(place, spec, images, most=0.05).facts["rows"] == 95
     with pytest.raises(DataError, match="100 not finite"):

@@ -121,6 +121,16 @@ def test_sources_may_be_named_from_another_folder(tmp_path: Path, folder: str, t
     assert found.unused == 1
 
 
+def test_vectors_outside_the_folder_belong_to_no_image(tmp_path: Path):
+    """Though what follows as many letters is the same."""
+    place = Place(str(tmp_path))
+    images = index(place, sources=SOURCES)
+    theirs = [source.replace("/data/", "/mnt1/") for source in SOURCES] + ["/mnt2/photos/a/0.jpg"]
+    found = match_rows(vectors(place, source=theirs), images)
+    assert found.rows.tolist() == list(range(len(SOURCES)))
+    assert found.unused == 1
+
+
 def test_sources_of_shards_are_members(tmp_path: Path):
     place = Place(str(tmp_path))
     images = index(place, sources=[f"s3://b/t/shard-{n % 3}.tar#img{n}.png" for n in range(9)])

@@ -115,6 +115,14 @@ def test_folders_of_clip_retrieval_with_a_part_missing_are_refused(tmp_path: Pat
         open_vectors(str(tmp_path))
 
 
+def test_metadata_that_changes_is_refused(tmp_path: Path):
+    clip_folder(Place(str(tmp_path)), [0])
+    opened = open_vectors(str(tmp_path))
+    (tmp_path / "metadata" / "metadata_0.parquet").write_bytes(parquet({"key": ["a"] * 3}))
+    with pytest.raises(DataError, match=r"not as many keys as vectors\n +expected: 4\n +got: +3\n"):
+        list(opened.keys("key") or [])
+
+
 def test_folders_of_clip_retrieval_without_metadata(tmp_path: Path):
     x, _ = clip_folder(Place(str(tmp_path)), [0, 1])
     for path in (tmp_path / "metadata").iterdir():

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
@@ -132,6 +134,32 @@ def test_row_groups_that_are_not_asked_for_are_not_read(tmp_path: Path):
     np.testing.assert_array_equal(opened.take(np.array([250, 120])), x[[250, 120]])
     with pytest.raises(DataError, match="cannot be read"):
         opened.read(0, 10)
+
+
+def test_row_groups_between_are_not_read(tmp_path: Path):
+    x = matrix()
+    path = tmp_path / "x.parquet"
+    data = bytearray(files.parquet({"emb": files.fixed_lists(x)}, row_group_size=100))
+    at = pq.ParquetFile(pa.BufferReader(bytes(data))).metadata.row_group(1).column(0).data_page_offset
+    data[at : at + 60] = b"\xff" * 60
+    path.write_bytes(data)
+    opened = open_vectors(str(path))
+    np.testing.assert_array_equal(opened.read(10, 20), x[10:20])
+    np.testing.assert_array_equal(opened.read(200, 300), x[200:])
+    np.testing.assert_array_equal(opened.take(np.array([3, 250])), x[[3, 250]])
+    for _ in range(2):  # a reader that failed begins anew
+        with pytest.raises(DataError, match="cannot be read"):
+            opened.read(90, 110)
+        np.testing.assert_array_equal(opened.read(90, 100), x[90:100])
+
+
+def test_a_row_that_is_refused_is_refused_again(tmp_path: Path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"emb": [[1.0, 2.0], [1.0]]}), path)
+    opened = open_vectors(str(path))
+    for _ in range(2):
+        with pytest.raises(DataError, match="1 in row 1"):
+            opened.read(0, 1)
 
 
 def test_reading_on_continues_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -168,10 +168,11 @@ def test_what_is_refused_when_it_is_read(tmp_path: Path, case: str):
     assert str(path) in caught.value.text
 
 
-def test_a_stored_member_that_ends_early_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_that_ends_early_is_refused(tmp_path: Path, compression: int):
     """Its head promises more than the archive says it holds."""
     path = tmp_path / "x.npz"
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("x.npy", npy(X).replace(b"(20, 7)", b"(90, 7)"))
     with pytest.raises(DataError, match="cut short"):
         open_vectors(str(path))

@@ -1,0 +1,144 @@
+"""What an `--out` holds: a run, a prediction or packed shards. No command writes into what another kind made.
+
+A run is what run, index, search, experiment and demo share; a prediction is what predict and transfer make.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rayscan.errors import ArtifactError, ConfigError
+from rayscan.storage import Place, local_path
+
+RECORD = "run.json"
+PLAN = "packed.parquet"
+RUN, PREDICTION, SHARDS = "a run", "a prediction", "packed shards"
+MANIFEST = "manifest.json"
+ARTIFACT = "a result of a stage"
+OWN_FILES = frozenset(
+    {
+        RECORD,
+        PLAN,
+        MANIFEST,
+        ".lock",
+        "recipe.json",
+        "assignments.parquet",
+        "clusters.json",
+        "scores.json",
+        "transfer.json",
+    }
+)
+"""Names of files that a run, a prediction or packed shards keep for themselves."""
+
+
+def read_record(place: Place) -> dict[str, Any] | None:
+    """The record of a run or a prediction; None if there is none.
+
+    Raises:
+        ArtifactError: it is no record: cut, or written by something else.
+    """
+    try:
+        record = json.loads(place.read(RECORD))
+        is_right = isinstance(record["stages"], dict) and isinstance(record.get("sources", {}), dict)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise _bad_record(place, error) from error
+    if not is_right:
+        raise _bad_record(place, "other values")
+    return dict(record)
+
+
+def _bad_record(place: Place, got: object) -> ArtifactError:
+    return ArtifactError(
+        "the record of the run cannot be read",
+        expected="a JSON object with stages and sources",
+        got=got,
+        where=place.uri_of(RECORD),
+        fix="remove this file and run the same command again: finished stages are taken over",
+    )
+
+
+def kind_of_sources(sources: Mapping[str, Any]) -> str:
+    """The kind of what was made of these sources: only a prediction has no train images."""
+    return PREDICTION if sources.get("data", "") is None else RUN
+
+
+def kind_at(place: Place) -> str | None:
+    """What a place holds; None if nothing that rayscan made, or not yet enough of it to tell.
+
+    Raises:
+        ArtifactError: there is a record that cannot be read.
+    """
+    record = read_record(place)
+    if record is not None:
+        return str(record.get("kind") or kind_of_sources(record.get("sources", {})))
+    if place.size(PLAN) is not None:
+        return SHARDS
+    return ARTIFACT if place.size(MANIFEST) is not None else None
+
+
+def require_out(place: Place, kind: str) -> None:
+    """Refuse an `--out` that holds something of another kind, or is no folder. Writes nothing.
+
+    Args:
+        place: Where a command is going to write.
+        kind: RUN, PREDICTION or SHARDS.
+
+    Raises:
+        ConfigError: naming what is there.
+        ArtifactError: there is a record that cannot be read.
+    """
+    if (file := _file_in_the_way(place)) is not None:
+        raise ConfigError(
+            "--out is no folder",
+            expected="a folder, or an address where one can be made",
+            got=f"the file {file}",
+            where=place.uri,
+            fix="choose another --out",
+        )
+    found = kind_at(place)
+    if found not in (None, kind):
+        raise ConfigError(
+            "there is something of another kind at --out",
+            expected=f"an empty place, or one of {kind}",
+            got=found,
+            where=place.uri,
+            fix="choose another --out; nothing was written",
+        )
+
+
+def _file_in_the_way(place: Place) -> Path | None:
+    """The nearest thing on a local path that exists, if it is no folder."""
+    path = local_path(place.uri)
+    if path is None:
+        return None
+    nearest = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
+    return None if nearest.is_dir() else nearest
+
+
+def require_no_own_file(place: Place, name: str) -> None:
+    """Refuse to put a file where a run, a prediction or shards have one of their own, or in place of them.
+
+    Args:
+        place: The folder that the file is meant for.
+        name: Of the file.
+
+    Raises:
+        ConfigError: naming what is there.
+    """
+    inside = kind_at(place)
+    at = kind_at(place.child(name))
+    if at is None and (inside is None or name not in OWN_FILES):
+        return
+    raise ConfigError(
+        "OUT belongs to something of another kind",
+        expected="an address that no run or prediction uses itself",
+        got=f"{at} itself" if at is not None else f"{name} of {inside}",
+        where=place.uri_of(name),
+        fix="choose another address; nothing was written",
+    )
