@@ -238,13 +238,23 @@ def _listed(uri: str, known: ListFormat) -> _Part:
                 "a list has an empty row", expected="a path or URI", got=name, where=f"{uri} row {number}"
             )
         _refuse(name)
-        uris.append(addresses.absolute(name if "://" in name or name.startswith("/") else join(folder, name)))
+        is_whole = "://" in name or name.startswith(("/", "~/"))
+        uris.append(addresses.normalized(addresses.absolute(name if is_whole else join(folder, name))))
     twice = [name for name, count in Counter(uris).items() if count > 1]
     if twice:
         raise DataError("a list names files twice", expected="each once", got=_names(twice), where=uri)
     root = addresses.common_folder({addresses.plain(addresses.parent(name)) for name in uris})
+    files = storage.stat(uris)
+    if files and all(file.size == storage.MISSING for file in files):
+        raise DataError(
+            "not one file of a list is there",
+            expected=f"paths from the folder of the list, {folder}, or absolute ones",
+            got=f"{names[0]}, which is {uris[0]}",
+            where=uri,
+            fix="put the list beside the pictures, or write absolute paths",
+        )
     further = known.columns(uri)
     told = None if further is None else flat(further)
     if told is not None:
         told = told.append_column("uri", pa.array(uris)) if told.num_columns else None
-    return _Part(storage.stat(uris), root, is_list=True, ids=ids, metadata=told, is_named=True)
+    return _Part(files, root, is_list=True, ids=ids, metadata=told, is_named=True)

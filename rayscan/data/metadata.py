@@ -31,7 +31,7 @@ FILE_NAME = "file_name"
 
 
 def of_folders(uris: Iterable[str]) -> dict[str, pa.Table]:
-    """What the metadata files of folders say: `uri` of each picture, and their columns, by the file's address.
+    """What the metadata files of folders say, by their addresses: `uri` of each picture, and columns.
 
     Args:
         uris: Addresses of all files that are no pictures; others than metadata files are passed over.
