@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rayscan.consensus.cluster import consensus
 from rayscan.consensus.neighbors import unit_rows
-from rayscan.consensus.vote import vote, weights_by_score
+from rayscan.consensus.vote import vote, weights_by_merit
 
 Rows = NDArray[np.float32]
 Groupings = dict[str, NDArray[Any]]
@@ -67,9 +67,9 @@ def umap(features: Rows, num_clusters: int, seed: int) -> Groupings:
 def ours(features: Rows, num_clusters: int, seed: int) -> Groupings:
     """Consensus, and what it had after each step."""
     found = consensus(features, num_clusters, seed)
-    scores = dict(found.table)
+    merits = dict(found.table)
     votes = [one.labels for one in found.kept]
-    weights = weights_by_score([scores[one.name] for one in found.kept])
+    weights = weights_by_merit([merits[one.name] for one in found.kept])
     return {
         "consensus, best candidate": found.kept[0].labels,
         "consensus, vote of candidates": vote(votes, weights, num_clusters, [seed]),

@@ -38,7 +38,7 @@ def consensus(
 ) -> Result:
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
-    Of the votes of all rounds and the best candidate the result is the one of greatest score.
+    Of the votes of all rounds and the best candidate the result is the one of greatest merit.
     Deterministic for a seed, a number of threads and a machine; threads change float32 sums only.
 
     Args:
@@ -56,9 +56,9 @@ def consensus(
     score = Score(space, num_clusters, seed)
     table, kept = best_candidates(space, score, num_clusters, seed)
     rounds = refined_rounds(space, score, [one.labels for one in kept], num_clusters, seed)
-    scores = score.of([one.found.labels for one in rounds])
-    best = rounds[int(np.argmax(scores))]
-    labels = by_size(best.found.labels if max(scores) >= table[0][1] else kept[0].labels, num_clusters)
+    merits = score.merit([one.found.labels for one in rounds])
+    best = rounds[int(np.argmax(merits))]
+    labels = by_size(best.found.labels if max(merits) >= table[0][1] else kept[0].labels, num_clusters)
     heads = best.found.heads, best.rows, best.found.groupings, labels, num_clusters
     return Result(
         labels=labels,
@@ -73,7 +73,7 @@ def consensus(
             labels,
             num_clusters,
         ),
-        score=max(*scores, table[0][1]),
+        score=score.of([labels])[0],
         rule=Rule(space.mean, space.components @ best.projection, closest_rule(*heads)),
         table=table,
         kept=kept,
@@ -84,19 +84,19 @@ def consensus(
 def best_candidates(
     space: Space, score: Score, num_clusters: int, seed: int
 ) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...]]:
-    """Name and score of all candidates, best first, and the best 12 of them (6 above 20 clusters).
+    """Name and merit of all candidates, best first, and the best 12 of them (6 above 20 clusters).
 
     At most two of a kind are kept: starts of one view often end alike, and a vote needs different voters.
     """
     found = candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
-    scores = score.of([one.labels for one in found])
-    order = np.argsort(-np.array(scores), kind="stable")
+    merits = score.merit([one.labels for one in found])
+    order = np.argsort(-np.array(merits), kind="stable")
     kept: list[Candidate] = []
     for i in order:
         if sum(one.kind == found[i].kind for one in kept) < OF_A_KIND:
             kept.append(found[i])
     count = KEPT if num_clusters <= MANY else KEPT // 2
-    return tuple((found[i].name, scores[i]) for i in order), tuple(kept[:count])
+    return tuple((found[i].name, merits[i]) for i in order), tuple(kept[:count])
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def refined_rounds(
     rounds = [Round(space.projection, space.twice, first)]
     for number in range(1, ROUNDS):
         before = rounds[-1].found
-        order = np.argsort(-np.array(before.scores), kind="stable")[:HEADS_LATER]
+        order = np.argsort(-np.array(before.merits), kind="stable")[:HEADS_LATER]
         projection = cluster_whitening(space, before.labels, num_clusters)
         rows = space.rows @ projection
         ids = nearest_rows(unit_rows(rows), space.ids.shape[1])

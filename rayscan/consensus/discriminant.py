@@ -28,7 +28,7 @@ class LinearRule:
     """b, [C]."""
 
     def outputs(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of each cluster, x W + b: [n, q] -> float32 [n, C]."""
+        """Outputs x W + b of rows: [n, q] -> float32 [n, C]."""
         return rows @ self.weights + self.bias
 
 

@@ -1,4 +1,4 @@
-"""One round of refinement: heads from groupings, their scores, their vote."""
+"""One round of refinement: heads from groupings, their merits, their vote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rayscan.consensus.discriminant import LinearRule
 from rayscan.consensus.information_heads import trained_heads
 from rayscan.consensus.score import Score
-from rayscan.consensus.vote import vote, weights_by_score
+from rayscan.consensus.vote import vote, weights_by_merit
 from rayscan.types import Ints
 
 
@@ -24,7 +24,7 @@ class Refined:
     heads: list[LinearRule]
     groupings: list[Ints]
     """Clusters by each head, [N]."""
-    scores: list[float]
+    merits: list[float]
     weights: NDArray[np.float64]
     """Of the heads in the vote, [H]."""
 
@@ -37,7 +37,7 @@ def refine(
     num_clusters: int,
     key: Sequence[int],
 ) -> Refined:
-    """Train heads from groupings, score them, and let them vote.
+    """Train heads from groupings, rank them, and let them vote.
 
     Args:
         rows: Whitened and centred, [N, q].
@@ -49,6 +49,6 @@ def refine(
     """
     heads = trained_heads(rows, ids, starts, num_clusters)
     groupings = [np.asarray(head.outputs(rows).argmax(axis=1), np.int64) for head in heads]
-    scores = score.of(groupings)
-    weights = weights_by_score(scores)
-    return Refined(vote(groupings, weights, num_clusters, key), heads, groupings, scores, weights)
+    merits = score.merit(groupings)
+    weights = weights_by_merit(merits)
+    return Refined(vote(groupings, weights, num_clusters, key), heads, groupings, merits, weights)

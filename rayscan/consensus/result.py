@@ -32,7 +32,7 @@ class Result:
     rule: Rule
     """Clusters of new rows."""
     table: tuple[tuple[str, float], ...]
-    """Name and S of every candidate, best first."""
+    """Name and merit of every candidate (`score.Score.merit`), best first."""
     kept: tuple[Candidate, ...]
     """Those that heads started from, best first."""
     first_round: Ints

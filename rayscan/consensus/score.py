@@ -8,9 +8,11 @@ import numpy as np
 
 from rayscan.consensus.probe import RidgeProbe
 from rayscan.consensus.space import Space
-from rayscan.metrics.label_free import nmi_nn
+from rayscan.metrics.label_free import collapse, nmi_nn
 from rayscan.types import Ints
 
+SIZES = 0.1
+"""Share of the balance of the cluster sizes that the merit takes off S."""
 PROBE_ROWS = 50_000
 """Beyond, the linear rule is judged on a seeded sample of so many rows."""
 
@@ -35,3 +37,14 @@ class Score:
         agree = [nmi_nn(labels, self._anchors, self._ids, self._clusters) for labels in groupings]
         rule = self._probe.cv_mi([labels[self._probed] for labels in groupings], self._clusters)
         return [(2 * a + r) / 3 for a, r in zip(agree, rule, strict=True)]
+
+    def merit(self, groupings: Sequence[Ints]) -> list[float]:
+        """S less a tenth of H(sizes) / log C: what groupings are ranked by.
+
+        S is mutual information over log C, so of two groupings without an error that of equal clusters has
+        more. Cutting a large cluster through the middle can gain more of it than leaving two small ones
+        joined costs; a tenth of the entropy taken off, and uneven clusters win where they are clean.
+        """
+        scores = self.of(groupings)
+        balance = [collapse(labels, self._clusters)["balance"] for labels in groupings]
+        return [score - SIZES * even for score, even in zip(scores, balance, strict=True)]

@@ -16,13 +16,13 @@ from rayscan.consensus.kmeans import kmeans
 from rayscan.types import Ints
 
 TEMPERATURE = 0.01
-"""Of the weights by score."""
+"""Of the weights."""
 STARTS = 10
 
 
-def weights_by_score(scores: Sequence[float]) -> NDArray[np.float64]:
-    """exp((S - max S) / 0.01), summing to 1: [H]."""
-    raw = np.exp((np.asarray(scores) - max(scores)) / TEMPERATURE)
+def weights_by_merit(merits: Sequence[float]) -> NDArray[np.float64]:
+    """exp((m - max m) / 0.01), summing to 1: [H]."""
+    raw = np.exp((np.asarray(merits) - max(merits)) / TEMPERATURE)
     shares: NDArray[np.float64] = raw / raw.sum()
     return shares
 

@@ -8,14 +8,6 @@ from torch import Tensor, nn
 from rayscan.config.preprocessing import Preprocessing
 
 
-def scale_and_shift(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """Normalisation of bytes as pixels * scale + shift, float32 [3] each."""
-    mean, std = (
-        torch.tensor(values, dtype=torch.float64) for values in (preprocessing.mean, preprocessing.std)
-    )
-    return (1 / (255 * std)).float(), (-mean / std).float()
-
-
 class Normalised(nn.Module):
     """uint8 [B, 3, S, S] -> net((pixels / 255 - mean) / std)."""
 
@@ -31,9 +23,12 @@ class Normalised(nn.Module):
         """
         super().__init__()
         self.net = net
-        scale, shift = scale_and_shift(preprocessing)
-        self.register_buffer("scale", scale.reshape(1, 3, 1, 1))
-        self.register_buffer("shift", shift.reshape(1, 3, 1, 1))
+        mean, std = (
+            torch.tensor(values, dtype=torch.float64).reshape(1, 3, 1, 1)
+            for values in (preprocessing.mean, preprocessing.std)
+        )
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, 3, S, S] -> [B, D]."""

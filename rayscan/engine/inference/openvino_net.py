@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.engine.inference.choice import Precision
 from rayscan.engine.inference.frozen import FrozenNet
-from rayscan.engine.inference.normalised import scale_and_shift
 
 CHUNK = 4
 
 
 class OpenVinoNet(FrozenNet):
-    """OpenVINO on pixels that torch has normalised."""
+    """OpenVINO on uint8 pixels, normalisation included."""
 
     def __init__(
         self, net: nn.Module, preprocessing: Preprocessing, *, precision: Precision, threads: int
@@ -42,12 +41,7 @@ class OpenVinoNet(FrozenNet):
         self.engine, self.precision = "openvino", precision
         self.version = f"openvino {openvino.__version__.partition('-')[0]}"
         self.chunk = CHUNK
-        self._scale, self._shift = (
-            # For rows of pixels, [1, S * 3]: torch is quickest where the last axis is long.
-            values.reshape(1, 3).repeat(1, preprocessing.size_px)
-            for values in scale_and_shift(preprocessing)
-        )
-        model = _channels_last(converted(net.eval(), CHUNK, preprocessing.size_px))
+        model = _with_bytes(converted(net.eval(), CHUNK, preprocessing.size_px), preprocessing)
         settings = {
             "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -61,22 +55,17 @@ class OpenVinoNet(FrozenNet):
         self._queue.set_callback(_keep)
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        images = pixels.permute(0, 2, 3, 1).contiguous()
+        images = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         rows = np.empty((len(images), *tuple(self._compiled.output(0).shape)[1:]), np.float32)
         for first in range(0, len(images), CHUNK):
-            chunk = images[first : first + CHUNK]
-            # In float32 and here: OpenVINO would fold it into the first convolution, whose bf16 weights then
-            # meet pixels that are not centred. The mean cosine to fp32 features fell below 0.999.
-            floats = torch.addcmul(self._shift, chunk.reshape(-1, self._scale.shape[1]).float(), self._scale)
-            shared = self._openvino.Tensor(floats.reshape(chunk.shape).numpy(), shared_memory=True)
-            self._queue.start_async({0: shared}, (rows[first : first + CHUNK], floats))
+            chunk = self._openvino.Tensor(images[first : first + CHUNK], shared_memory=True)
+            self._queue.start_async({0: chunk}, rows[first : first + CHUNK])
         self._queue.wait_all()
         return torch.from_numpy(rows)
 
 
-def _keep(request: Any, kept: Any) -> None:
-    """Store the rows of a chunk; its pixels, shared with OpenVINO, lived until now."""
-    kept[0][:] = request.get_output_tensor(0).data
+def _keep(request: Any, rows: Any) -> None:
+    rows[:] = request.get_output_tensor(0).data
 
 
 def converted(net: nn.Module, count: int, size: int) -> Any:
@@ -103,13 +92,16 @@ def converted(net: nn.Module, count: int, size: int) -> Any:
     return model
 
 
-def _channels_last(model: Any) -> Any:
-    """The graph with [B, S, S, 3] as its input."""
+def _with_bytes(model: Any, preprocessing: Preprocessing) -> Any:
+    """The graph with uint8 [CHUNK, S, S, 3] as its input."""
     import openvino
     from openvino.preprocess import PrePostProcessor
 
     steps = PrePostProcessor(model)
-    steps.input().tensor().set_element_type(openvino.Type.f32).set_layout(openvino.Layout("NHWC"))
+    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     steps.input().model().set_layout(openvino.Layout("NCHW"))
+    steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(
+        [255 * value for value in preprocessing.mean]
+    ).scale([255 * value for value in preprocessing.std])
     steps.output().tensor().set_element_type(openvino.Type.f32)
     return steps.build()

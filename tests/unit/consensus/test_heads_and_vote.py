@@ -18,7 +18,7 @@ from rayscan.consensus.result import by_size
 from rayscan.consensus.rule import Rule, closest_rule, renumbered
 from rayscan.consensus.score import Score
 from rayscan.consensus.space import Space, make_space
-from rayscan.consensus.vote import vote, vote_rows, weights_by_score
+from rayscan.consensus.vote import vote, vote_rows, weights_by_merit
 from rayscan.consensus.whitening import total_scatter
 from rayscan.metrics.generalization import LinearProbe
 from tests.unit.consensus.naive import blobs, mutual_information, nearest, same_partition
@@ -109,6 +109,28 @@ def test_score_does_not_see_numbers_and_falls_for_random_and_collapsed(
     assert single == 0.0
 
 
+def test_clean_uneven_groups_have_more_merit_than_a_cut_through_the_largest() -> None:
+    """Groups of 600, 60 and 60 far apart, or the large one halved and the small ones joined."""
+    rows, group = blobs((600, 60, 60), 30, spread=1.5)
+    space = make_space(unit_rows(rows))
+    large = space.rows[group == 0] - space.rows[group == 0].mean(axis=0)
+    along = space.rows @ np.linalg.svd(large, full_matrices=False)[2][0]
+    halved = np.where(group == 0, (along > np.median(along[group == 0])).astype(np.int64), 2)
+    score = Score(space, 3, 0)
+    plain, cut = score.of([group, halved])
+    assert cut > plain  # S alone is misled
+    plain, cut = score.merit([group, halved])
+    assert plain > cut
+
+
+def test_merit_equals_its_formula(planted: tuple[Space, np.ndarray]) -> None:
+    space, group = planted
+    shares = np.bincount(group) / 120
+    balance = -sum(p * math.log(p) for p in shares) / math.log(3)
+    score = Score(space, 3, 0)
+    assert score.merit([group])[0] == pytest.approx(score.of([group])[0] - 0.1 * balance, abs=1e-12)
+
+
 def test_votes_have_the_inner_products_of_shared_clusters() -> None:
     rng = np.random.default_rng(1)
     groupings = [rng.integers(0, 3, 40) for _ in range(4)]
@@ -128,7 +150,7 @@ def test_one_clear_winner_is_the_consensus_and_a_majority_outvotes() -> None:
     rng = np.random.default_rng(2)
     truth = np.arange(90) % 3
     noise = [rng.integers(0, 3, 90) for _ in range(3)]
-    weights = weights_by_score([0.9, 0.5, 0.5, 0.5])
+    weights = weights_by_merit([0.9, 0.5, 0.5, 0.5])
     np.testing.assert_allclose(weights, [1, 0, 0, 0], atol=1e-12)
     assert same_partition(vote([truth, *noise], weights, 3, [0]), truth)
     renamed = [(truth + k) % 3 for k in range(5)]
@@ -139,7 +161,7 @@ def test_one_clear_winner_is_the_consensus_and_a_majority_outvotes() -> None:
 
 def test_weights_are_those_of_the_formula() -> None:
     raw = [math.exp((s - 0.52) / 0.01) for s in (0.5, 0.52, 0.51)]
-    np.testing.assert_allclose(weights_by_score([0.5, 0.52, 0.51]), np.array(raw) / sum(raw))
+    np.testing.assert_allclose(weights_by_merit([0.5, 0.52, 0.51]), np.array(raw) / sum(raw))
 
 
 def test_confidence_by_hand() -> None:

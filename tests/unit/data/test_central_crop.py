@@ -164,6 +164,7 @@ def test_a_row_depends_on_nothing_else_in_the_batch(tmp_path, monkeypatch):
     together = loader_of(tmp_path, files, threads=3).pictures(np.array([4, 0, 5, 2, 1, 3, 4]))
     monkeypatch.setattr("rayscan.data.pictures.ENCODED_BYTES", 1)  # every file is a portion of its own
     one = loader_of(tmp_path, files, threads=1)
+    assert torch.equal(one.pictures(np.array([4, 0, 5, 2, 1, 3, 4])), together)
     for gid, row in zip([4, 0, 5, 2, 1, 3, 4], together, strict=True):
         assert torch.equal(one.pictures(np.array([gid]))[0], row)
     assert one.pictures(np.arange(0)).shape == (0, 3, 224, 224)

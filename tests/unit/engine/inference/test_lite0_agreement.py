@@ -70,7 +70,14 @@ def test_pixels_are_those_of_timm_to_the_network(photos, pixels):
     assert cosine_similarity(rows, by_timm(photos)).mean() >= 0.999
 
 
-@pytest.mark.parametrize("engine", ["auto", "eager"])
-def test_the_engine_agrees_with_float32(pixels, engine):
+# Torch keeps 0.999 in bf16; OpenVINO's bf16 does not quite (docs/results/embedding.md says so, and what it
+# does to purity). Its bound here would notice another defect, such as a wrong mean.
+@pytest.mark.parametrize(
+    ("engine", "precision", "least"),
+    [("eager", "auto", 0.999), ("openvino", "bf16", 0.998), ("openvino", "fp32", 0.99999)],
+)
+def test_the_engine_agrees_with_float32(pixels, engine, precision, least):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
     exact = features(pixels, engine="eager", precision="fp32")
-    assert cosine_similarity(features(pixels, engine=engine), exact).mean() >= 0.999
+    assert cosine_similarity(features(pixels, engine=engine, precision=precision), exact).mean() >= least
