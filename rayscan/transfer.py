@@ -6,20 +6,20 @@ Deviation: the published code applies the components to the first set only; here
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from rayscan import pipeline
+from rayscan import pipeline, storage
 from rayscan.artifacts import Artifact
 from rayscan.assignments import Assignments
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.data.sources.table import read_table, texts
 from rayscan.errors import DataError
 from rayscan.fleet.connect import Fleet
 from rayscan.metrics.contingency import Contingency
@@ -28,7 +28,7 @@ from rayscan.predict import predict
 from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
 from rayscan.stages.evaluate import Classes, read_classes
-from rayscan.storage import Place, split_uri
+from rayscan.storage import Place
 
 COLUMNS = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}
 
@@ -124,20 +124,18 @@ def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
 
 def _read_map(uri: str) -> dict[str, list[str]]:
     """Read which classes of the run a class of the other set maps to, by name."""
-    place, name = split_uri(uri)
     try:
-        text = place.read(name).decode()
-    except FileNotFoundError as error:
-        raise DataError("there is no such class map", got=uri, where="--class-map") from error
-    rows = list(csv.DictReader(io.StringIO(text)))
-    if not rows or not {"class", "maps_to"} <= rows[0].keys():
+        table = read_table(uri, storage.read(uri))
+        columns = {name: texts(table, name, uri) for name in ("class", "maps_to")}
+    except (pa.ArrowInvalid, UnicodeDecodeError, KeyError) as error:
         raise DataError(
             "the class map cannot be used",
             expected="a CSV with columns class and maps_to",
-            got=", ".join(rows[0]) if rows else "no row",
+            got=error,
             where=uri,
-        )
+        ) from error
     found: dict[str, list[str]] = {}
-    for row in rows:
-        found.setdefault(row["class"], []).append(row["maps_to"])
+    for theirs, ours in zip(columns["class"], columns["maps_to"], strict=True):
+        if theirs is not None and ours is not None:
+            found.setdefault(theirs, []).append(ours)
     return found

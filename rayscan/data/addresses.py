@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from itertools import islice, takewhile
+from pathlib import Path
 
 from braceexpand import braceexpand
 
@@ -20,6 +22,17 @@ def absolute(uri: str) -> str:
     """One spelling per file: local ones as absolute paths."""
     path = local_path(uri)
     return uri.rstrip("/") if path is None else str(path.expanduser().absolute())
+
+
+def normalized(uri: str) -> str:
+    """A local path without `..`, unless that would be another file because of a link; others as they are."""
+    if "://" in uri or ".." not in uri.split("/"):
+        return uri
+    plainer = os.path.normpath(uri)
+    try:
+        return plainer if Path(plainer).parent.samefile(Path(uri).parent) else uri
+    except OSError:  # not there: it will be told by the name that was written
+        return uri
 
 
 def split_commas(text: str) -> list[str]:

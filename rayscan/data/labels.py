@@ -18,15 +18,17 @@ import pyarrow.compute as pc
 
 from rayscan import storage
 from rayscan.data import addresses
-from rayscan.data.sources import named_format, with_folders
-from rayscan.data.sources.table import read_table
+from rayscan.data.label_names import AMBIGUOUS, match
+from rayscan.data.sources import named_format
+from rayscan.data.sources.table import read_table, texts
 from rayscan.data.tar_members import storable
 from rayscan.errors import DataError
+from rayscan.text import decoded, is_missing
 from rayscan.types import Ints
 
-AMBIGUOUS = -2
 JOIN_COLUMNS = ("id", "source", "key")
 MEMBER_SCHEMA = pa.schema({"shard": pa.int32(), "key": pa.string(), "label": pa.string()})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INTEGER = re.compile(r"([+-]?\d{1,18})(\.0*)?")  # pandas writes 3.0 where a column has gaps
 
 
@@ -62,9 +64,9 @@ def from_file(uri: str, images: pa.Table) -> Labels:
     """
     table = _read(uri)
     column = _join_column(table, images, uri)
-    names, values = _texts(table, column), _texts(table, "label")
-    splits = _texts(table, "split") if "split" in table.column_names else [None] * len(table)
-    gids = _match(names, splits, images, column)
+    names, values = texts(table, column, uri), _values(table, uri)
+    splits = texts(table, "split", uri) if "split" in table.column_names else [None] * len(table)
+    gids = match(names, splits, images, column)
     _check_match(names, gids, images[column], uri)
     found: dict[int, str] = {}
     for name, gid, value in zip(names, gids, values, strict=True):
@@ -75,22 +77,46 @@ def from_file(uri: str, images: pa.Table) -> Labels:
                 where=uri,
                 fix="keep one",
             )
-    class_of = _class_names(values, _texts(table, "class"), uri) if "class" in table.column_names else {}
+    class_of = _class_names(values, texts(table, "class", uri), uri) if "class" in table.column_names else {}
     return _numbered(found, images, sum(gid is None for gid in gids), class_of)
 
 
 def _read(uri: str) -> pa.Table:
     try:
         table = read_table(addresses.plain(uri), storage.read(uri))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(
-            "the labels file cannot be read", expected="CSV or Parquet", got=error, where=uri
+            "the labels file cannot be read",
+            expected="CSV in UTF-8 or UTF-16, or Parquet; every column once",
+            got=error,
+            where=uri,
+            fix="save it as CSV in UTF-8",
         ) from error
     if "label" not in table.column_names:
         raise DataError(
             "the labels file has no labels", expected="a column label", got=table.column_names, where=uri
         )
     return table
+
+
+def _values(table: pa.Table, uri: str) -> list[str | None]:
+    """The labels as text, None where there is none.
+
+    Raises:
+        DataError: they are measurements, not classes.
+    """
+    values = [None if is_missing(value) else value for value in texts(table, "label", uri)]
+    given = [value for value in values if value is not None]
+    fractions = [value for value in given if not _INTEGER.fullmatch(value)]
+    if fractions and all(_NUMBER.fullmatch(value) for value in given):
+        raise DataError(
+            "labels are fractions, not classes",
+            expected="whole numbers or names",
+            got=fractions[:3],
+            where=f"{uri}, column label",
+            fix="write the class of each image into the column label",
+        )
+    return values
 
 
 def _join_column(table: pa.Table, images: pa.Table, uri: str) -> str:
@@ -107,51 +133,6 @@ def _join_column(table: pa.Table, images: pa.Table, uri: str) -> str:
             else "ids exist where --data is a list with a column id; otherwise use source or key",
         )
     return usable[0]
-
-
-def _texts(table: pa.Table, name: str) -> list[str | None]:
-    """A column as text; null, not-a-number and empty fields as None."""
-    column = table[name]
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    return [
-        value.strip() or None if value is not None else None for value in column.cast(pa.string()).to_pylist()
-    ]
-
-
-def _match(
-    names: Sequence[str | None], splits: Sequence[str | None], images: pa.Table, column: str
-) -> list[int | None]:
-    """The gid of each row: AMBIGUOUS if several images fit, None if none does.
-
-    A source fits whole, or else by as many of its last parts as the row has.
-    """
-    is_path = column == "source"
-    wanted = [name if name is None or not is_path else _path(name) for name in names]
-    depths = {name.count("/") + 1 for name in wanted if name is not None} if is_path else set()
-    whole: dict[tuple[str | None, str], int] = {}
-    tails: dict[tuple[str | None, str], int] = {}
-    ways: tuple[None, ...] | tuple[None, str]
-    rows = zip(*(images[name].to_pylist() for name in ("gid", "split", column)), strict=True)
-    for gid, split, value in rows:
-        if value is None:
-            continue
-        parts = _path(value).split("/") if is_path else [value]
-        ways = (None, split) if any(splits) else (None,)
-        for way in ways:
-            key = (way, "/".join(parts))
-            whole[key] = AMBIGUOUS if key in whole else gid
-            for depth in depths:
-                if depth < len(parts):
-                    key = (way, "/".join(parts[-depth:]))
-                    tails[key] = AMBIGUOUS if key in tails else gid
-    keys = [None if name is None else (split, name) for name, split in zip(wanted, splits, strict=True)]
-    return [None if key is None else whole.get(key, tails.get(key)) for key in keys]
-
-
-def _path(name: str) -> str:
-    """A source as a path: a shard and its member are folder and file."""
-    return with_folders(name.removeprefix("file://").removeprefix("./"))
 
 
 def _check_match(
@@ -234,7 +215,11 @@ def read_members(uri: str, shard: int) -> pa.Table:
 
 
 def _from_cls(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace").strip()
+    try:
+        text = decoded(data)
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "backslashreplace")
+    return "" if is_missing(text) else text.strip()
 
 
 def _from_json(data: bytes) -> str:
@@ -242,9 +227,11 @@ def _from_json(data: bytes) -> str:
         label = json.loads(data).get("label")
     except (ValueError, AttributeError, RecursionError):  # notes are free text to others
         return ""
-    return (
-        storable(str(label)).strip() if isinstance(label, str | int) and not isinstance(label, bool) else ""
-    )
+    if isinstance(label, float) and label.is_integer():  # written by a table with gaps
+        label = int(label)
+    if not isinstance(label, str | int) or isinstance(label, bool):
+        return ""
+    return "" if is_missing(str(label)) else storable(str(label)).strip()
 
 
 def first_note_has_label(uri: str) -> bool:

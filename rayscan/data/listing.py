@@ -21,7 +21,7 @@ from rayscan import storage
 from rayscan.artifacts import digest
 from rayscan.data import addresses, folders, metadata, sources
 from rayscan.data.left_out import LeftOut
-from rayscan.data.metadata_columns import flat, together
+from rayscan.data.metadata_columns import flat
 from rayscan.data.sources import format_of, list_of, named_format
 from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
@@ -46,7 +46,7 @@ class Listing:
     """Folder that keys are relative to."""
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
     """What was found beside them and not taken."""
-    metadata: pa.Table | None = None
+    metadata: pa.Table | None = field(default=None, compare=False)
     """What lists and metadata files of folders say of images that are files: `uri`, and their columns."""
 
     @property
@@ -119,14 +119,13 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
     usable, without = sources.usable(
         {one: uris for one, uris in by_format.items() if one}, named, image_column
     )
-    beside = [*others, *without]
-    left.add(beside)
+    others += without
+    listed = [part.metadata for part in parts if part.metadata is not None]
+    told = metadata.of_folders(others) if any(not one.has_many for one in usable) else {}
+    left.add([uri for uri in others if uri not in told])
     chosen = _only_format(data, usable, left)
-    told = [part.metadata for part in parts if part.metadata is not None]
-    if not chosen.has_many and (of_folders := metadata.of_folders(beside)) is not None:
-        told.append(of_folders)
     in_order = tuple(entries[uri] for uri in sorted(usable[chosen]))
-    return Listing(chosen, in_order, root, left, together(told) if told else None)
+    return Listing(chosen, in_order, root, left, metadata.of_pictures([*listed, *told.values()]))
 
 
 def _refuse(uri: str) -> None:
@@ -239,13 +238,23 @@ def _listed(uri: str, known: ListFormat) -> _Part:
                 "a list has an empty row", expected="a path or URI", got=name, where=f"{uri} row {number}"
             )
         _refuse(name)
-        uris.append(addresses.absolute(name if "://" in name or name.startswith("/") else join(folder, name)))
+        is_whole = "://" in name or name.startswith(("/", "~/"))
+        uris.append(addresses.normalized(addresses.absolute(name if is_whole else join(folder, name))))
     twice = [name for name, count in Counter(uris).items() if count > 1]
     if twice:
         raise DataError("a list names files twice", expected="each once", got=_names(twice), where=uri)
     root = addresses.common_folder({addresses.plain(addresses.parent(name)) for name in uris})
+    files = storage.stat(uris)
+    if files and all(file.size == storage.MISSING for file in files):
+        raise DataError(
+            "not one file of a list is there",
+            expected=f"paths from the folder of the list, {folder}, or absolute ones",
+            got=f"{names[0]}, which is {uris[0]}",
+            where=uri,
+            fix="put the list beside the pictures, or write absolute paths",
+        )
     further = known.columns(uri)
     told = None if further is None else flat(further)
     if told is not None:
         told = told.append_column("uri", pa.array(uris)) if told.num_columns else None
-    return _Part(storage.stat(uris), root, is_list=True, ids=ids, metadata=told, is_named=True)
+    return _Part(files, root, is_list=True, ids=ids, metadata=told, is_named=True)

@@ -7,7 +7,7 @@ of labels stay out: those come by `--labels`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,28 +30,36 @@ FILE_NAME = "file_name"
 """Their column with the path of a picture, from their own folder."""
 
 
-def of_folders(uris: Iterable[str]) -> pa.Table | None:
-    """What the metadata files of folders say: `uri` of each picture, and their columns.
+def of_folders(uris: Iterable[str]) -> dict[str, pa.Table]:
+    """What the metadata files of folders say, by their addresses: `uri` of each picture, and columns.
 
     Args:
         uris: Addresses of all files that are no pictures; others than metadata files are passed over.
 
     Raises:
-        DataError: a metadata file cannot be read, or two rows are about one picture.
+        DataError: a metadata file cannot be read.
     """
     named = [uri for uri in sorted(uris) if addresses.plain(uri).rpartition("/")[2] in FOLDER_FILES]
-    tables = [table for table in map(_of_folder, named) if table is not None]
+    tables = {uri: _of_folder(uri) for uri in named}
+    return {uri: table for uri, table in tables.items() if table is not None}
+
+
+def of_pictures(tables: Sequence[pa.Table]) -> pa.Table | None:
+    """All that lists and folders say of pictures by `uri`; None if nothing.
+
+    Raises:
+        DataError: two rows are about one picture.
+    """
     if not tables:
         return None
     table = together(tables)
-    counts = table["uri"].value_counts()
-    twice = [row["values"] for row in counts.to_pylist() if row["counts"] > 1]
+    twice = [row["values"] for row in table["uri"].value_counts().to_pylist() if row["counts"] > 1]
     if twice:
         raise DataError(
-            "metadata files speak of a picture twice",
+            "metadata speaks of a picture twice",
             expected="one row a picture",
             got=f"{len(twice):,} pictures, such as {twice[0]}",
-            where=", ".join(named[:3]),
+            where="lists and metadata files",
             fix="keep one row",
         )
     return table

@@ -7,7 +7,6 @@ much of it, a damaged shard or a key that is used twice stops the run. Labels ar
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data import metadata
+from rayscan.data.identity import content_identity
 from rayscan.data.index_chunks import Chunk, chunks_of, finished_chunk, scan_chunk
 from rayscan.data.inspection import OK
 from rayscan.data.left_out import lines_of_members
@@ -201,22 +201,3 @@ def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesCo
 
 def _count_ok(rows: pa.Table, split: str) -> int:
     return int(pc.sum(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["status"], OK))).as_py() or 0)
-
-
-def content_identity(rows: pa.Table) -> str:
-    """Sha256 over split, key, length, crc32 and status of every row: what the images are, not where they lie.
-
-    Lengths and bytes of strings are hashed apart, so that no two different columns give the same stream.
-    """
-    total = hashlib.sha256()
-    for name in ("split", "key", "length", "crc32", "status"):
-        column = rows[name]
-        if pa.types.is_string(column.type):
-            sizes, text = hashlib.sha256(), hashlib.sha256()
-            for values in column.chunks:
-                sizes.update(pc.binary_length(values).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-                text.update("".join(values.to_pylist()).encode())
-            total.update(sizes.digest() + text.digest())
-        else:
-            total.update(hashlib.sha256(column.to_numpy().astype("<i8").tobytes()).digest())
-    return total.hexdigest()

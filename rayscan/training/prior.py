@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import torch
 from torch import Tensor
 
 from rayscan import storage
 from rayscan.config import Recipe
-from rayscan.errors import ConfigError
+from rayscan.errors import ConfigError, DataError
+from rayscan.text import decoded
 
 
 def read_prior(recipe: Recipe, path: str | None) -> list[float] | None:
@@ -26,10 +28,14 @@ def read_prior(recipe: Recipe, path: str | None) -> list[float] | None:
     if path is None:
         return None
     try:
-        text = storage.read(path).decode()
-        values = json.loads(text) if text.lstrip().startswith("[") else text.split()
+        text = decoded(storage.read(path))
+        values = (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else re.split(r"[\s,;]+", text.strip(" \r\n\t,;"))
+        )
         numbers = [float(value) for value in values]
-    except (OSError, ValueError, TypeError) as error:
+    except (DataError, ValueError, TypeError) as error:
         raise ConfigError(
             "the prior cannot be read",
             expected="one number a line, or a JSON list",

@@ -1,8 +1,15 @@
-"""Lists of images: `.csv` and `.parquet` with `uri` or `path` and perhaps `id`, `.txt` with a name a line."""
+"""Lists of images: `.csv` and `.parquet` with `uri` or `path` and perhaps `id`, `.txt` with a name a line.
+
+In a `.txt`, a line that begins with `# ` is a comment and quotes around a name are none of it.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -10,35 +17,44 @@ from rayscan import storage
 from rayscan.data import addresses
 from rayscan.data.sources.base import ListFormat
 from rayscan.errors import DataError
+from rayscan.text import decoded, lines_of, separator_of
 
+_MORE_THAN_A_NAME = (
+    re.compile(r".*\.[A-Za-z0-9]{2,5}[ \t,;]+[^/\\.]*"),  # a name and a class
+    re.compile(r"[^\t]*\t.*"),
+    re.compile(r"\d+[ ,;]+.*"),  # a number and a name
+)
 _TEXT_COLUMNS = ("uri", "path", "id", "source", "key", "split", "label", "class")
 
 
 class TableOfNames(ListFormat):
     """A table with a row per image, or a text file with a line per image."""
 
-    suffixes = (".parquet", ".csv", ".txt")
+    suffixes = (".parquet", ".csv", ".tsv", ".txt")
 
     def names(self, uri: str) -> tuple[list[str | None], list[str | None]]:
         """See `ListFormat.names`."""
         name, data = addresses.plain(uri), storage.read(uri)
         try:
             if name.lower().endswith(".txt"):
-                lines = [line.strip() for line in data.decode().splitlines() if line.strip()]
+                lines = _names_of(decoded(data), uri)
                 return list(lines), [None] * len(lines)
             table = read_table(name, data)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise DataError(
-                "a list cannot be read", expected=" ".join(self.suffixes), got=error, where=uri
+                "a list cannot be read",
+                expected=f"{' '.join(self.suffixes)}; text in UTF-8 or UTF-16",
+                got=error,
+                where=uri,
+                fix="save it as UTF-8",
             ) from error
         column = next((c for c in ("uri", "path") if c in table.column_names), None)
         if column is None:
             raise DataError(
                 "a list has no addresses", expected="a column uri or path", got=table.column_names, where=uri
             )
-        has_ids = "id" in table.column_names
-        ids = table["id"].cast(pa.string()).to_pylist() if has_ids else [None] * len(table)
-        return table[column].cast(pa.string()).to_pylist(), ids
+        names = texts(table, column, uri)
+        return names, texts(table, "id", uri) if "id" in table.column_names else [None] * len(table)
 
     def columns(self, uri: str) -> pa.Table | None:
         """See `ListFormat.columns`; addresses and ids are in the index already."""
@@ -50,17 +66,81 @@ class TableOfNames(ListFormat):
         return table.drop_columns([c for c in (address, "id") if c in table.column_names])
 
 
+def _names_of(text: str, uri: str) -> list[str]:
+    """Names of a list with one a line.
+
+    Raises:
+        DataError: its lines hold more than a name.
+    """
+    lines = [line for line in lines_of(text) if not line.startswith("# ")]
+    lines = [line[1:-1] if len(line) > 2 and line[0] == line[-1] == '"' else line for line in lines]
+    if lines and any(all(pattern.fullmatch(line) for line in lines) for pattern in _MORE_THAN_A_NAME):
+        raise DataError(
+            "a list has more than a name in its lines",
+            expected="one path or URI a line",
+            got=repr(lines[0]),
+            where=uri,
+            fix="leave the names alone, or write a .csv with a column path; labels go into --labels",
+        )
+    if lines and all("\\" in line and "/" not in line for line in lines):  # written on Windows
+        lines = [line.replace("\\", "/") for line in lines]
+    return lines
+
+
+def texts(table: pa.Table, name: str, uri: str) -> list[str | None]:
+    """A column as text; null, not-a-number and empty cells as None.
+
+    Raises:
+        DataError: its cells are not text or numbers.
+    """
+    column = table[name]
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    try:
+        if pa.types.is_nested(column.type):
+            raise pa.ArrowInvalid("no text")
+        cells = column.cast(pa.string()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"the column {name} cannot be used",
+            expected="text or numbers, one a row",
+            got=column.type,
+            where=uri,
+            fix="write one value a row, as text",
+        ) from error
+    return [value.strip() or None if value is not None else None for value in cells]
+
+
 def read_table(name: str, data: bytes) -> pa.Table:
     """Rows of a CSV or Parquet file; names, ids and labels of a CSV stay text, so that 007 is not 7.
 
+    A CSV may be in UTF-8 or UTF-16, its cells parted by commas, semicolons, tabs or bars.
+
+    Args:
+        name: Of the file, for its end.
+        data: All bytes.
+
     Raises:
-        pa.ArrowInvalid: the bytes are neither.
+        pa.ArrowInvalid: the bytes are neither, or two columns have the same name.
+        UnicodeDecodeError: text in another encoding.
     """
-    if name.lower().endswith(".parquet"):
+    if name.lower().endswith(".parquet") or data.startswith(b"PAR1"):
+        _require_unique(pq.read_schema(pa.BufferReader(data)).names)
         return pq.read_table(pa.BufferReader(data), use_threads=False)
+    text = decoded(data)
     as_text = dict.fromkeys(_TEXT_COLUMNS, pa.string())
-    return pa_csv.read_csv(
-        pa.BufferReader(data),
+    table = pa_csv.read_csv(
+        pa.BufferReader(text.encode()),
         read_options=pa_csv.ReadOptions(use_threads=False),
+        parse_options=pa_csv.ParseOptions(delimiter=separator_of(text), newlines_in_values='"' in text),
         convert_options=pa_csv.ConvertOptions(column_types=as_text),
     )
+    table = table.rename_columns([column.strip() for column in table.column_names])
+    _require_unique(table.column_names)
+    return table
+
+
+def _require_unique(columns: Sequence[str]) -> None:
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise pa.ArrowInvalid(f"several columns are called {', '.join(twice)}")

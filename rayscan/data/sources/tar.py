@@ -1,14 +1,13 @@
 """WebDataset tars, read once from end to end: where the images lie, what they are, whether the tar is whole.
 
 A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
-in the webdataset library. Images are decoded once; `.json` is asked for its "source" and "crc32", and what
-else it has is metadata, as is `.txt`; all other members are passed over unread. A link to an image of the
-same tar is that image under another key; a link to anything else is an image that is missing.
+in the webdataset library. Images are decoded once; `.json` is a note of ours or, as `.txt`, metadata; all
+other members are passed over unread. A link to an image of the same tar is that image under another key; a
+link to anything else is an image that is missing.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,7 +21,8 @@ from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
 from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
-from rayscan.data.tar_members import Member, members, normalized, storable
+from rayscan.data.sources.notes import read_note
+from rayscan.data.tar_members import Member, members, normalized
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
@@ -77,10 +77,10 @@ class _Sample:
     crc32: int | None = None
     row: dict[str, Any] | None = None
     image: str = ""
-    link: Member | None = None
-    """The image, where it is a link."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Metadata: what is told beside the image."""
+    link: Member | None = None
+    """The image, where it is a link."""
 
 
 def scan_tar(uri: str, *, max_pixels: int) -> Scan:
@@ -155,8 +155,8 @@ def _take(
     elif extension == "json":
         counts["json"] += 1
         if member.length <= MAX_NOTE_BYTES:
-            sample.source, sample.crc32, notes = _told(file.read(member.length))
-            sample.notes |= notes
+            sample.source, sample.crc32, told = read_note(file.read(member.length))
+            sample.notes |= told
     elif extension == "txt":
         if member.length <= MAX_NOTE_BYTES:
             sample.notes["txt"] = file.read(member.length).decode("utf-8", "backslashreplace").strip()
@@ -196,23 +196,6 @@ def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:
     if sample.crc32 is not None and sample.crc32 != row["crc32"]:
         row |= {"width": 0, "height": 0, "status": CHANGED}
     return row
-
-
-def _told(data: bytes) -> tuple[str | None, int | None, dict[str, Any]]:
-    """What the note beside an image tells: its original path, its checksum when packed, and the rest."""
-    try:
-        note = json.loads(data)
-        source, crc32 = note.pop("source", None), note.pop("crc32", None)
-    except (ValueError, AttributeError, TypeError, RecursionError):  # notes are free text to others
-        return None, None, {}
-    is_checksum = type(crc32) is int and 0 <= crc32 < 1 << 32
-    told = storable(source) if isinstance(source, str) and source else None
-    rest = {
-        storable(name): storable(value) if isinstance(value, str) else value
-        for name, value in note.items()
-        if isinstance(value, str | int | float)
-    }
-    return told, crc32 if is_checksum else None, rest
 
 
 def _confused(file: SequentialFile, member: Member, how: str) -> DataError:

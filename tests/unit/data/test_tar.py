@@ -90,12 +90,15 @@ def test_keys_are_those_of_webdataset(tar):
 def test_source_comes_from_the_note_beside_the_image(tar):
     image = encoded(picture(0))
     notes = {
-        "a": b'{"source": "cats/a b.jpg"}',
+        "a": json.dumps({"source": "cats/a b.jpg", "crc32": zlib.crc32(image)}).encode(),
         "b": b"no json",
         "c": b'{"source": 7}',
         "d": b"[1]",
         "e": b"[" * 100_000,
         "f": json.dumps({"source": "\ud800"}).encode(),
+        "g": b'{"source": "cc12m"}',
+        "h": b'{"source": "cc12m", "label": 1.0, "crc32": 7}',
+        "i": b'{"source": "cc12m", "crc32": null}',
     }
     data = make_tar(
         [m for key, note in notes.items() for m in ((f"{key}.json", note), (f"{key}.png", image))]
@@ -103,8 +106,9 @@ def test_source_comes_from_the_note_beside_the_image(tar):
     found = scan(tar(data))
     sources = found.table["source"].to_pylist()
     assert sources[0] == "cats/a b.jpg"
-    assert [s.rpartition("#")[2] for s in sources[1:5]] == ["b.png", "c.png", "d.png", "e.png"]
-    assert found.members["json"] == 6 and found.table.num_rows == 6
+    assert [s.rpartition("#")[2] for s in sources[1:]] == [f"{key}.png" for key in "bcdefghi"]
+    assert set(found.table["status"].to_pylist()) == {"ok"}
+    assert found.members["json"] == 9 and found.table.num_rows == 9
 
 
 def test_only_images_and_notes_are_opened(tar, monkeypatch):
