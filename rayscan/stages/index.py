@@ -28,8 +28,9 @@ from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.sources.base import Format, SourceFile
-from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS, Split
 from rayscan.embeddings.alone import index_alone, vectors_alone
+from rayscan.embeddings.vectors import Vectors
 from rayscan.errors import DataError
 
 NAME = "index"
@@ -125,11 +126,7 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
     """
     if (found := vectors_alone(context.sources.data, context.sources.eval_data)) is not None:
-        split, vectors = found
-        context.progress.start(NAME, vectors.rows, "vectors")
-        made = index_alone(split, vectors, context.draft(step), context.fleet.map)
-        context.progress.finish(f"{vectors.rows:,} vectors without pictures")
-        return made
+        return _vectors(*found, step, context)
     listings = _listings(context.sources)
     if _config(recipe, listings, context.sources) != step.config:
         raise DataError(
@@ -172,6 +169,13 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
     )
     return artifact
+
+
+def _vectors(split: Split, vectors: Vectors, step: Step, context: Context) -> Artifact:
+    context.progress.start(NAME, vectors.rows, "vectors")
+    made = index_alone(split, vectors, context.draft(step), context.fleet.map)
+    context.progress.finish(f"{vectors.rows:,} vectors without pictures")
+    return made
 
 
 def _numbered(rows: pa.Table) -> pa.Table:
