@@ -35,12 +35,12 @@ def shard(
     address: str | None = None,
     shard_megabytes: float = 200.0,
 ) -> None:
-    """Pack a folder of images, a list, zip archives or Parquet files into WebDataset shards.
+    """Pack a folder of images, or a list, into WebDataset shards.
 
     The same command again adds what is new.
 
     Args:
-        folder: A folder, nested or flat, or a list.
+        folder: A folder, nested or flat, a list, zip archives, or Parquet files with images.
         out: Where the shards go.
         labels_from_folders: The first folder level names the class: also write labels.parquet.
         resize: Re-encode larger pictures to a short side of 256 px; without it bytes are copied as they are.
