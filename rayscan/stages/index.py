@@ -9,28 +9,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from rayscan.artifacts import Artifact, Draft, Step, digest
+from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data import metadata
 from rayscan.data.identity import content_identity
+from rayscan.data.index_chunks import Chunk, chunks_of, finished_chunk, scan_chunk
 from rayscan.data.inspection import OK
 from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
 from rayscan.data.shard_keys import with_unique_keys
-from rayscan.data.sources.base import Format, SourceFile
-from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS, Split
+from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
 from rayscan.embeddings.alone import index_alone, vectors_alone
-from rayscan.embeddings.vectors import Vectors
 from rayscan.errors import DataError
 
 NAME = "index"
@@ -39,29 +36,6 @@ KEYS_BY_SHARD = "keys_by_shard"
 """Fact: the root of each split whose keys begin with the name of their shard below it."""
 ALWAYS_TOLERATED = 1
 """Bad images that never stop a run, however few images there are."""
-
-_CHUNK_SCHEMA = pa.schema([field for field in IMAGE_SCHEMA if field.name != "gid"])
-_SHARD_SCHEMA = pa.schema(
-    {"shard": pa.int32(), "uri": pa.string(), "bytes": pa.int64(), "count": pa.int64(), "sha256": pa.string()}
-)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Files to be scanned by one task: one that holds many images, or some that hold one each."""
-
-    draft: Draft
-    number: int
-    split: str
-    format: Format
-    first_shard: int
-    entries: tuple[SourceFile, ...]
-    max_pixels: int
-
-    @property
-    def name(self) -> str:
-        """Name of the finished part."""
-        return f"{self.number:06d}"
 
 
 def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Step:
@@ -126,18 +100,16 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
     """
     if (found := vectors_alone(context.sources.data, context.sources.eval_data)) is not None:
-        return _vectors(*found, step, context)
-    listings = _listings(context.sources)
-    if _config(recipe, listings, context.sources) != step.config:
-        raise DataError(
-            "the data changes while it is indexed", fix="run again when nothing writes to it any more"
-        )
-    for line in (line for listing in listings.values() for line in listing.left_out.lines()):
-        context.progress.say(f"  {NAME}: {line}")
+        split, vectors = found
+        context.progress.start(NAME, vectors.rows, "vectors")
+        made = index_alone(split, vectors, context.draft(step), context.fleet.map)
+        context.progress.finish(f"{vectors.rows:,} vectors without pictures")
+        return made
+    listings = _unchanged_listings(recipe, step, context)
     draft = context.draft(step)
-    chunks = _chunks(draft, listings, recipe.images.max_pixels)
+    chunks = chunks_of(draft, listings, recipe.images.max_pixels)
     _scan(chunks, context)
-    parts = [_finished(chunk) for chunk in chunks]
+    parts = [finished_chunk(chunk) for chunk in chunks]
     rows = _numbered(pa.concat_tables([part.rows for part in parts]))
     uris = [entry.uri for chunk in chunks for entry in chunk.entries]
     rows, roots = with_unique_keys(rows, uris, {split: one.root for split, one in listings.items()})
@@ -171,29 +143,24 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     return artifact
 
 
-def _vectors(split: Split, vectors: Vectors, step: Step, context: Context) -> Artifact:
-    context.progress.start(NAME, vectors.rows, "vectors")
-    made = index_alone(split, vectors, context.draft(step), context.fleet.map)
-    context.progress.finish(f"{vectors.rows:,} vectors without pictures")
-    return made
-
-
 def _numbered(rows: pa.Table) -> pa.Table:
     gids = pa.array(np.arange(len(rows)))
     return rows.append_column("gid", gids).select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
 
 
+def _unchanged_listings(recipe: Recipe, step: Step, context: Context) -> dict[str, Listing]:
+    """What was planned to be indexed; says what is left out."""
+    listings = _listings(context.sources)
+    if _config(recipe, listings, context.sources) != step.config:
+        raise DataError(
+            "the data changes while it is indexed", fix="run again when nothing writes to it any more"
+        )
+    for line in (line for listing in listings.values() for line in listing.left_out.lines()):
+        context.progress.say(f"  {NAME}: {line}")
+    return listings
+
+
 _QUARANTINE = ["gid", "key", "source", "reason"]
-
-
-def _chunks(draft: Draft, listings: Mapping[str, Listing], max_pixels: int) -> list[Chunk]:
-    chunks: list[Chunk] = []
-    first_shard = 0
-    for split, listing in listings.items():
-        for entries in listing.batches():
-            chunks.append(Chunk(draft, len(chunks), split, listing.format, first_shard, entries, max_pixels))
-            first_shard += len(entries)
-    return chunks
 
 
 def _scan(chunks: Sequence[Chunk], context: Context) -> None:
@@ -209,58 +176,6 @@ def _scan(chunks: Sequence[Chunk], context: Context) -> None:
     unit = names.pop() if len(names) == 1 else "files"
     context.progress.start(NAME, sum(len(chunk.entries) for chunk in todo), unit)
     context.fleet.map(scan_chunk, todo, on_done=note)
-
-
-def scan_chunk(chunk: Chunk) -> dict[str, int]:
-    """Scan one chunk and store what was found; runs on a worker.
-
-    Returns:
-        How many images there are, and how many of them are bad.
-    """
-    rows: list[dict[str, Any]] = []
-    shards: list[dict[str, Any]] = []
-    members: Counter[str] = Counter()
-    for number, entry in enumerate(chunk.entries, start=chunk.first_shard):
-        scan = chunk.format.scan(entry, max_pixels=chunk.max_pixels)
-        rows += [{**row, "shard": number, "split": chunk.split} for row in scan.rows]
-        told = {"uri": entry.uri, "bytes": scan.size, "count": len(scan.rows), "sha256": scan.sha256}
-        shards.append({"shard": number, **told})
-        members.update(scan.members)
-    entries = {
-        "rows": chunk.draft.write_table(
-            f"part-{chunk.name}.parquet", pa.Table.from_pylist(rows, _CHUNK_SCHEMA)
-        ),
-        "shards": chunk.draft.write_table(
-            f"part-{chunk.name}-shards.parquet", pa.Table.from_pylist(shards, _SHARD_SCHEMA)
-        ),
-    }
-    if scan.metadata is not None:  # files that have any are a chunk each
-        entries["metadata"] = chunk.draft.write_table(f"part-{chunk.name}-metadata.parquet", scan.metadata)
-    chunk.draft.finish_part(chunk.name, entries, members)
-    return {"images": len(rows), "bad": sum(row["status"] != OK for row in rows)}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The result of a chunk, as a worker stored it."""
-
-    rows: pa.Table
-    shards: pa.Table
-    metadata: pa.Table | None
-    members: Mapping[str, int]
-    paths: tuple[str, ...]
-
-
-def _finished(chunk: Chunk) -> _Part:
-    finished = chunk.draft.finished_part(chunk.name)
-    assert finished is not None, chunk.name
-    entries, members = finished
-    tables = {
-        name: pq.read_table(pa.BufferReader(chunk.draft.place.read(entry.path)), use_threads=False)
-        for name, entry in entries.items()
-    }
-    paths = tuple(entry.path for entry in entries.values())
-    return _Part(tables["rows"], tables["shards"], tables.get("metadata"), members, paths)
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:
