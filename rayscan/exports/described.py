@@ -1,4 +1,4 @@
-"""Rows of an export with the metadata that the index has of their images: columns of lists, folders and notes."""
+"""Rows of an export with the metadata that the index has of their images, from lists, folders and notes."""
 
 from __future__ import annotations
 
