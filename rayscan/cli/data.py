@@ -40,12 +40,10 @@ def shard(
     The same command again adds what is new.
 
     Args:
-        folder: A folder, nested or flat, or a list.
+        folder: A folder, nested or flat, a list, zip archives, or Parquet files with images.
         out: Where the shards go.
-        labels_from_folders: The first folder level names the class: also write labels.parquet beside the
-            shards.
-        resize: Re-encode larger pictures to a short side of 256 px; without it files are copied byte for
-            byte.
+        labels_from_folders: The first folder level names the class: also write labels.parquet.
+        resize: Re-encode larger pictures to a short side of 256 px; without it bytes are copied as they are.
         resize_px: The same with another short side.
         image_column: The column with the images, where they are in Parquet files.
         imagenet_classes: Take only the classes of ImageNet-50, -100 or -200 of the SCAN paper, by folders of

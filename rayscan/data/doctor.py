@@ -94,10 +94,10 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
     if classes := wnids_of(list(keys)):
         lines.append(f"folders are ImageNet classes: {len(classes):,}")
     twice = [key for key, count in keys.items() if count > 1]
-    lines += [f"key used {keys[key]} times: {key!a}" for key in twice[:MAX_LINES]]
-    lines += [f"damaged: {text!a}" for text in damaged[:MAX_LINES]]
     if twice:
-        lines.append("keys repeat across shards: in an index each begins with the name of its shard")
+        told = "in an index each begins with the name of its shard"
+        lines.append(f"keys repeat across shards, such as {twice[0]!a}: {told}")
+    lines += [f"damaged: {text!a}" for text in damaged[:MAX_LINES]]
     lines.append(f"{len(damaged):,} damaged shards, {len(twice):,} repeated keys")
     is_empty = not reasons[OK]
     lines += ["not one image can be used"] if is_empty else []

@@ -11,6 +11,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from rayscan.exports.described import as_plain, described
 from rayscan.exports.rows import named_rows
 from rayscan.exports.whole_file import write_whole
 from rayscan.run import Run
@@ -19,7 +20,7 @@ COLUMNS = ("gid", "id", "source", "key", "split", "cluster", "confidence", "marg
 
 
 def export_csv(run: Run, out: str) -> str:
-    """A row per image: where it came from, its cluster and the cluster's name, how sure that is.
+    """A row per image: where it came from, its cluster and the cluster's name, how sure that is, metadata.
 
     Args:
         run: A run with assignments.
@@ -34,7 +35,7 @@ def export_csv(run: Run, out: str) -> str:
 
     def produce(sink: IO[bytes]) -> int:
         count, writer = 0, None
-        for rows in named_rows(run, COLUMNS):
+        for rows in map(as_plain, described(run, named_rows(run, COLUMNS))):
             writer = writer or _writer(sink, rows.schema)
             writer.write_table(rows)
             count += len(rows)

@@ -7,13 +7,14 @@ from typing import IO
 import pyarrow.parquet as pq
 
 from rayscan.assignments import SCHEMA
+from rayscan.exports.described import described
 from rayscan.exports.rows import named_rows
 from rayscan.exports.whole_file import write_whole
 from rayscan.run import Run
 
 
 def export_parquet(run: Run, out: str) -> str:
-    """Every column of the assignments and the cluster's name, as Parquet.
+    """Every column of the assignments, the cluster's name, and metadata of the images, as Parquet.
 
     Args:
         run: A run with assignments.
@@ -28,7 +29,7 @@ def export_parquet(run: Run, out: str) -> str:
 
     def produce(sink: IO[bytes]) -> int:
         count, writer = 0, None
-        for rows in named_rows(run, SCHEMA.names):
+        for rows in described(run, named_rows(run, SCHEMA.names)):
             writer = writer or pq.ParquetWriter(sink, rows.schema, compression="zstd")
             writer.write_table(rows)
             count += len(rows)

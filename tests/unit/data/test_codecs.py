@@ -117,4 +117,4 @@ def test_pictures_in_shards_that_need_an_extra_are_counted_by_it(tmp_path, bare,
     write_files(tmp_path, {"a.tar": make_tar([("a.png", encoded(picture(1))), (f"b.{name}", data)])})
     listing = list_sources(str(tmp_path / "a.tar"))
     lines, _ = describe(listing, [examine(task) for task in tasks(listing, LIMIT)])
-    assert f"  1 'needs rayscan[{name}]'" in lines
+    assert f"  1 'needs rayscan[{name}]', such as 'b'" in lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -158,15 +159,18 @@ def test_notes_beside_the_images_of_shards_are_kept(tmp_path, context_for):
     ]
     write_files(tmp_path, {"0.tar": make_tar(members), "1.tar": make_tar(samples(3, 4))})
     assert told(indexed(context_for(str(tmp_path)))) == [
-        {"gid": 0, "caption": "a dog", "width": 3.0, "txt": "a dog"},
-        {"gid": 1, "caption": None, "width": None, "txt": None},
-        {"gid": 2, "caption": None, "width": 4.5, "txt": None},
+        {"gid": 0, "caption": "a dog", "width": 3.0, "source": "d.jpg", "txt": "a dog"},
+        {"gid": 1, "caption": None, "width": None, "source": None, "txt": None},
+        {"gid": 2, "caption": None, "width": 4.5, "source": None, "txt": None},
     ]
 
 
-def test_shards_that_tell_only_source_and_label_have_none(tmp_path, context_for):
-    note = json.dumps({"source": "x.png", "crc32": None, "label": 3}).encode()
-    write_files(tmp_path, {"0.tar": make_tar([*samples(0, 1), ("img000.json", note)])})
+@pytest.mark.parametrize("note", [{"source": "x.png", "crc32": None}, {"label": 3}, [1], "x"])
+def test_notes_of_ours_and_labels_are_no_metadata(tmp_path, context_for, note):
+    if isinstance(note, dict) and "crc32" in note:
+        note["crc32"] = zlib.crc32(samples(0, 1)[0][1])
+    beside = ("img000.json", json.dumps(note).encode())
+    write_files(tmp_path, {"0.tar": make_tar([*samples(0, 1), beside])})
     assert metadata_of(indexed(context_for(str(tmp_path)))) is None
 
 
