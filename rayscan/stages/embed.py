@@ -83,17 +83,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         return file_space.embed(recipe, space, done, step, context)
     draft = context.draft(step)
     table = ImageTable.from_artifact(done["index"])
-    gids = table.gids(None)
-    num_train = len(table.gids("train"))
-    is_pretrained = preprocessing_in(done["pretext"]) is not None
-    rows_per_part = min(recipe.embed.rows_per_part, PRETRAINED_ROWS if is_pretrained else sys.maxsize)
-    parts = [
-        Part(recipe, done["index"], done["pretext"], draft, view, number, first, min(first + size, rows))
-        for view in range(recipe.embed.num_views)
-        for rows in [len(gids) if view == 0 else num_train]
-        for size in [rows_per_part]
-        for number, first in enumerate(range(0, rows, size))
-    ]
+    gids, num_train = table.gids(None), len(table.gids("train"))
+    parts = _parts(recipe, done, draft, len(gids), num_train)
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
     context.fleet.map(
@@ -129,6 +120,20 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = draft.commit(files, facts=facts)
     context.progress.finish(f"{len(gids):,} images x {dim}")
     return artifact
+
+
+def _parts(
+    recipe: Recipe, done: Mapping[str, Artifact], draft: Draft, num_rows: int, num_train: int
+) -> list[Part]:
+    """All parts: the plain rows of every usable image, then each further view of the train images."""
+    is_pretrained = preprocessing_in(done["pretext"]) is not None
+    size = min(recipe.embed.rows_per_part, PRETRAINED_ROWS if is_pretrained else sys.maxsize)
+    return [
+        Part(recipe, done["index"], done["pretext"], draft, view, number, first, min(first + size, rows))
+        for view in range(recipe.embed.num_views)
+        for rows in [num_rows if view == 0 else num_train]
+        for number, first in enumerate(range(0, rows, size))
+    ]
 
 
 def embed_part(part: Part) -> None:

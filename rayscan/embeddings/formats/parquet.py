@@ -88,7 +88,7 @@ def _stored(kind: pa.DataType) -> pa.DataType:
 def _width(uri: str, column: str, kind: pa.DataType) -> int:
     if pa.types.is_fixed_size_list(_stored(kind)):
         return int(_stored(kind).list_size)
-    first = ask(uri, lambda file: next(file.iter_batches(1, columns=[column])).column(0))
+    first = ask(uri, lambda file: next(file.iter_batches(1, columns=[column], use_threads=False)).column(0))
     return len(_lists(first).flatten())
 
 
