@@ -125,7 +125,7 @@ class Artifact:
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file as an Arrow table."""
-        return pq.read_table(pa.BufferReader(self.read(name)), columns=columns, use_threads=False)
+        return pq.ParquetFile(pa.BufferReader(self.read(name))).read(columns=columns, use_threads=False)
 
     def read_array(self, name: str) -> np.ndarray[Any, Any]:
         """A `.npy` file; object arrays are refused."""

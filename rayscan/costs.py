@@ -14,7 +14,7 @@ from rayscan.errors import ArtifactError
 from rayscan.methods import METHODS
 from rayscan.run import recorded_stages
 from rayscan.sections import get
-from rayscan.storage import Place
+from rayscan.storage import Place, split_query
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -122,7 +122,7 @@ def cost_record(cost: Cost | None, seconds: float) -> dict[str, Any]:
 
 def rates(out: Place) -> dict[tuple[str, str], float]:
     """Return work per second by (stage, scale), from this run's record, else from those of runs beside it."""
-    head, _, name = out.uri.partition("?")[0].rstrip("/").rpartition("/")
+    head, _, name = split_query(out.uri)[0].rstrip("/").rpartition("/")
     known: dict[tuple[str, str], list[float]] = {}
     for place in _neighbors(head, name):
         for key, rate in _rates_in(place).items():

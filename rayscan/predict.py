@@ -14,7 +14,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import PREDICTION
-from rayscan.run import Run, record
+from rayscan.run import Run, inherit_names, record
 from rayscan.spaces import parse_spaces
 from rayscan.stages import assign, embed, index, join, pretext, report
 from rayscan.stages.per_space import for_spaces, key_of
@@ -62,6 +62,7 @@ def predict(
             if stage.NAME not in done:
                 done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
                 record(out, recipe, vars(sources), stages)
+        inherit_names(trained, out)
         given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
         _, stages[report.NAME] = pipeline.do(report, recipe, given, context)
         record(out, recipe, vars(sources), stages)

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from rayscan.cli import commands, data, results, weights
+from rayscan.cli import commands, data, results, signals, weights
 from rayscan.cli.arguments import (
     HELP,
     Command,
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of this process if not given.
 
     Returns:
-        The exit status: 0, 1 for a failure, 2 for a mistake in the command, 130 when interrupted.
+        The exit status: 0, 1 for a failure, 2 for a mistake in the command, 130 when interrupted,
+        143 and 129 after SIGTERM and SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in HELP:
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     command = COMMANDS[name]
     prog = command.prog or f"rayscan {name}"
+    signals.end_as_interrupted()
     try:
         command(prog, rest)
     except ConfigError as error:
@@ -75,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RayscanError as error:
         sys.stderr.write(f"rayscan {name}: {error}\nresume with:\n  {prog} {shlex.join(rest)}\n")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write(f"\nstopped; resume with:\n  {prog} {shlex.join(rest)}\n")
-        return 130
+        return signals.exit_status(error)
     return 0
 
 

@@ -183,22 +183,30 @@ def sources(
     """
     from rayscan.context import Sources
 
-    return Sources(absolute(data), absolute(eval_data), absolute(labels), image_column)
+    return Sources(absolute(data), absolute(eval_data), absolute_file(labels), image_column)
 
 
 def absolute(pattern: str | None) -> str | None:
-    """Return a comma list of patterns with its local members made absolute."""
-    if pattern is None or "://" in pattern:
-        return pattern
-    if pattern.startswith(FILE_WORD):
+    """Return what names data, with its local parts made absolute (`data.addresses`)."""
+    from rayscan.data.addresses import absolute_all
+
+    if pattern is not None and pattern.startswith(FILE_WORD) and "://" not in pattern[:8]:
         return FILE_WORD + str(absolute(pattern.removeprefix(FILE_WORD)))
-    return ",".join(os.path.abspath(os.path.expanduser(p)) for p in pattern.split(","))  # noqa: PTH100,PTH111
+    return None if pattern is None or not pattern.strip() else absolute_all(pattern)
+
+
+def absolute_file(uri: str | None) -> str | None:
+    """Return the address of one file, a local one made absolute; a comma is part of its name."""
+    if uri is None or "://" in uri:
+        return uri
+    return os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100,PTH111
 
 
 def absolute_features(features: tuple[str, ...]) -> tuple[str, ...]:
     """Return the words of `--features` with the local paths in them made absolute."""
+    made = {"checkpoint": absolute_file, "file": absolute}
     return tuple(
-        f"{space.kind}:{absolute(space.target)}" if space.kind in ("checkpoint", "file") else space.spec
+        f"{space.kind}:{made[space.kind](space.target)}" if space.kind in made else space.spec
         for space in parse_spaces(features)
     )
 

@@ -13,6 +13,7 @@ from rayscan.cli.arguments import (
     Settings,
     absolute,
     absolute_features,
+    absolute_file,
     embeddings_alone,
     sources,
 )
@@ -181,7 +182,7 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
     from rayscan.run import Run
 
     finished = Run(run)
-    given = replace(Sources(**finished.record["sources"]), labels=absolute(labels))
+    given = replace(Sources(**finished.record["sources"]), labels=absolute_file(labels))
     pipeline.run(finished.recipe, given, finished.place)
     sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 

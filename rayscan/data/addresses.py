@@ -11,7 +11,7 @@ from pathlib import Path
 from braceexpand import braceexpand
 
 from rayscan.errors import DataError
-from rayscan.storage import local_path
+from rayscan.storage import local_path, refuse_secrets, split_query, with_query
 
 MAX_EXPANSIONS = 1_000_000
 _RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
@@ -21,7 +21,28 @@ _WILD = re.compile(r"[*?\[]")
 def absolute(uri: str) -> str:
     """One spelling per file: local ones as absolute paths."""
     path = local_path(uri)
-    return uri.rstrip("/") if path is None else str(path.expanduser().absolute())
+    if path is not None:
+        return str(path.expanduser().absolute())
+    address, query = split_query(uri)
+    return with_query(address.rstrip("/"), query)
+
+
+def absolute_all(text: str) -> str:
+    """What a user gives as data, with its local parts made absolute: a run is resumed from any directory.
+
+    Raises:
+        ConfigError: a part carries credentials, or lacks a slash of its scheme.
+    """
+    for part in split_commas(text):
+        refuse_secrets(part)
+    if local_path(text) is not None and os.path.lexists(os.path.expanduser(text)):  # noqa: PTH111
+        return absolute(text)  # one name, which may hold commas and braces
+    return ",".join(part if "://" in part else _absolute_pattern(part) for part in split_commas(text))
+
+
+def _absolute_pattern(part: str) -> str:
+    path = os.path.expanduser(part)  # noqa: PTH111
+    return path if path.startswith("/") else f"{Path.cwd()}/{path.removeprefix('./')}"
 
 
 def normalized(uri: str) -> str:
@@ -71,30 +92,28 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def is_glob(uri: str) -> bool:
-    """Whether an address has wildcards. In a URI `?` is none: it begins the query."""
+    """Whether an address has wildcards, before its query string."""
     return bool(_WILD.search(plain(uri)))
 
 
 def parent(uri: str) -> str:
     """The folder a file is in; a query string is kept."""
-    address, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    address, query = split_query(uri)
     folder = address.rstrip("/").rpartition("/")[0]
-    return (folder or "/") + mark + query if not folder.endswith(":/") else uri
+    return with_query(folder or "/", query) if not folder.endswith(":/") else uri
 
 
 def fixed_folder(pattern: str) -> tuple[str, list[str]]:
     """The folder before the first wildcard of a glob pattern, and the parts from there on."""
-    mark, query = "", ""
-    if "://" in pattern:
-        pattern, mark, query = pattern.partition("?")  # in a URI, `?` begins the query
+    pattern, query = split_query(pattern)
     parts = pattern.split("/")
     first = next((n for n, part in enumerate(parts) if _WILD.search(part)), len(parts) - 1)
-    return ("/".join(parts[:first]) or "/") + mark + query, parts[first:]
+    return with_query("/".join(parts[:first]) or "/", query), parts[first:]
 
 
 def plain(uri: str) -> str:
     """The address without its query string."""
-    return uri.partition("?")[0] if "://" in uri else uri
+    return split_query(uri)[0]
 
 
 def common_folder(folders: Iterable[str]) -> str:

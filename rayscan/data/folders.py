@@ -10,12 +10,13 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from rayscan.data.addresses import fixed_folder, plain
 from rayscan.data.left_out import LeftOut, is_system_folder
 from rayscan.errors import ArtifactError, DataError
-from rayscan.storage import MISSING, FileInfo, kind_of, local_path, locate, retry
+from rayscan.storage import MISSING, FileInfo, kind_of, local_path, locate, retry, split_query, with_query
 
 LISTERS = 16
 """Folders listed at once."""
@@ -49,7 +50,7 @@ def files_below(
     try:
         tree = _remote_tree(folder, recursive, left) if path is None else _local_tree(path, recursive, left)
         return sorted(_counted(tree, tell), key=lambda file: file.uri)
-    except (OSError, ArtifactError) as error:
+    except (OSError, ArtifactError, pa.ArrowInvalid) as error:
         raise DataError(
             "a folder cannot be read",
             expected="a folder that may be read",
@@ -144,7 +145,7 @@ def _local(entry: os.DirEntry[str]) -> FileInfo:
 
 def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileInfo]:
     filesystem, path = locate(folder)
-    address, mark, query = folder.partition("?")
+    address, query = split_query(folder)
 
     def listed(selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         return retry(lambda: list(filesystem.get_file_info(selector)))
@@ -157,13 +158,16 @@ def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileIn
             name = info.path[len(path.rstrip("/")) + 1 :]
             if info.type != pafs.FileType.File:
                 continue
+            if "//" in info.path:  # a key that Arrow lists and cannot open
+                left.unreadable.append(f"{info.path!a}: a part of the name is empty")
+                continue
             *above, base = name.split("/")
             if (system := next((part for part in above if is_system_folder(part)), None)) is not None:
                 left.folders[system] = 1
             elif base.startswith("."):
                 left.hidden += 1
             else:
-                yield FileInfo.of(f"{address.rstrip('/')}/{name}{mark}{query}", info)
+                yield FileInfo.of(with_query(f"{address.rstrip('/')}/{name}", query), info)
 
 
 def matching(pattern: str, tell: Tell = silent, left_out: LeftOut | None = None) -> list[FileInfo]:
@@ -171,7 +175,7 @@ def matching(pattern: str, tell: Tell = silent, left_out: LeftOut | None = None)
     folder, parts = fixed_folder(pattern)
     if kind_of(folder) != pafs.FileType.Directory:
         return []
-    start = len(folder.partition("?")[0].rstrip("/")) + 1 if "://" in folder else len(folder.rstrip("/")) + 1
+    start = len(plain(folder).rstrip("/")) + 1
     is_deep = len(parts) > 1 or parts[0] == "**"
     files = files_below(folder, recursive=is_deep, tell=tell, left_out=left_out)
     return [file for file in files if _fits(plain(file.uri)[start:].split("/"), parts)]

@@ -107,7 +107,7 @@ def finished_chunk(chunk: Chunk) -> ScannedChunk:
     assert finished is not None, chunk.name
     entries, members = finished
     tables = {
-        name: pq.read_table(pa.BufferReader(chunk.draft.place.read(entry.path)), use_threads=False)
+        name: pq.ParquetFile(pa.BufferReader(chunk.draft.place.read(entry.path))).read(use_threads=False)
         for name, entry in entries.items()
     }
     paths = tuple(entry.path for entry in entries.values())

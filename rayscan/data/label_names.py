@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 import pyarrow as pa
 
+from rayscan.data.addresses import plain
 from rayscan.data.sources import with_folders
+from rayscan.storage import local_path, split_query
 from rayscan.text import composed
 
 AMBIGUOUS = -2
 """Instead of a gid: several images fit."""
-_QUERY = re.compile(r"^([a-z0-9+.-]+://[^?#]*)\?[^#]*")
 
 
 def match(
@@ -94,5 +94,19 @@ def spelled(name: str, column: str) -> str:
     if column == "id":
         return name
     if column == "source":
-        name = with_folders(_QUERY.sub(r"\1", name.removeprefix("file://")))
+        name = with_folders(_without_query(name))
     return posixpath.normpath(name) if name else name
+
+
+def _without_query(source: str) -> str:
+    """A source without what belongs to a client: a query stands at the end, or before the `#` of a member."""
+    if "://" not in source:
+        return source
+    if source.startswith("file://"):
+        path, mark, member = source.partition("#")
+        return f"{local_path(path)}{mark}{member}"
+    address, query = split_query(source)
+    if query:
+        return address
+    path, mark, member = address.partition("#")
+    return plain(path) + mark + member

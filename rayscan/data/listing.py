@@ -93,7 +93,8 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
             or a web address; a list cannot be read.
     """
     _refuse(data)
-    is_name = storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound  # it may hold , { |
+    # What exists is a name, whatever it holds: , { | or a wildcard.
+    is_name = data.count("://") <= 1 and storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound
     if not is_name and _SHELL.search(data):
         raise DataError(
             "this looks like a command", expected="paths or URIs", got=data, fix="rayscan runs no commands"
@@ -133,6 +134,8 @@ def _refuse(uri: str) -> None:
         raise DataError(
             "this is no path", expected="a path or URI", got=ascii(uri), where="--data or --eval-data"
         )
+    if uri.count("://") <= 1:
+        storage.refuse_malformed(uri)
     if _COMMAND.match(uri):
         raise DataError(
             "commands are not data",

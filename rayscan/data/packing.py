@@ -176,7 +176,7 @@ def _earlier(place: Place, resize_px: int | None) -> list[Row]:
                 fix="remove them, or write to an empty folder",
             )
         return []
-    table = pq.read_table(pa.BufferReader(place.read(PLAN)), use_threads=False)
+    table = pq.ParquetFile(pa.BufferReader(place.read(PLAN))).read(use_threads=False)
     made_with = (table.schema.metadata or {}).get(b"resize_px", b"").decode()
     if made_with != str(resize_px or ""):
         raise ConfigError(

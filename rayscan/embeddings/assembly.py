@@ -59,7 +59,9 @@ def assemble(
         finished = draft.finished_part(part.name)
         assert finished is not None, part.name
         entries, facts = finished
-        bad.append(pq.read_table(pa.BufferReader(entries[part.bad_name].read(draft.place))))
+        bad.append(
+            pq.ParquetFile(pa.BufferReader(entries[part.bad_name].read(draft.place))).read(use_threads=False)
+        )
         gids.append(np.setdiff1d(part.gids, bad[-1]["gid"].to_numpy(), assume_unique=True))
         if facts["rows"]:
             files[part.name] = entries[part.name]

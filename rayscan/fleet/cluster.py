@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from dataclasses import dataclass
 
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
 from rayscan.fleet import autoscaler, security
+from rayscan.fleet.address import address_and_origin, require_listening
 
 DEFAULT_CPU_WORKERS = 2
 
@@ -48,23 +51,31 @@ def connect(config: FleetConfig) -> Cluster:
     logging.getLogger("ray").setLevel(logging.ERROR)
     if ray.is_initialized():
         return _describe(is_own=False)
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address, origin = address_and_origin(config)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    before = signal.getsignal(signal.SIGTERM)
     try:
         if address and address != "local":
+            require_listening(address, origin)
             ray.init(address=address, **quiet)
             return _describe(is_own=False)
         wanted = (config.num_workers or DEFAULT_CPU_WORKERS) * config.cpus_per_worker
         cpus = max(os.cpu_count() or 1, int(wanted + 0.999))
         security.start_local_ray(num_cpus=cpus, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except FleetError:
+        raise
+    except Exception as error:  # ray raises a plain one where a server does not come up, as on a full disk
         raise FleetError(
             "cannot start or join Ray",
             expected="a Ray that answers",
             got=f"{type(error).__name__}: {error}",
-            where=f"--fleet.address {address or 'local'}",
-            fix="check the address with `ray status --address ...`, and the token if it demands one",
+            where=origin,
+            fix="check the address with `ray status --address ...`, the token if it demands one, and "
+            "the room in the temporary directory",
         ) from error
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # ray puts one of its own there, which says nothing
     return _describe(is_own=True)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file as load_safetensors_file
 
 from rayscan.errors import ArtifactError
+from rayscan.nets.not_weights import described
 
+_UNPICKLER = "WeightsUnpickler error:"
 SAVE_AGAIN = (
     "save the weights alone, where the file was made: "
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
@@ -55,6 +58,15 @@ def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
     Raises:
         ArtifactError: it is neither kind of file, or holds objects that are not plain values.
     """
+    if (known := described(data)) is not None:
+        what, fix = known
+        raise ArtifactError(
+            "the checkpoint is no file of weights",
+            expected="safetensors, or a torch file of tensors",
+            got=what,
+            where=where,
+            fix=fix,
+        )
     if _is_safetensors(data, len(data)):
         try:
             return load_safetensors(data)
@@ -67,7 +79,7 @@ def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
         raise ArtifactError(
             "the checkpoint cannot be read without running code from it",
             expected="safetensors, or a torch file of tensors, numbers, strings and containers",
-            got=(str(error).splitlines() or [type(error).__name__])[0][:200],
+            got=_reason(error),
             where=where,
             fix=SAVE_AGAIN,
         ) from error
@@ -90,6 +102,15 @@ def _damaged(error: SafetensorError, where: str) -> ArtifactError:
         where=where,
         fix="fetch or copy it again",
     )
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, but for its advice to read the file unsafely."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if _UNPICKLER in line), lines[0] if lines else type(error).__name__)
+    words = told.rpartition(_UNPICKLER)[2].strip()
+    words = re.split(r" by default| Please | Weights only| In PyTorch", words)[0][:200]
+    return words if " " in words else f"no pickle of torch ({type(error).__name__})"
 
 
 def _is_safetensors(data: bytes, size: int) -> bool:

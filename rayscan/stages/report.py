@@ -28,6 +28,7 @@ from rayscan.report.features import feature_note
 from rayscan.report.fetched import fetching
 from rayscan.report.page import render
 from rayscan.report.thumbnails import Read, fill, round_robin
+from rayscan.run import edited_names
 from rayscan.sections import semantic
 from rayscan.stages import consensus
 from rayscan.stages.evaluate import label_free_facts
@@ -47,15 +48,18 @@ PACKAGES = ("ray", "torch", "faiss-gpu", "faiss-cpu", "numpy", "pyarrow")
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
-    """Return the step: settings of the page, and every result it shows."""
+    """Return the step: settings of the page, every result it shows, and the names that a user gave."""
     inputs = {name: artifact.identity for name, artifact in done.items() if name != NAME}
-    return Step(NAME, SCHEMA, semantic(recipe.report), inputs)
+    names = edited_names(done["assign"])
+    named = {"names": {str(number): name for number, name in names.items()}} if names else {}
+    return Step(NAME, SCHEMA, {**semantic(recipe.report), **named}, inputs)
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Write the page, with as many pictures as its cap allows."""
     assigned = done["assign"].read_table("assignments.parquet")
-    clusters = _clusters(done["assign"], assigned, recipe.report.images_per_cluster // 2)
+    names = {int(number): name for number, name in step.config.get("names", {}).items()}
+    clusters = _clusters(done["assign"], assigned, names, recipe.report.images_per_cluster // 2)
     neighbors = _neighbors(done["mine"], recipe.seed) if "mine" in done else []
     wanted = round_robin([*([n.anchor, *n.ids] for n in neighbors), *_by_turns(clusters)])
     content = _content(recipe, done, context, assigned, clusters)
@@ -161,7 +165,9 @@ def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
     return features
 
 
-def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[Cluster]:
+def _clusters(
+    assign: Artifact, assigned: pa.Table, names: Mapping[int, str], num_uncertain: int
+) -> list[Cluster]:
     """List the clusters, each with its prototypes and its least confident other images."""
     number, gids = assigned.column("cluster").to_numpy(), assigned.column("gid").to_numpy()
     order = np.lexsort((gids, assigned.column("confidence").to_numpy(), number))
@@ -174,7 +180,9 @@ def _clusters(assign: Artifact, assigned: pa.Table, num_uncertain: int) -> list[
         clusters.append(
             Cluster(
                 number=row["cluster"],
-                name="" if row["name"] == f"cluster {row['cluster']}" else row["name"],
+                name=names.get(
+                    row["cluster"], "" if row["name"] == f"cluster {row['cluster']}" else row["name"]
+                ),
                 size=row["size"],
                 mean_confidence=row["mean_confidence"],
                 prototypes=typical,

@@ -16,7 +16,17 @@ from rayscan.storage.files import (
     read,
     stat,
 )
-from rayscan.storage.filesystems import is_local, join, local_path, locate, refuse_secrets, resolve
+from rayscan.storage.filesystems import (
+    is_local,
+    join,
+    local_path,
+    locate,
+    refuse_malformed,
+    refuse_secrets,
+    resolve,
+    split_query,
+    with_query,
+)
 from rayscan.storage.place import Place, split_uri
 from rayscan.storage.policy import DEADLINE_VARIABLE, ONCE, RetryPolicy, default_policy, retry
 
@@ -39,9 +49,12 @@ __all__ = [
     "open_file",
     "policy_of",
     "read",
+    "refuse_malformed",
     "refuse_secrets",
     "resolve",
     "retry",
+    "split_query",
     "split_uri",
     "stat",
+    "with_query",
 ]

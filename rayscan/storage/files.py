@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from rayscan.errors import ArtifactError, DataError
@@ -59,7 +60,7 @@ def read(uri: str) -> bytes:
 
     try:
         return retry(ask, policy_of(uri))
-    except OSError as error:
+    except (OSError, ArtifactError, pa.ArrowInvalid) as error:
         raise DataError("a file cannot be read", expected="a readable file", got=error, where=uri) from error
 
 
@@ -113,7 +114,7 @@ def names_in(folder: str) -> list[str]:
 def _answer(uri: str, ask: Callable[[], T]) -> T:
     try:
         return retry(ask, policy_of(uri))
-    except (OSError, ArtifactError) as error:
+    except (OSError, ArtifactError, pa.ArrowInvalid) as error:
         raise DataError(
             "storage did not answer",
             expected="a file, a folder or nothing",

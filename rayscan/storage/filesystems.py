@@ -1,13 +1,15 @@
 """Addresses and the clients behind them: local paths, and what `pyarrow.fs` or fsspec knows.
 
-A local file is named by its path or a `file://` URI, a remote one by its URI. A query string (`?region=...`)
-belongs to the client and stays at the end; the rest of a URI is the name in the store as it stands, without
-escapes.
+A local file is named by its path as it stands, or by a `file://` URI with its escapes. A remote one is named
+by its URI: a query string (`?region=...&scheme=...`) belongs to the client and stays at the end; the rest is
+the name in the store as it stands, without escapes, `?` and `#` included. Where a query begins is said here
+alone.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -18,6 +20,10 @@ from pyarrow import fs as pafs
 from rayscan.errors import ArtifactError, ConfigError
 
 SECRETS = ("access_key", "secret_key", "session_token", "password", "token", "sas_token", "account_key")
+_QUERY = re.compile(r"\?(?:[A-Za-z_]+=[^?&#]*(?:&[A-Za-z_]+=[^?&#]*)*)?$")
+_ONE_SLASH = re.compile(r"(?:s3a?|s3n|gs|gcs|hdfs|abfss?|az|file|memory):/(?!/)", re.IGNORECASE)
+_SAME_AS = {"s3a": "s3", "s3n": "s3"}
+"""What Hadoop calls a scheme -> its name here."""
 CONNECT_S, REQUEST_S = 10.0, 30.0
 ATTEMPTS = 2
 """Tries of the S3 client itself; a stale connection costs one."""
@@ -35,22 +41,60 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
+def split_query(uri: str) -> tuple[str, str]:
+    """An address without its query string, and that with its question mark; empty if it has none.
+
+    A local path has none, whatever it holds.
+    """
+    found = None if "://" not in uri else _QUERY.search(uri)
+    return (uri, "") if found is None else (uri[: found.start()], found[0])
+
+
+def with_query(address: str, query: str) -> str:
+    """What `split_query` takes apart: a name that ends as if it had a query gets an empty one."""
+    return address + (query or ("?" if split_query(address)[1] else ""))
+
+
 def join(uri: str, *names: str) -> str:
     """`uri` with path parts appended; a query string (endpoint and the like) stays at the end."""
-    head, mark, query = uri.partition("?")
-    return "/".join([head.rstrip("/"), *[n.strip("/") for n in names]]) + mark + query
+    head, query = split_query(uri)
+    return with_query("/".join([head.rstrip("/"), *[n.strip("/") for n in names]]), query)
+
+
+def refuse_malformed(uri: str) -> None:
+    """Refuse an address with too few slashes or too many.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if _ONE_SLASH.match(uri):
+        raise ConfigError(
+            "an address of a store has two slashes after its scheme",
+            expected="scheme://bucket/name",
+            got=uri,
+            fix="write two slashes, or ./ before a folder of this name",
+        )
+    if not is_local(uri) and "//" in split_query(uri)[0].partition("://")[2]:
+        raise ConfigError(
+            "an address of a store has an empty part",
+            expected="one slash between two names",
+            got=uri,
+            fix="write one slash; objects whose keys hold two in a row have to be renamed",
+        )
 
 
 def refuse_secrets(uri: str) -> None:
     """Refuse an address that carries credentials: addresses are written to results, logs and job records.
 
     Raises:
-        ConfigError: naming the place and what was found, not the secret.
+        ConfigError: naming the place and what was found, not the secret; or its slashes are wrong.
     """
-    parts = urlsplit(uri) if "://" in uri else None
-    if parts is None:
+    refuse_malformed(uri)
+    if "://" not in uri:
         return
-    named = [name for name, _ in parse_qsl(parts.query) if name.lower() in SECRETS]
+    address, query = split_query(uri)
+    parts = urlsplit(address)
+    named = [name for name, _ in parse_qsl(query[1:]) if name.lower() in SECRETS]
     if "@" in parts.netloc and parts.scheme in ("s3", "gs", "gcs", "http", "https", "abfs", "abfss"):
         is_container = parts.scheme.startswith("abfs") and ":" not in parts.netloc.partition("@")[0]
         named += [] if is_container else ["user:password@"]
@@ -97,10 +141,11 @@ def locate(uri: str) -> tuple[pafs.FileSystem, str]:
 
 def _split(uri: str) -> tuple[str, str]:
     """The part of a URI that its client needs, and the name in the store."""
-    address, mark, query = uri.partition("?")
+    address, query = split_query(uri)
     scheme, _, tail = address.partition("://")
     host, _, name = tail.partition("/")
-    return f"{scheme}://{host}{mark}{query}", name
+    scheme = scheme.lower()
+    return f"{_SAME_AS.get(scheme, scheme)}://{host}{query}", name
 
 
 def _below(root: str, name: str) -> str:

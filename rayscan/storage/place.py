@@ -16,7 +16,7 @@ from pyarrow import fs as pafs
 
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.storage.files import policy_of
-from rayscan.storage.filesystems import join, locate, refuse_secrets
+from rayscan.storage.filesystems import join, locate, refuse_secrets, split_query, with_query
 from rayscan.storage.policy import default_policy, retry
 
 T = TypeVar("T")
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 def split_uri(uri: str) -> tuple[Place, str]:
     """Return the directory that a file lies in, and the file's name."""
-    head, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    head, query = split_query(uri)
     folder, slash, name = head.rpartition("/")
-    return Place((folder or slash or ".") + mark + query), name
+    return Place(with_query(folder or slash or ".", query)), name
 
 
 class Place:

@@ -21,6 +21,9 @@ REFUSALS = (
     "INVALID_ACCESS_KEY",
     "SIGNATURE_DOES_NOT_MATCH",
     "HTTP status 40",
+    "HTTP status 30",
+    "PERMANENT_REDIRECT",
+    "PermanentRedirect",
 )
 """Marks of an answer that would be the same the next time."""
 FINAL = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)

@@ -24,7 +24,7 @@ def read_labels(recipe: Recipe, gids: Ints) -> NDArray[np.int32]:
     path = recipe.sela.first_labels
     assert path is not None
     assert recipe.num_clusters is not None
-    table = pq.read_table(pa.BufferReader(storage.read(path)), use_threads=False)
+    table = pq.ParquetFile(pa.BufferReader(storage.read(path))).read(use_threads=False)
     names = [n for n in table.column_names if n.startswith("head_")] or ["cluster"]
     if "gid" not in table.column_names or names[0] not in table.column_names:
         raise DataError(

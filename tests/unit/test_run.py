@@ -7,10 +7,10 @@ import json
 import pytest
 
 import rayscan
-from rayscan.artifacts import Draft, Step, digest
+from rayscan.artifacts import Draft, Step, digest, load
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.recipes import RECIPES, by_name
-from rayscan.run import recipe_from_json, recipe_to_json, record
+from rayscan.run import edited_names, inherit_names, recipe_from_json, recipe_to_json, record
 from rayscan.sections import semantic
 from rayscan.storage import Place
 
@@ -41,6 +41,26 @@ def test_edited_names_stay_until_the_clusters_change(place: Place) -> None:
     record(place, recipe, sources, {"index": index, "assign": assigned(place, 4)})
     assert run.clusters[0] == {"cluster": 0, "name": "cluster 0", "size": 4}
     assert rayscan.open(place.uri).recipe == recipe
+
+
+def test_edited_names_belong_to_the_result_they_were_given_to(place: Place) -> None:
+    recipe, sources = by_name("digits"), {"data": "x", "eval_data": None, "labels": None}
+    first, second = assigned(place, 3), assigned(place, 4)
+    result, other = (load(place.child(str(said["directory"]))) for said in (first, second))
+    assert edited_names(result) == {}  # nothing is published yet
+    record(place, recipe, sources, {"assign": first})
+    assert edited_names(result) == {}
+    run = rayscan.open(place.uri)
+    place.write("clusters.json", json.dumps([{**run.clusters[0], "name": "cats"}]).encode("utf-16"))
+    assert edited_names(result) == {0: "cats"} and edited_names(other) == {}
+    new = place.child("new")
+    record(new, recipe, {"data": None, "eval_data": "y", "labels": None}, {"assign": assigned(new, 2)})
+    inherit_names(run, new)
+    assert rayscan.open(new.uri).cluster_names == {0: "cats"}
+    edited = [{**rayscan.open(new.uri).clusters[0], "name": "lions"}]
+    new.write("clusters.json", json.dumps(edited).encode())
+    inherit_names(run, new)  # the same prediction again
+    assert rayscan.open(new.uri).cluster_names == {0: "lions"}
 
 
 def test_no_run_is_said_so(place: Place) -> None:

@@ -126,11 +126,13 @@ def read_table(name: str, data: bytes) -> pa.Table:
     """
     if name.lower().endswith(".parquet") or data.startswith(b"PAR1"):
         _require_unique(pq.read_schema(pa.BufferReader(data)).names)
-        return pq.read_table(pa.BufferReader(data), use_threads=False)
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     text = decoded(data)
     as_text = dict.fromkeys(_TEXT_COLUMNS, pa.string())
+    sink = pa.BufferOutputStream()  # memory of Arrow's own: its threads read ahead, and let go of it late
+    sink.write(text.encode())
     table = pa_csv.read_csv(
-        pa.BufferReader(text.encode()),
+        pa.BufferReader(sink.getvalue()),
         read_options=pa_csv.ReadOptions(use_threads=False),
         parse_options=pa_csv.ParseOptions(delimiter=separator_of(text), newlines_in_values='"' in text),
         convert_options=pa_csv.ConvertOptions(column_types=as_text),

@@ -6,6 +6,7 @@ The layouts are those of published files: what surrounds the weights, how keys b
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 from collections.abc import Callable
 from typing import Any
@@ -178,6 +179,50 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(capsys: pytest.CaptureFixtu
 def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"weights\.pth"):
         read_checkpoint(data, "weights.pth")
+
+
+SAFE = save_safetensors({"conv1.weight": torch.ones(200, 2)})
+TORCH = file_of({"conv1.weight": torch.ones(200, 2)})
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "an empty file"),
+        (bytes(500), "500 zero bytes"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a web page or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
+        (b"Entry not found", "text that begins with 'Entry not found'"),
+        (b'{"error": "no such file"}', "text that begins with"),
+        (gzip.compress(TORCH), "gzip"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(99)), "a picture"),
+        (TORCH[:-100], "cut or damaged after"),
+        (TORCH[:300], "cut or damaged after"),
+        (SAFE[:-1], "cut or damaged after"),
+        (SAFE[:20], "cut or damaged after"),
+    ],
+)
+def test_what_is_no_checkpoint_is_said(data: bytes, what: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        read_checkpoint(data, "weights.pth")
+    assert what in caught.value.text and "weights.pth" in caught.value.text
+    assert "weights_only" not in caught.value.text
+
+
+def test_no_message_advises_to_read_a_file_unsafely() -> None:
+    for data in (file_of({"hook": Harmful()}), b"\x80\x02junk" + bytes(range(256))):
+        with pytest.raises(ArtifactError) as caught:
+            read_checkpoint(data, "here")
+        assert "weights_only" not in caught.value.text and "safe_globals" not in caught.value.text
+
+
+def test_whole_files_are_read() -> None:
+    for data in (SAFE, TORCH):
+        assert read_checkpoint(data, "here")["conv1.weight"].shape == (200, 2)
+    old = io.BytesIO()
+    torch.save({"w": torch.ones(3)}, old, _use_new_zipfile_serialization=False)
+    assert torch.equal(read_checkpoint(old.getvalue(), "here")["w"], torch.ones(3))
 
 
 def test_a_file_without_weights_is_refused() -> None:

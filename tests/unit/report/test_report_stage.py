@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from rayscan.config import ReportConfig
+from rayscan.run import record
 from rayscan.stages import evaluate, report
 from tests.unit.report.digits_run import DigitsRun
 
@@ -134,6 +135,20 @@ def test_clusters_show_prototypes_and_the_least_confident_others(tmp_path: Path)
         assert (name, cluster) == (table["source"][i], table["cluster"][i])
         assert (confidence, margin) == pytest.approx((table["confidence"][i], table["margin"][i]), abs=1e-4)
         assert url.startswith("data:image/webp;base64,")
+
+
+def test_names_that_a_user_gave_are_on_the_page_and_make_it_anew(tmp_path: Path) -> None:
+    run = DigitsRun(tmp_path)
+    before = report.plan(run.recipe, run.done, run.context.sources)
+    assign = run.done["assign"]
+    said = {"directory": assign.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}
+    record(run.out, run.recipe, vars(run.context.sources), {"assign": said})
+    assert report.plan(run.recipe, run.done, run.context.sources) == before
+    clusters = json.loads(run.out.read("clusters.json"))
+    run.out.write("clusters.json", json.dumps([{**clusters[0], "name": "zeros"}, *clusters[1:]]).encode())
+    assert report.plan(run.recipe, run.done, run.context.sources).fingerprint != before.fingerprint
+    _, page = written(run, has_labels=False)
+    assert [row[1] for row in page.data["clusters"]] == ["zeros", *[""] * 9]
 
 
 def test_neighbor_rows_are_mined_rows(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""Whether something listens where a Ray is to be joined: told in seconds; Ray itself asks for minutes."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+
+from rayscan.config import FleetConfig
+from rayscan.errors import FleetError
+
+PATIENCE_SECONDS = 10.0
+"""How long a head node that does not answer is asked again."""
+_HOST_PORT = re.compile(r"(?:ray://)?(?:\[([0-9a-fA-F:]+)\]|([^:/\[\]]+)):(\d+)")
+
+
+def address_and_origin(config: FleetConfig) -> tuple[str | None, str]:
+    """The address of the Ray to join, None for one of our own; and where the address came from, in words."""
+    if config.address:
+        return config.address, f"--fleet.address {config.address}"
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address, f"RAY_ADDRESS={address} in the environment"
+    return None, "--fleet.address local"
+
+
+def require_listening(address: str, origin: str) -> None:
+    """Refuse an address where nothing listens; one that is no host and port, such as `auto`, is left to Ray.
+
+    Raises:
+        FleetError: saying where the address came from.
+    """
+    found = _HOST_PORT.fullmatch(address)
+    if found is None:
+        return
+    host, port, began = found[1] or found[2], int(found[3]), time.monotonic()
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=PATIENCE_SECONDS / 2).close()
+        except (OSError, OverflowError) as error:
+            if time.monotonic() - began < PATIENCE_SECONDS and not isinstance(error, socket.gaierror):
+                time.sleep(0.5)
+                continue
+            raise FleetError(
+                "no Ray answers",
+                expected=f"a Ray at {address}",
+                got=error,
+                where=origin,
+                fix="start it, correct the address, or unset it to use this machine alone",
+            ) from error
+        return
