@@ -1,10 +1,10 @@
 """Bytes of one image file -> uint8 pixels [h, w, 3]. For `inspection` at index time and `reader` afterwards.
 
-Whatever is stored, RGB comes out: EXIF orientation applied, transparency laid on white, 16 bits scaled to 8
-(not clipped), palettes, grey and CMYK converted, the first frame of an animation. JPEG, nearly all there is,
-goes through libjpeg-turbo, the rest through Pillow, which is told the formats it may try; HEIC and JPEG XL
-through packages of their own (`codecs`). The first line of a DataError is the reason: empty, format,
-too-many-pixels, damaged, pixel-type, needs rayscan[heic].
+Whatever is stored, sRGB comes out: EXIF orientation applied, wide colors converted, transparency laid on
+white, 16 bits scaled to 8 (not clipped), palettes, grey and CMYK converted, the first frame of an animation.
+JPEG, nearly all there is, goes through libjpeg-turbo, the rest through Pillow, which is told the formats it
+may try; HEIC and JPEG XL through packages of their own (`codecs`). The first line of a DataError is the
+reason: empty, format, too-many-pixels, damaged, pixel-type, needs rayscan[heic].
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rayscan.data.codecs import CODECS, EXTENSIONS, codec_of, ready
+from rayscan.data.color_profiles import to_srgb
+from rayscan.data.jpeg_segments import notes_of
 from rayscan.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -34,12 +36,10 @@ IMAGE_EXTENSIONS = (
     | EXTENSIONS
 )
 """Ends of the names of such files, in lower case."""
-_EXIF, _SCAN = b"Exif\0\0", b"\xda"
 # Some cameras leave surplus bytes before the end mark; the picture above them is whole.
 _SURPLUS = re.compile(r"extraneous bytes before marker 0xd9")
-SMALL = 16 << 10
-"""Bytes of a file that is searched faster than taken apart."""
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_COLOURS = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr")
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
@@ -120,23 +120,9 @@ def _jpeg(data: bytes, max_pixels: int, min_px: int | None = None) -> Pixels | N
         if _SURPLUS.search(str(error)):
             return None
         raise DataError("damaged", expected="a whole JPEG", got=error) from error
-    return _upright(pixels, _jpeg_orientation(data))
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """Orientation from the EXIF segment, found by walking the segments before the scan."""
-    if len(data) < SMALL and _EXIF not in data:  # one search is quicker than the walk
-        return 1
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (_SCAN, b""):
-        if data[at + 1] == 0xFF:  # fill
-            at += 1
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == _EXIF:
-            return _orientation(partial(_exif, data[at + 4 : at + 2 + length]))
-        at += 2 + length
-    return 1
+    exif, profile = notes_of(data)
+    turn = 1 if exif is None else _orientation(partial(_exif, exif))
+    return _upright(to_srgb(pixels, profile if colors != "Gray" else None), turn)
 
 
 def _exif(segment: bytes) -> Image.Exif:
@@ -170,7 +156,7 @@ def _any_format(data: bytes, max_pixels: int) -> Pixels:
             _check_size(image.width, image.height, max_pixels)
             image.load()
             turn = 1 if image.format in UPRIGHT else _orientation(image.getexif)
-            return _upright(_rgb(image), turn)
+            return _upright(to_srgb(_rgb(image), _profile(image)), turn)
     except (DataError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -179,6 +165,12 @@ def _any_format(data: bytes, max_pixels: int) -> Pixels:
         raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=error) from error
     except Exception as error:  # a hostile file can make a parser raise anything
         raise DataError("damaged", expected="a whole image", got=repr(error)) from error
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    """The ICC profile of a picture that is stored in colours."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and image.mode in _COLOURS else None
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
