@@ -21,6 +21,8 @@ class Sources:
     """Eval split."""
     labels: str | None = None
     """Labels file; read by the labels stage alone."""
+    image_column: str | None = None
+    """The column with the images, where they are in Parquet files; found by itself if there is one."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that carry credentials: they are written to `run.json`.

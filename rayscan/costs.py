@@ -63,7 +63,7 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         num_all: Usable images.
         dim: D of the embeddings, if it is known yet.
     """
-    net = f"{recipe.pretext.backbone} at {recipe.images.size_px} px"
+    net = _net(recipe)
     pictures = PROCESS_BYTES + _resident(recipe, num_train)
     row = None if dim is None else dim * (2 if recipe.embed.dtype == "float16" else 4)
     embedded = num_all + num_train * (recipe.embed.num_views - 1)
@@ -75,7 +75,8 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         scale = f"heads on D {dim}" if is_cached else f"{backbone} at {recipe.images.size_px} px"
         return Cost(num_train * get(recipe, epochs[inputs]), scale, None, cached if is_cached else pictures)
     shards, k = recipe.mine.num_shards or recipe.fleet.num_workers or 1, recipe.mine.num_neighbors
-    costs = {
+    fitted = min(num_train, recipe.consensus.max_rows)
+    costs: dict[str, Cost] = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
         "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
         "embed": Cost(embedded, net, None if row is None else embedded * row, PROCESS_BYTES),
@@ -85,10 +86,26 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             num_train * (k * 12 + 8),
             None if dim is None else PROCESS_BYTES + 2 * num_train * dim * FLOAT // shards,
         ),
+        "consensus": Cost(
+            fitted,
+            f"consensus on D {dim}, C {recipe.num_clusters}",
+            None,
+            None if dim is None else PROCESS_BYTES + 4 * fitted * dim * FLOAT,
+        ),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
         "evaluate": Cost(num_all, f"D {dim}", None, cached),
     }
+    if stage == "pretext" and recipe.spaces[0].kind != "own":
+        return None  # nothing is trained
     return costs.get(stage)
+
+
+def _net(recipe: Recipe) -> str:
+    """What computes the features, and at which side."""
+    space = recipe.spaces[0]
+    if space.kind == "pretrained":
+        return f"{space.target} at {recipe.embed.size_px or 'its'} px"
+    return "file" if space.kind == "file" else f"{recipe.pretext.backbone} at {recipe.images.size_px} px"
 
 
 def _resident(recipe: Recipe, num_images: int) -> int:

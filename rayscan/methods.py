@@ -53,6 +53,13 @@ METHODS: dict[str, Method] = {
             epochs={"sela": {"images": "sela.epochs", "embeddings": "sela.epochs"}},
         ),
         Method(
+            name="consensus",
+            title="Consensus clustering",
+            stages=(*FEATURES, "mine", "consensus", *RESULTS),
+            model="consensus",
+            heads=("consensus", "heads_clusters.parquet"),
+        ),
+        Method(
             name="kmeans",
             title="k-means",
             stages=(*FEATURES, "pca", "kmeans", *RESULTS),

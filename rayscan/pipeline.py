@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from rayscan.artifacts import Artifact, Step, find, load
+from rayscan.catalog import pretrained
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
@@ -25,8 +26,9 @@ from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
 from rayscan.stages import evaluate, index, labels, mine
+from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
-from rayscan.training import pretext_checkpoint
+from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
@@ -55,7 +57,7 @@ def run(
         The result of every stage.
     """
     require_clusters(recipe)
-    pretext_checkpoint.require_file(recipe.pretext)
+    require_spaces(recipe)
     shown = progress or Progress()
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -74,8 +76,9 @@ def run(
 
 
 def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
-    """The stages of a recipe's method, in order."""
-    return tuple(import_module(f"rayscan.stages.{name}") for name in METHODS[recipe.method].stages)
+    """The stages of a recipe's method, in order, for all its spaces of features."""
+    modules = [import_module(f"rayscan.stages.{name}") for name in METHODS[recipe.method].stages]
+    return for_spaces(modules, recipe.spaces)
 
 
 def stages_until(recipe: Recipe, name: str) -> tuple[ModuleType, ...]:
@@ -134,7 +137,7 @@ def do(
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     """What `run` would do, without doing it."""
     require_clusters(recipe)
-    pretext_checkpoint.require_file(recipe.pretext)
+    require_spaces(recipe)
     done: dict[str, Artifact] = {}
     known = rates(out)
     unknown = ""
@@ -168,6 +171,9 @@ def _cost(stage: str, recipe: Recipe, done: Mapping[str, Artifact]) -> Cost | No
 
 def _dim(recipe: Recipe) -> int | None:
     """D of the embeddings before there are any; None for a net whose width is not known here."""
+    spaces = recipe.spaces
+    if any(space.kind != "own" for space in spaces):
+        return pretrained(spaces[0].target).dim if [s.kind for s in spaces] == ["pretrained"] else None
     if recipe.embed.space == "projection":
         return recipe.pretext.projection_dim
     shape = SHAPES.get(recipe.pretext.backbone)

@@ -6,45 +6,93 @@ from dataclasses import replace
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.errors import ConfigError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import PREDICTION
 from rayscan.run import Run, inherit_names, record
-from rayscan.stages import assign, embed, index, report
+from rayscan.spaces import parse_spaces
+from rayscan.stages import assign, embed, index, join, pretext, report
+from rayscan.stages.per_space import for_spaces, key_of
 from rayscan.storage import Place
+from rayscan.training.spaces import require_spaces
 
 
-def predict(run_uri: str, data: str, out_uri: str) -> Place:
+def predict(
+    run_uri: str,
+    data: str | None,
+    out_uri: str,
+    features: tuple[str, ...] = (),
+    image_column: str | None = None,
+) -> Place:
     """Cluster new images by the model of a run, and render a page of them.
 
     Args:
         run_uri: `--out` of the run.
-        data: New images: shards, a folder, or a list.
+        data: New images: shards, a folder, or a list; None if their features are all there is.
         out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
+        features: New embeddings, `file:PATH`, in the place of each file the run read.
+        image_column: The column with the images, where they are in Parquet files.
 
     Returns:
         The place of the results.
 
     Raises:
         ArtifactError: the run has no trained model.
-        DataError: the new images cannot be read.
+        ConfigError: the run read embeddings from files, and there are none of the new images; or the reverse.
+        DataError: the new images or embeddings cannot be read, or are of another width.
     """
     trained = Run(run_uri)
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
+    recipe = replace(recipe, features=with_new_files(recipe, features))
+    require_spaces(recipe)
     model = METHODS[recipe.method].model
-    out, sources, progress = Place(out_uri), Sources(data=None, eval_data=data), Progress()
-    done: dict[str, Artifact] = {name: trained.artifact(name) for name in ("pretext", model)}
+    shown = data or next((space.spec for space in recipe.spaces if space.kind == "file"), None)
+    out, progress = Place(out_uri), Progress()
+    sources = Sources(data=None, eval_data=shown, image_column=image_column)
+    done = {**_networks(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
-        for stage in (index, embed, assign):
-            done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
-            record(out, recipe, vars(sources), stages)
+        for stage in for_spaces((index, pretext, embed, assign), recipe.spaces):
+            if stage.NAME not in done:
+                done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
+                record(out, recipe, vars(sources), stages)
         inherit_names(trained, out)
-        shown = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
-        _, stages[report.NAME] = pipeline.do(report, recipe, shown, context)
+        given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
+        _, stages[report.NAME] = pipeline.do(report, recipe, given, context)
         record(out, recipe, vars(sources), stages)
     return out
+
+
+def with_new_files(recipe: Recipe, features: tuple[str, ...]) -> tuple[str, ...]:
+    """The features of a run with the files it read replaced by those of new images.
+
+    Raises:
+        ConfigError: there are not as many new files as the run read.
+    """
+    given = parse_spaces(features) if features else ()
+    needed = [space for space in recipe.spaces if space.kind == "file"]
+    if len(given) != len(needed) or any(space.kind != "file" for space in given):
+        raise ConfigError(
+            "the features of the new images do not go with those of the run",
+            expected=f"{len(needed)} of the form file:PATH, in the order of {', '.join(recipe.features)}",
+            got=", ".join(features) or "none",
+            where="features",
+            fix="networks are taken from the run; pass a file for each file that the run read",
+        )
+    new = iter(given)
+    return tuple(next(new).spec if space.kind == "file" else space.spec for space in recipe.spaces)
+
+
+def _networks(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
+    """What makes the features of new images: the networks of the run, and the components of a join."""
+    spaces = recipe.spaces
+    if len(spaces) == 1:
+        return {"pretext": trained.artifact("pretext")} if spaces[0].has_net else {}
+    keys = [key_of(pretext.NAME, space) for space in spaces if space.has_net]
+    return {key: trained.artifact(key) for key in keys} | {join.TRAINED: trained.artifact(join.NAME)}

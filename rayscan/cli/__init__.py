@@ -7,14 +7,22 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from rayscan.cli import commands, data, results, signals
-from rayscan.cli.arguments import HELP, Command, experiment_choices, format_choices, recipe_choices
+from rayscan.cli import commands, data, results, signals, weights
+from rayscan.cli.arguments import (
+    HELP,
+    Command,
+    experiment_choices,
+    format_choices,
+    network_choices,
+    recipe_choices,
+)
 from rayscan.errors import ConfigError, RayscanError
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(commands.demo, recipe="digits"),
     "run": Command(commands.run, recipe_word=0, choices=recipe_choices),
     "search": Command(commands.search, recipe_word=0, choices=recipe_choices),
+    "fetch": Command(weights.fetch, choices=network_choices),
     "shard": Command(data.shard),
     "index": Command(data.index),
     "doctor": Command(data.doctor),

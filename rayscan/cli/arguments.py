@@ -21,11 +21,14 @@ from tyro.conf import Positional, arg
 from rayscan.config import Recipe
 from rayscan.config.variants import with_variants
 from rayscan.errors import ConfigError
+from rayscan.spaces import parse_spaces
 
 if TYPE_CHECKING:
     from rayscan.context import Sources
 
 HELP = ("-h", "--help")
+FILE_WORD = "file:"
+"""Begins an address of embeddings; what follows is a path."""
 
 Settings = Annotated[Recipe, arg(name="")]
 """A recipe whose settings are options without a prefix."""
@@ -144,11 +147,22 @@ def experiment_choices() -> str:
     return f"experiments:\n{names}"
 
 
+def network_choices() -> str:
+    """Return the pretrained networks: width, size, cost, licence, and what they were trained with."""
+    from rayscan.catalog import CATALOG
+
+    names = "".join(
+        f"  {e.name:22}D {e.dim:<6}{e.size_px} px {e.gmacs:8.1f} GMAC  {e.licence:16}{e.trained_with}\n"
+        for e in CATALOG.values()
+    )
+    return f"pretrained networks, or timm/NAME for any other of timm:\n{names}"
+
+
 def format_choices() -> str:
     """Return the formats of `rayscan export`, and what each one is."""
     from rayscan.exports import EXPORTERS
 
-    names = "".join(f"  {name:12}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
+    names = "".join(f"  {name:18}{_first_line(exporter)}\n" for name, exporter in EXPORTERS.items())
     return f"formats:\n{names}"
 
 
@@ -156,7 +170,12 @@ def _first_line(function: Callable[..., object]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
-def sources(data: str, eval_data: str | None = None, labels: str | None = None) -> Sources:
+def sources(
+    data: str | None,
+    eval_data: str | None = None,
+    labels: str | None = None,
+    image_column: str | None = None,
+) -> Sources:
     """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
     Raises:
@@ -164,13 +183,15 @@ def sources(data: str, eval_data: str | None = None, labels: str | None = None) 
     """
     from rayscan.context import Sources
 
-    return Sources(absolute(data), absolute(eval_data), absolute_file(labels))
+    return Sources(absolute(data), absolute(eval_data), absolute_file(labels), image_column)
 
 
 def absolute(pattern: str | None) -> str | None:
     """Return what names data, with its local parts made absolute (`data.addresses`)."""
     from rayscan.data.addresses import absolute_all
 
+    if pattern is not None and pattern.startswith(FILE_WORD) and "://" not in pattern[:8]:
+        return FILE_WORD + str(absolute(pattern.removeprefix(FILE_WORD)))
     return None if pattern is None or not pattern.strip() else absolute_all(pattern)
 
 
@@ -179,3 +200,30 @@ def absolute_file(uri: str | None) -> str | None:
     if uri is None or "://" in uri:
         return uri
     return os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100,PTH111
+
+
+def absolute_features(features: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of `--features` with the local paths in them made absolute."""
+    made = {"checkpoint": absolute_file, "file": absolute}
+    return tuple(
+        f"{space.kind}:{made[space.kind](space.target)}" if space.kind in made else space.spec
+        for space in parse_spaces(features)
+    )
+
+
+def embeddings_alone(recipe: Recipe) -> str:
+    """Return what stands in the place of images where there are none: the first file of embeddings.
+
+    Raises:
+        ConfigError: the features of the recipe are made of images.
+    """
+    for space in recipe.spaces:
+        if space.kind == "file":
+            return space.spec
+    raise ConfigError(
+        "a run needs images",
+        expected="--data: shards, a folder, or a list",
+        got="none",
+        where="--data",
+        fix="only a run from embeddings, --features file:PATH, does without",
+    )

@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import RunUri, Settings, absolute, absolute_file, sources
+from rayscan.cli.arguments import (
+    RunUri,
+    Settings,
+    absolute,
+    absolute_features,
+    absolute_file,
+    embeddings_alone,
+    sources,
+)
 from rayscan.search.plan import Plan
 
 DEFAULT_PLAN = Plan()
@@ -38,10 +46,11 @@ def demo(recipe: Settings, *, out: str = "runs/demo") -> None:
 def run(
     recipe: Settings,
     *,
-    data: str,
     out: str,
+    data: str | None = None,
     eval_data: str | None = None,
     labels: str | None = None,
+    image_column: str | None = None,
     until: str | None = None,
     plan: bool = False,
     verify: bool = False,
@@ -50,11 +59,13 @@ def run(
 
     Args:
         recipe: What the run does, stage by stage.
-        data: Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt
-            list.
         out: Directory or object-store prefix of the run. The same command again resumes or does nothing.
+        data: Images of the train split: shards (globs, braces, lists), a folder, or a .csv/.parquet/.txt
+            list. Only a run from embeddings, `--features file:PATH`, does without.
         eval_data: Images of the eval split: clustered and scored, never trained on.
         labels: CSV or Parquet with a label for some images; opened only by evaluate and after.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         until: Stop after this stage: index, pretext, embed, mine, ...
         plan: Say what would run and why, and do nothing.
         verify: Re-hash every result that is taken over, instead of comparing sizes.
@@ -63,14 +74,16 @@ def run(
     from rayscan.storage import Place
 
     require_clusters(recipe)
-    pretext = replace(recipe.pretext, checkpoint=absolute_file(recipe.pretext.checkpoint))
-    recipe, given, place = replace(recipe, pretext=pretext), sources(data, eval_data, labels), Place(out)
+    recipe = replace(recipe, features=absolute_features(recipe.features))
+    given = sources(data or embeddings_alone(recipe), eval_data, labels, image_column)
+    place = Place(out)
     from rayscan import pipeline
 
     if plan:
-        from rayscan.cli.results import plan_lines
+        from rayscan.cli.results import feature_lines, plan_lines
 
-        sys.stdout.write("".join(f"{line}\n" for line in plan_lines(pipeline.plan(recipe, given, place))))
+        lines = (*feature_lines(recipe), *plan_lines(pipeline.plan(recipe, given, place)))
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         return
     stages = None if until is None else pipeline.stages_until(recipe, until)
     done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
@@ -84,6 +97,7 @@ def search(
     data: str,
     out: str,
     eval_data: str | None = None,
+    image_column: str | None = None,
     space: tuple[str, ...] = (),
     plan: Annotated[Plan, arg(name="")] = DEFAULT_PLAN,
 ) -> None:
@@ -97,6 +111,8 @@ def search(
             goes on.
         eval_data: Images of the eval split: indexed and embedded, so that `run` with the same --out takes
             them over; no part of the score.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         space: Settings to vary: path=low:high, path=low:high:log, path=one,another. Without it entropy
             weight, K and threshold.
         plan: How many trials, and how they run.
@@ -107,7 +123,7 @@ def search(
 
     require_clusters(recipe)
     varied = make_space(recipe, space, from_images=plan.from_images)
-    given, place = sources(data, eval_data), Place(out)
+    given, place = sources(data, eval_data, image_column=image_column), Place(out)
     from rayscan.search.driver import search
 
     search(varied, given, place, plan)
@@ -123,6 +139,7 @@ def experiment(
     out: str,
     eval_data: str | None = None,
     labels: str | None = None,
+    image_column: str | None = None,
     seeds: int = 3,
 ) -> None:
     """A table or figure of a paper on your images, over seeds.
@@ -135,6 +152,8 @@ def experiment(
         out: Where the runs go; tables and figures go to experiments/NAME in it. One --out shares all results.
         eval_data: Images of the eval split, which is then the one that is scored.
         labels: CSV or Parquet with a label for some images; without it, labels inside the shards.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         seeds: Runs of each row, from the recipe's seed on.
     """
     from rayscan.experiments import experiment_named
@@ -145,7 +164,7 @@ def experiment(
     chosen = experiment_named(name)
     require_clusters(recipe)
     require(seeds >= 1, "seeds", ">= 1", seeds)
-    given = sources(data, eval_data, labels)
+    given = sources(data, eval_data, labels, image_column)
     from rayscan.experiments.running import run_experiment
 
     sys.stdout.write(run_experiment(chosen, recipe, given, Place(out), seeds=seeds))
@@ -168,24 +187,41 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
     sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 
 
-def predict(run: RunUri, *, data: str, out: str) -> None:
+def predict(
+    run: RunUri,
+    *,
+    out: str,
+    data: str | None = None,
+    image_column: str | None = None,
+    features: tuple[str, ...] = (),
+) -> None:
     """Clusters of new images, by the model of a run.
 
     Args:
         run: The --out of the run.
-        data: New images: shards, a folder, or a list.
         out: Where assignments.parquet, clusters.json and report/index.html go.
+        data: New images: shards, a folder, or a list. Without it, embeddings alone are clustered.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
+        features: For a run from embeddings: those of the new images, as file:PATH.
     """
     from rayscan.predict import predict
 
-    place = predict(run, absolute(data) or "", out)
+    new = absolute_features(features) if features else ()
+    place = predict(run, absolute(data), out, new, image_column)
     sys.stdout.write(
         f"assignments: {place.uri_of('assignments.parquet')}\nreport: {place.uri_of('report/index.html')}\n"
     )
 
 
 def transfer(
-    run: RunUri, *, data: str, out: str, labels: str | None = None, class_map: str | None = None
+    run: RunUri,
+    *,
+    data: str,
+    out: str,
+    labels: str | None = None,
+    image_column: str | None = None,
+    class_map: str | None = None,
 ) -> None:
     """The clusters of a run judged on another labelled set.
 
@@ -196,12 +232,15 @@ def transfer(
         data: The other images: shards, a folder, or a list.
         out: Where their assignments and transfer.json go.
         labels: Their labels; without it, labels inside the shards.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         class_map: CSV with columns `class` (theirs) and `maps_to` (the run's), a row per pair; else equal
             names.
     """
     from rayscan.transfer import table_c2, transfer
 
-    sys.stdout.write(table_c2(transfer(run, sources(data, labels=labels), out, class_map)) + "\n")
+    given = sources(data, labels=labels, image_column=image_column)
+    sys.stdout.write(table_c2(transfer(run, given, out, class_map)) + "\n")
 
 
 def report(

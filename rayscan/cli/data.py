@@ -30,6 +30,7 @@ def shard(
     labels_from_folders: bool = False,
     resize: bool = False,
     resize_px: int | None = None,
+    image_column: str | None = None,
     imagenet_classes: Literal[50, 100, 200] | None = None,
     address: str | None = None,
     shard_megabytes: float = 200.0,
@@ -39,13 +40,12 @@ def shard(
     The same command again adds what is new.
 
     Args:
-        folder: A folder, nested or flat, or a list.
+        folder: A folder, nested or flat, a list, zip archives, or Parquet files with images.
         out: Where the shards go.
-        labels_from_folders: The first folder level names the class: also write labels.parquet beside the
-            shards.
-        resize: Re-encode larger pictures to a short side of 256 px; without it files are copied byte for
-            byte.
+        labels_from_folders: The first folder level names the class: also write labels.parquet.
+        resize: Re-encode larger pictures to a short side of 256 px; without it bytes are copied as they are.
         resize_px: The same with another short side.
+        image_column: The column with the images, where they are in Parquet files.
         imagenet_classes: Take only the classes of ImageNet-50, -100 or -200 of the SCAN paper, by folders of
             WordNet ids.
         address: Ray to join; none starts one here if it is worth it.
@@ -59,7 +59,7 @@ def shard(
     px = resize_px or (RESIZE_PX if resize else None)
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
-    listing = listed(folder)
+    listing = listed(folder, image_column=image_column)
     for line in listing.left_out.lines():
         sys.stdout.write(f"{line}\n")
     with ExitStack() as stack:
@@ -80,6 +80,7 @@ def index(
     *,
     out: str,
     eval_data: str | None = None,
+    image_column: str | None = None,
     on_bad: Literal["skip", "stop"] = "skip",
     max_bad_fraction: float = 0.001,
 ) -> None:
@@ -89,6 +90,8 @@ def index(
         data: Images of the train split: shards, a folder, or a list.
         out: Where the index goes; a later `run` with the same --out takes it over.
         eval_data: Images of the eval split.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
         on_bad: Images that cannot be decoded go into quarantine, or end the command.
         max_bad_fraction: With skip: end the command when more than this share is bad.
     """
@@ -98,7 +101,7 @@ def index(
     custom = by_name("custom")
     limits = replace(custom.images, on_bad=on_bad, max_bad_fraction=max_bad_fraction)
     recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
-    given = sources(data, eval_data)
+    given = sources(data, eval_data, image_column=image_column)
     from rayscan import pipeline
     from rayscan.stages import index
 
@@ -114,6 +117,7 @@ def doctor(
     against: str | None = None,
     address: str | None = None,
     out: str | None = None,
+    image_column: str | None = None,
 ) -> None:
     """Are the machines fit? With DATA: what is there, and what is damaged.
 
@@ -123,6 +127,8 @@ def doctor(
         address: Ray whose nodes are examined: auto, or host:port; RAY_ADDRESS if not given, else this machine
             alone. With DATA: Ray to join for large collections; none starts one here if it is worth it.
         out: Without DATA: an --out that every node shall write and read.
+        image_column: The column with the images, where they are in Parquet files; found by itself if there is
+            one.
 
     Raises:
         DataError: the collection is not whole.
@@ -131,16 +137,16 @@ def doctor(
     if data is None:
         _examine_machines(address, out)
     else:
-        _examine_data(absolute(data) or "", against, address)
+        _examine_data(absolute(data) or "", against, address, image_column)
 
 
-def _examine_data(data: str, against: str | None, address: str | None) -> None:
-    """Print what is there, and fail if images are lost, changed or doubled."""
+def _examine_data(data: str, against: str | None, address: str | None, image_column: str | None) -> None:
+    """Print what is there, and fail if images are lost or changed."""
     from rayscan.config import ImagesConfig
     from rayscan.data import doctor, verification
     from rayscan.stages.index import listed
 
-    listing = listed(data)
+    listing = listed(data, image_column=image_column)
     with ExitStack() as stack:
         apply = _mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(
@@ -155,7 +161,7 @@ def _examine_data(data: str, against: str | None, address: str | None) -> None:
     if not is_whole:
         raise DataError(
             "this collection is not whole",
-            expected="images, whole shards, unique keys" + (", bytes as indexed" if against else ""),
+            expected="images, whole shards" + (", bytes as indexed" if against else ""),
             got="see above",
             where=data,
             fix="copy or write the shards that are named again",

@@ -13,6 +13,7 @@ from rayscan.cli.arguments import RunUri, RunUris
 from rayscan.console.units import duration, size
 
 if TYPE_CHECKING:
+    from rayscan.config import Recipe
     from rayscan.costs import StagePlan
     from rayscan.run import Run
     from rayscan.storage import Place
@@ -87,6 +88,15 @@ def consensus(runs: RunUris, *, out: str) -> None:
     from rayscan.grouping import write_consensus
 
     sys.stdout.write(write_consensus(runs, out))
+
+
+def feature_lines(recipe: Recipe) -> Iterator[str]:
+    """Yield what has to be known of each space of features."""
+    from rayscan.report.features import feature_note
+    from rayscan.training.spaces import told_of_spaces
+
+    for told in told_of_spaces(recipe):
+        yield feature_note(told)
 
 
 def plan_lines(planned: Iterable[StagePlan]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: what it started ends, the line that resumes is said."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what it started is ended, how to resume is said."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from rayscan.config.consensus import ConsensusConfig
 from rayscan.config.fleet import FleetConfig
 from rayscan.config.images import ImagesConfig, ViewKind
 from rayscan.config.kmeans import KMeansConfig, PcaConfig
@@ -29,12 +31,14 @@ from rayscan.config.sela import SelaConfig
 from rayscan.config.selflabel import SelfLabelConfig
 from rayscan.methods import METHODS
 from rayscan.sections import Section, require, setting
+from rayscan.spaces import Space, parse_spaces
 
 __all__ = [
     "PRETEXTS",
     "SCAN_LOSSES",
     "AssignConfig",
     "BYOLConfig",
+    "ConsensusConfig",
     "EmbedConfig",
     "EvaluateConfig",
     "FleetConfig",
@@ -68,9 +72,16 @@ class Recipe(Section):
     num_clusters: int | None = setting(None, ge=2)
     """Clusters to form (C)."""
     method: str = "scan"
-    """How images are put into clusters: scan, sela or kmeans, see `rayscan.methods`."""
+    """How images are put into clusters: scan, sela, consensus or kmeans, see `rayscan.methods`."""
     seed: int = setting(0, ge=0)
     """Seed of every random choice."""
+    features: tuple[str, ...] = ("own",)
+    """Where features come from, one space or several: own trains a network here (`pretext.*`); lite0 and the
+    names of docs/howto/features.md are pretrained networks, as is timm/NAME; checkpoint:PATH are weights for
+    `pretext.backbone`; file:PATH are embeddings of your own."""
+    features_key: Literal["order", "id", "source", "key"] | None = None
+    """What matches rows of file:PATH to images; none takes the first of id, source and key that the file has,
+    else the order."""
     images: ImagesConfig = ImagesConfig()
     pretext: PretextConfig = SimCLRConfig()
     embed: EmbedConfig = EmbedConfig()
@@ -78,6 +89,7 @@ class Recipe(Section):
     scan: ScanConfig = ScanLossConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
     sela: SelaConfig = SelaConfig()
+    consensus: ConsensusConfig = ConsensusConfig()
     pca: PcaConfig = PcaConfig()
     kmeans: KMeansConfig = KMeansConfig()
     assign: AssignConfig = AssignConfig()
@@ -94,6 +106,7 @@ class Recipe(Section):
             "backbone: rotnet has no projection",
             self.embed.space,
         )
+        self._check_features()
         for key in ("num_neighbors", "head_num_neighbors"):
             asked = getattr(self.scan, key)
             require(
@@ -111,6 +124,38 @@ class Recipe(Section):
             ">= 2 where heads train on embeddings with K = 0: an image needs another view to agree with",
             self.embed.num_views,
         )
+
+    def _check_features(self) -> None:
+        """What trains on images needs one network, whose features are those that were mined."""
+        spaces = self.spaces
+        is_one_net = len(spaces) == 1 and spaces[0].has_net
+        for section in {"scan": ("scan", "selflabel"), "sela": ("sela",)}.get(self.method, ()):
+            inputs = getattr(self, section).inputs
+            if section == "selflabel" and self.selflabel.epochs == 0:
+                continue
+            require(
+                is_one_net or inputs == "embeddings",
+                f"{section}.inputs",
+                "embeddings where features come from a file or from several sources",
+                inputs,
+            )
+        require(
+            self.embed.space == "backbone" or (is_one_net and spaces[0].kind in ("own", "checkpoint")),
+            "embed.space",
+            "backbone: only own and checkpoint:PATH have a projection",
+            self.embed.space,
+        )
+        require(
+            self.embed.num_views == 1 or is_one_net,
+            "embed.num_views",
+            "1 where features come from a file or from several sources",
+            self.embed.num_views,
+        )
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The sources of features."""
+        return parse_spaces(self.features)
 
     @property
     def clusters_formed(self) -> int:

@@ -16,8 +16,12 @@ class EmbedConfig(Section):
 
     space: Literal["backbone", "projection"] = "backbone"
     """Features before (D wide) or after (P wide) the projection head."""
+    size_px: int | None = setting(None, ge=8)
+    """Side of the square that a pretrained network sees, px; none takes that of the catalog."""
     num_views: int = setting(1, ge=1)
     """1 is the plain image; more adds augmented views of the train split, for training heads on features."""
+    joined_components: int = setting(256, ge=1)
+    """Principal components kept of each of several spaces where they are joined."""
     dtype: Literal["float16", "float32"] = "float32"
     """Stored precision."""
     batch_size: int = operational(256)

@@ -16,7 +16,7 @@ from rayscan.sections import Section, require, setting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretextConfig(Section):
-    """Self-supervised representation learning (SCAN Sec. 2.1), or a checkpoint that somebody else trained."""
+    """Self-supervised representation learning (SCAN Sec. 2.1): how features `own` are trained."""
 
     KEY: ClassVar[str] = "pretext"
     TAG: ClassVar[str] = "method"
@@ -25,13 +25,10 @@ class PretextConfig(Section):
     method: str
     """Pretext task: simclr, moco (MoCo v2), instdisc (instance discrimination), rotnet (rotations) or byol.
     Each has settings of its own, shown where it is chosen: --pretext.method NAME --help."""
-    checkpoint: str | None = None
-    """Weights to start from instead of training: the pretext stage only reads them. Safetensors, or a torch
-    file without code; layouts of MoCo, SimCLR, SwAV, DINO, lightly, solo-learn, torchvision, timm."""
     checkpoint_license: str | None = None
-    """Licence of the checkpoint, as you know it; recorded in pretext.json, never checked."""
+    """Licence of the weights of `--features checkpoint:PATH`, as you know it; recorded, never checked."""
     backbone: str = "resnet18"
-    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME with the extra."""
+    """Network without its classifier: resnet10_w16, resnet18, resnet50; or timm/NAME."""
     stem: Literal["cifar", "stl", "imagenet"] = "cifar"
     """First layers: 3x3 stride 1; the same with a max-pool of 2; or 7x7 stride 2 with a max-pool."""
     projection_dim: int = setting(128, ge=2)

@@ -1,9 +1,10 @@
 """Bytes of one image file -> uint8 pixels [h, w, 3]. For `inspection` at index time and `reader` afterwards.
 
-Whatever is stored, RGB comes out: EXIF orientation applied, transparency laid on white, 16 bits scaled to 8
-(not clipped), palettes, grey and CMYK converted, the first frame of an animation. JPEG, nearly all there is,
-goes through libjpeg-turbo, the rest through Pillow, which is told the formats it may try. The first line of a
-DataError is the reason: empty, format, too-many-pixels, damaged, pixel-type.
+Whatever is stored, sRGB comes out: EXIF orientation applied, wide colors converted, transparency laid on
+white, 16 bits scaled to 8 (not clipped), palettes, grey and CMYK converted, the first frame of an animation.
+JPEG, nearly all there is, goes through libjpeg-turbo, the rest through Pillow, which is told the formats it
+may try; HEIC and JPEG XL through packages of their own (`codecs`). The first line of a DataError is the
+reason: empty, format, too-many-pixels, damaged, pixel-type, needs rayscan[heic].
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from rayscan.data.codecs import CODECS, EXTENSIONS, codec_of, ready
+from rayscan.data.color_profiles import to_srgb
 from rayscan.data.jpeg_oddities import MOST_MENDS, mended
+from rayscan.data.jpeg_segments import notes_of
 from rayscan.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Formats as Pillow calls them; no other decoder is tried."""
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000")
+"""Formats as Pillow calls them; besides those of `codecs` no other decoder is tried."""
+UPRIGHT = frozenset(codec.format for codec in CODECS)
+"""Formats whose decoders turn the picture themselves, whatever their EXIF still says."""
+IMAGE_EXTENSIONS = (
+    frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "jp2", "j2k", "jpx"})
+    | EXTENSIONS
+)
 """Ends of the names of such files, in lower case."""
-_EXIF, _SCAN = b"Exif\0\0", b"\xda"
 # Some cameras leave surplus bytes before the end mark; the picture above them is whole.
 _SURPLUS = re.compile(r"extraneous bytes before marker 0xd9")
-SMALL = 16 << 10
-"""Bytes of a file that is searched faster than taken apart."""
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_COLOURS = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr")
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
@@ -48,23 +55,34 @@ _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 """How to show an array [h, w, 3] upright by its EXIF orientation (Exif 2.32, tag 0x0112)."""
 
 
-def decode(data: bytes, *, max_pixels: int) -> Pixels:
+def decode(data: bytes, *, max_pixels: int, min_px: int | None = None) -> Pixels:
     """Decode one image.
 
     Args:
-        data: A whole file: JPEG, PNG, WebP, BMP, GIF or TIFF, whatever its name says.
+        data: A whole file: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, HEIC or JPEG XL, whatever its
+            name says.
         max_pixels: Refuse pictures with more pixels than this, by their header.
+        min_px: Short side that is enough, px: a JPEG is decoded at the reduction `reduction` gives, which
+            saves most of the work for large ones; all other formats come whole. None: whole.
 
     Returns:
-        uint8 [h, w, 3], RGB, contiguous.
+        uint8 [h, w, 3], RGB, contiguous; sides are ceil(side / reduction).
 
     Raises:
         DataError: whose first line is the reason: empty, format, too-many-pixels, damaged, pixel-type.
     """
     if not data:
         raise DataError("empty", expected="an image", got="0 bytes")
-    pixels = _jpeg(data, max_pixels) if data[:3] == b"\xff\xd8\xff" else None
+    pixels = _jpeg(data, max_pixels, min_px) if data[:3] == b"\xff\xd8\xff" else None
     return np.ascontiguousarray(_any_format(data, max_pixels) if pixels is None else pixels)
+
+
+def reduction(height: int, width: int, min_px: int) -> int:
+    """Largest of 8, 4, 2 and 1 by which a picture's short side may be divided and still be `min_px` or more.
+
+    libjpeg decodes at these reductions by smaller inverse transforms, at all others more slowly than whole.
+    """
+    return next((by for by in (8, 4, 2) if -(-min(height, width) // by) >= min_px), 1)
 
 
 def resize_canvas(image: Pixels, px: int) -> Pixels:
@@ -86,20 +104,21 @@ def resize_canvas(image: Pixels, px: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR, box=box))
 
 
-def _jpeg(data: bytes, max_pixels: int) -> Pixels | None:
+def _jpeg(data: bytes, max_pixels: int, min_px: int | None = None) -> Pixels | None:
     """RGB or grey JPEG by libjpeg-turbo, strictly; None where Pillow has to decide.
 
     A file that draws a warning and is odd, no more (`jpeg_oddities`), is put right and decoded again.
     """
-    orientation = _jpeg_orientation(data)
     for _ in range(MOST_MENDS + 1):
         header = None
         try:
-            header = simplejpeg.decode_jpeg_header(data)
-            _check_size(header[1], header[0], max_pixels)
-            if header[2] not in ("YCbCr", "RGB", "Gray"):
+            header = height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+            _check_size(width, height, max_pixels)
+            if colors not in ("YCbCr", "RGB", "Gray"):
                 return None
-            return _upright(simplejpeg.decode_jpeg(data, "RGB"), orientation)
+            by = 1 if min_px is None else reduction(height, width, min_px)
+            least = {} if by == 1 else {"min_height": -(-height // by), "min_width": -(-width // by)}
+            pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
         except ValueError as error:
             better = mended(data, str(error))
             if better is None and (header is None or _SURPLUS.search(str(error))):
@@ -107,23 +126,11 @@ def _jpeg(data: bytes, max_pixels: int) -> Pixels | None:
             if better is None:
                 raise DataError("damaged", expected="a whole JPEG", got=error) from error
             data = better
+        else:
+            exif, profile = notes_of(data)
+            turn = 1 if exif is None else _orientation(partial(_exif, exif))
+            return _upright(to_srgb(pixels, profile if colors != "Gray" else None), turn)
     raise DataError("damaged", expected="a whole JPEG", got="one oddity after the other")
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """Orientation from the EXIF segment, found by walking the segments before the scan."""
-    if len(data) < SMALL and _EXIF not in data:  # one search is quicker than the walk
-        return 1
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (_SCAN, b""):
-        if data[at + 1] == 0xFF:  # fill
-            at += 1
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == _EXIF:
-            return _orientation(partial(_exif, data[at + 4 : at + 2 + length]))
-        at += 2 + length
-    return 1
 
 
 def _exif(segment: bytes) -> Image.Exif:
@@ -151,19 +158,41 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _any_format(data: bytes, max_pixels: int) -> Pixels:
+    formats = _formats(data)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             _check_size(image.width, image.height, max_pixels)
             image.load()
-            return _upright(_rgb(image), _orientation(image.getexif))
+            turn = 1 if image.format in UPRIGHT else _orientation(image.getexif)
+            return _upright(to_srgb(_rgb(image), _profile(image)), turn)
     except (DataError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise DataError("format", expected=", ".join(FORMATS), got=data[:8]) from error
+        raise DataError("format", expected=", ".join(formats), got=data[:8]) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=error) from error
     except Exception as error:  # a hostile file can make a parser raise anything
         raise DataError("damaged", expected="a whole image", got=repr(error)) from error
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    """The ICC profile of a picture that is stored in colours."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and image.mode in _COLOURS else None
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Formats that Pillow may try on a file."""
+    if (codec := codec_of(data)) is None:
+        return FORMATS
+    if not ready(codec):
+        raise DataError(
+            f"needs {codec.package}",
+            expected="its decoder",
+            got=codec.format,
+            fix=f"pip install '{codec.package}'",
+        )
+    return (*FORMATS, codec.format)
 
 
 def _rgb(image: Image.Image) -> Pixels:

@@ -89,13 +89,16 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
         lines.append(f"short side: {low} to {high} px, median {middle}")
     if listing.format.has_many:
         others = ", ".join(f"{members[name]:,} {name}" for name in ("cls", "json", "other", "imageless"))
+        others += f", {members['system']:,} of an operating system" if members["system"] else ""
         lines.append(f"beside the images: {others}")
     if classes := wnids_of(list(keys)):
         lines.append(f"folders are ImageNet classes: {len(classes):,}")
     twice = [key for key, count in keys.items() if count > 1]
-    lines += [f"key used {keys[key]} times: {key!a}" for key in twice[:MAX_LINES]]
+    if twice:
+        told = "in an index each begins with the name of its shard"
+        lines.append(f"keys repeat across shards, such as {twice[0]!a}: {told}")
     lines += [f"damaged: {text!a}" for text in damaged[:MAX_LINES]]
     lines.append(f"{len(damaged):,} damaged shards, {len(twice):,} repeated keys")
     is_empty = not reasons[OK]
     lines += ["not one image can be used"] if is_empty else []
-    return lines, not damaged and not twice and not reasons[CHANGED] and not is_empty
+    return lines, not damaged and not reasons[CHANGED] and not is_empty

@@ -1,8 +1,9 @@
 """Where the images are: what the user passes as `--data` becomes a sorted list of files.
 
-Understood: tar shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`)
-or comma list; a folder, nested or flat; a `.parquet`, `.csv` or `.txt` list of paths or URIs. Local or on any
-filesystem of `pyarrow.fs`. Nothing is opened except lists; commands and web addresses are refused.
+Understood: shards or images by name, glob (`*`, `?`, `[..]`, `**`), brace pattern (`{000..009}`, `{a,b}`) or
+comma list; a folder, nested or flat; a `.parquet`, `.csv` or `.txt` list of paths or URIs. Local or on any
+filesystem of `pyarrow.fs`. Nothing is opened except lists, and Parquet files to see whether they hold images;
+commands and web addresses are refused.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from rayscan import storage
 from rayscan.artifacts import digest
-from rayscan.data import addresses, folders, sources
+from rayscan.data import addresses, folders, metadata, sources
 from rayscan.data.left_out import LeftOut
+from rayscan.data.metadata_columns import flat
 from rayscan.data.sources import format_of, list_of, named_format
 from rayscan.data.sources.base import Format, ListFormat, SourceFile
 from rayscan.errors import DataError
@@ -43,6 +46,8 @@ class Listing:
     """Folder that keys are relative to."""
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
     """What was found beside them and not taken."""
+    metadata: pa.Table | None = field(default=None, compare=False)
+    """What lists and metadata files of folders say of images that are files: `uri`, and their columns."""
 
     @property
     def size(self) -> int:
@@ -68,16 +73,22 @@ class _Part:
     root: str
     is_list: bool = False
     ids: Sequence[str | None] = ()
+    metadata: pa.Table | None = None
+    """Column `uri`, and what else a list has."""
+    is_named: bool = False
+    """Whether the user named each file, so that all of them are meant."""
 
 
-def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
+def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: str | None = None) -> Listing:
     """Find the files that the user means.
 
     Args:
         data: Name, glob, brace pattern, comma list of those, folder, or list file; local or remote.
         tell: Hears how many files of a part of that list were found so far, now and then.
+        image_column: The column with the images, where they are in Parquet files.
 
     Raises:
+        ConfigError: a column was named, and the files have none.
         DataError: nothing matches; named files are missing; tars and images are mixed; the text is a command
             or a web address; a list cannot be read.
     """
@@ -92,7 +103,7 @@ def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
     for text in texts:
         _refuse(text)
     left = LeftOut()
-    parts = [_part(text, tell, left) for text in texts]
+    parts = [_part(text, tell, left, image_column) for text in texts]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     by_format: dict[Format | None, list[str]] = defaultdict(list)
@@ -105,9 +116,17 @@ def list_sources(data: str, tell: folders.Tell = folders.silent) -> Listing:
                 key = addresses.plain(found.uri)[len(root) :].lstrip("/")
                 entries[found.uri] = SourceFile(found.uri, key, found.size, found.mtime_ns, own_id)
     others = by_format.pop(None, [])
-    left.add(others)
-    in_order = tuple(entries[uri] for uri in sorted(entries))
-    return Listing(_only_format(data, by_format, left), in_order, root, left)
+    named = {found.uri for part in parts if part.is_named for found in part.files}
+    usable, without = sources.usable(
+        {one: uris for one, uris in by_format.items() if one}, named, image_column
+    )
+    others += without
+    listed = [part.metadata for part in parts if part.metadata is not None]
+    told = metadata.of_folders(others) if any(not one.has_many for one in usable) else {}
+    left.add([uri for uri in others if uri not in told])
+    chosen = _only_format(data, usable, left)
+    in_order = tuple(entries[uri] for uri in sorted(usable[chosen]))
+    return Listing(chosen, in_order, root, left, metadata.of_pictures([*listed, *told.values()]))
 
 
 def _refuse(uri: str) -> None:
@@ -133,9 +152,8 @@ def _refuse(uri: str) -> None:
         )
 
 
-def _only_format(data: str, by_format: Mapping[Format | None, Sequence[str]], left: LeftOut) -> Format:
+def _only_format(data: str, known: Mapping[Format, Sequence[str]], left: LeftOut) -> Format:
     """The format of all files, which are sorted by it here."""
-    known = {one: by_format[one] for one in sources.FORMATS if one in by_format}
     for one, uris in known.items():
         one.refuse(uris)
     if len(known) > 1:
@@ -161,15 +179,15 @@ def _names(uris: Sequence[str], limit: int = 6) -> str:
     return ", ".join(uri.rpartition("/")[2] for uri in uris[:limit]) + more
 
 
-def _part(text: str, tell: folders.Tell, left: LeftOut) -> _Part:
+def _part(text: str, tell: folders.Tell, left: LeftOut, image_column: str | None) -> _Part:
     uri = addresses.absolute(text)
     kind = storage.kind_of(uri)
     if kind == pafs.FileType.Directory:
         return _Part(folders.files_below(uri, tell=tell, left_out=left), addresses.plain(uri))
-    if kind == pafs.FileType.File and (known := list_of(uri)) is not None:
-        return _listed(uri, known)
     if kind == pafs.FileType.File:
-        return _Part(storage.stat([uri]), addresses.parent(uri))
+        if (known := list_of(uri)) is not None and not sources.holds_images(uri, image_column):
+            return _listed(uri, known)
+        return _Part(storage.stat([uri]), addresses.parent(uri), is_named=True)
     names = addresses.expand_braces(uri)
     found = _named([name for name in names if not addresses.is_glob(name)], tell, left)
     found += [
@@ -180,7 +198,7 @@ def _part(text: str, tell: folders.Tell, left: LeftOut) -> _Part:
         raise DataError(
             "nothing matches", expected=text, got=_around(min(tops)), where="--data or --eval-data"
         )
-    return _Part(found, addresses.common_folder(tops))
+    return _Part(found, addresses.common_folder(tops), is_named=not any(map(addresses.is_glob, names)))
 
 
 def _named(uris: Sequence[str], tell: folders.Tell, left: LeftOut) -> list[FileInfo]:
@@ -238,4 +256,8 @@ def _listed(uri: str, known: ListFormat) -> _Part:
             where=uri,
             fix="put the list beside the pictures, or write absolute paths",
         )
-    return _Part(files, root, is_list=True, ids=ids)
+    further = known.columns(uri)
+    told = None if further is None else flat(further)
+    if told is not None:
+        told = told.append_column("uri", pa.array(uris)) if told.num_columns else None
+    return _Part(files, root, is_list=True, ids=ids, metadata=told, is_named=True)

@@ -7,7 +7,7 @@ that came since go into new shards: shards that were planned stay as they are, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +18,10 @@ import pyarrow.parquet as pq
 
 from rayscan import storage
 from rayscan.data.classes import wnid_of
+from rayscan.data.decode import IMAGE_EXTENSIONS
+from rayscan.data.file_types import extension_of
 from rayscan.data.listing import Listing, Map, list_sources
+from rayscan.data.packed_members import Stored, read_stored, stored_in
 from rayscan.data.shard_writer import (
     JPEG_QUALITY,
     LABELS,
@@ -31,7 +34,6 @@ from rayscan.data.shard_writer import (
     unique_keys,
     write_labels,
 )
-from rayscan.data.sources.base import SourceFile
 from rayscan.errors import ConfigError, DataError
 from rayscan.out_kinds import PLAN, SHARDS, require_out
 from rayscan.storage import Place
@@ -98,7 +100,7 @@ def write_shards(
     place = Place(out)
     require_out(place, SHARDS)
     listing = data if isinstance(data, Listing) else list_sources(data)
-    found, missing = _entries(listing, wnids)
+    found, missing = _entries(listing, wnids, apply)
     before = _earlier(place, resize_px)
     rows = [*before, *_planned(found, before, shard_bytes, resize_px)]
     names = [row["source"] for row in rows]
@@ -138,20 +140,25 @@ def _check_numbers(classes: Sequence[str], earlier: Sequence[str], out: str) -> 
         )
 
 
-def _entries(listing: Listing, wnids: frozenset[str] | None) -> tuple[list[SourceFile], int]:
-    if listing.format.has_many:
+def _entries(listing: Listing, wnids: frozenset[str] | None, apply: Map) -> tuple[list[Stored], int]:
+    if listing.format.has_many and not listing.format.is_unpacked:
         raise DataError(
             "these are shards already",
             expected="images that are files",
             got=listing.format.name,
             where=listing.root,
         )
-    chosen = [e for e in listing.entries if wnids is None or wnid_of(e.key) in wnids]
+    if listing.format.has_many:
+        jobs = [(listing.format, entry) for entry in listing.entries]
+        stored = [one for part in apply(stored_in, jobs) for one in part]
+    else:
+        stored = [Stored(e.key, e.uri, e.size) for e in listing.entries]
+    chosen = [e for e in stored if wnids is None or wnid_of(e.key) in wnids]
     if not chosen:
         raise DataError(
             "no image lies in a class folder of the list",
             expected="folders such as n01440764/",
-            got=f"{len(listing.entries):,} images elsewhere",
+            got=f"{len(stored):,} images elsewhere",
             where=listing.root,
         )
     return [e for e in chosen if e.size >= 0], sum(e.size < 0 for e in chosen)
@@ -184,7 +191,7 @@ def _earlier(place: Place, resize_px: int | None) -> list[Row]:
 
 
 def _planned(
-    found: Sequence[SourceFile], before: Sequence[Row], shard_bytes: int, resize_px: int | None
+    found: Sequence[Stored], before: Sequence[Row], shard_bytes: int, resize_px: int | None
 ) -> Iterator[Row]:
     """Rows of the images that are not packed yet, in new shards."""
     known = {row["source"]: row["size"] for row in before}
@@ -204,13 +211,17 @@ def _planned(
         if filled + size > shard_bytes:
             number, filled = number + 1, 0
         filled += size
-        yield {"shard": number, "key": key, "source": entry.key, "uri": entry.uri, "size": entry.size}
+        yield {"shard": number, "key": key, "source": entry.key, "uri": entry.uri, "size": entry.size} | (
+            {} if entry.offset is None else {"offset": entry.offset}
+        )
 
 
 def _write_plan(place: Place, rows: Sequence[Row], resize_px: int | None) -> None:
     facts = {"resize_px": str(resize_px or ""), "jpeg_quality": str(JPEG_QUALITY if resize_px else "")}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), _SCHEMA.with_metadata(facts)), sink)
+    is_inside = any(row.get("offset") is not None for row in rows)
+    schema = _SCHEMA.append(pa.field("offset", pa.int64())) if is_inside else _SCHEMA
+    pq.write_table(pa.Table.from_pylist(list(rows), schema.with_metadata(facts)), sink)
     place.write(PLAN, memoryview(sink.getvalue()))
 
 
@@ -229,14 +240,21 @@ def pack(task: Task) -> int:
     rows = iter(zip(task.rows, task.labels, strict=True))
     with ThreadPoolExecutor(READERS) as pool:  # so that a remote answer is not waited for one at a time
         while batch := list(islice(rows, READ_AHEAD)):
-            files = pool.map(storage.read, [row["uri"] for row, _ in batch])
-            for (row, label), data in zip(batch, files, strict=True):
+            for (row, label), data in zip(batch, _read([row for row, _ in batch], pool), strict=True):
                 extension = row["source"].rpartition(".")[2].lower()
+                extension = extension if extension in IMAGE_EXTENSIONS else extension_of(data)
                 stored, kind = resized(data, extension, task.resize_px)
                 shard.add(Sample(row["key"], stored, kind, row["source"], label))
     data = shard.close()
     Place(task.out).write(task.name, data)
     return len(data)
+
+
+def _read(rows: Sequence[Row], pool: ThreadPoolExecutor) -> Iterable[bytes]:
+    """Bytes of images: files, or inside of files, which are all of one kind."""
+    if rows[0].get("offset") is None:
+        return pool.map(storage.read, [row["uri"] for row in rows])
+    return read_stored(rows)
 
 
 __all__ = ["LABELS", "PLAN", "Task", "here", "pack", "write_shards"]

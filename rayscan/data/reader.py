@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rayscan.data import sources
-from rayscan.data.decode import Pixels, decode
+from rayscan.data.decode import Pixels, decode, reduction
 from rayscan.data.node_cache import NodeCache
 from rayscan.data.sources.base import Images, Rows
 from rayscan.data.stored_files import StoredFiles
@@ -114,25 +115,59 @@ class Reader:
         Raises:
             DataError: an image cannot be read, or does not decode as it did at index time.
         """
+        asked = self._usable(gids)
+        jobs = zip(self.read(asked), asked.tolist(), strict=True)
+        if threads <= 1 or len(asked) < 2:
+            return [self._decoded(job) for job in jobs]
+        return list(self._pool(threads).map(self._decoded, jobs))
+
+    def each(
+        self,
+        gids: npt.ArrayLike,
+        use: Callable[[int, Pixels], None],
+        *,
+        threads: int = 1,
+        min_px: int | None = None,
+    ) -> None:
+        """Decode pictures and use each at once, so that no more than `threads` of them are in memory.
+
+        Args:
+            gids: Rows of the index [n], none in quarantine.
+            use: Called in a decoding thread with the position in `gids` and the picture, uint8 [h, w, 3].
+            threads: Decoding threads.
+            min_px: Short side that is enough, px: large JPEGs come reduced (`decode`). None: whole.
+
+        Raises:
+            DataError: an image cannot be read, or does not decode as it did at index time.
+        """
+        asked = self._usable(gids)
+        data = self.read(asked)
+
+        def job(row: int) -> None:
+            use(row, self._decoded((data[row], int(asked[row])), min_px))
+
+        apply = map if threads <= 1 or len(asked) < 2 else self._pool(threads).map
+        for _ in apply(job, range(len(asked))):
+            pass
+
+    def _usable(self, gids: npt.ArrayLike) -> Ints:
         asked = self._known(gids)
         if not self.table.is_ok[asked].all():
             bad = asked[~self.table.is_ok[asked]]
             raise DataError(
                 "images are in quarantine", expected="usable images", got=f"gid {bad[0]}", where="index"
             )
-        jobs = zip(self.read(asked), asked.tolist(), strict=True)
-        if threads <= 1 or len(asked) < 2:
-            return [self._decoded(job) for job in jobs]
-        return list(self._pool(threads).map(self._decoded, jobs))
+        return asked
 
-    def _decoded(self, job: tuple[bytes, int]) -> Pixels:
+    def _decoded(self, job: tuple[bytes, int], min_px: int | None = None) -> Pixels:
         data, gid = job
         size = int(self.table.height[gid]), int(self.table.width[gid])
         try:
-            pixels = decode(data, max_pixels=size[0] * size[1])
+            pixels = decode(data, max_pixels=size[0] * size[1], min_px=min_px)
         except DataError as error:
             raise self._changed(gid, f"it does not decode: {error}") from error
-        if pixels.shape[:2] != size:
+        by = 1 if min_px is None else reduction(*size, min_px)
+        if pixels.shape[:2] not in (size, (-(-size[0] // by), -(-size[1] // by))):
             raise self._changed(
                 gid, f"{pixels.shape[1]} x {pixels.shape[0]} px, {size[1]} x {size[0]} indexed"
             )

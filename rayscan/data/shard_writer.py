@@ -206,7 +206,7 @@ def unique_keys(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     used, keys = set(taken), []
     for name in names:
         folder, slash, base = name.rpartition("/")
-        stem = folder + slash + base.rpartition(".")[0].replace(".", "_")
+        stem = folder + slash + (base.rpartition(".")[0] or base).replace(".", "_")
         stem = f"x{stem}" if _RESERVED.match(stem) else stem  # webdataset passes over __names__
         key, number = stem, 1
         while key in used:

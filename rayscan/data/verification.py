@@ -105,21 +105,38 @@ def _images(expected: Expected) -> tuple[list[Finding], int, str]:
 
 
 class _Forward:
-    """Implements `sources.base.Files` for one file that is read forwards, so that it is read once in all."""
+    """Implements `sources.base.Files` for one file that is read forwards, so that it is read once in all.
+
+    Ranges that overlap those before, as images of a Parquet file that are equal, are read once more.
+    """
 
     def __init__(self, file: SequentialFile) -> None:
         self._file = file
         self._last = (-1, b"")
 
     def ranges(self, rows: Rows) -> Images:
-        """See `Files.ranges`; rows have to come in the order of the file."""
+        """See `Files.ranges`."""
         data = []
         for offset, length in zip(rows.offset.tolist(), rows.length.tolist(), strict=True):
-            if self._last[0] != offset:  # links share the bytes of their image
+            if offset == self._last[0]:  # links share the bytes of their image
+                data.append(self._last[1][:length])
+            elif offset < self._file.position:
+                data.append(self._again(offset, length))
+            else:
                 self._file.seek_forward(offset)
                 self._last = (offset, self._file.read(length))
-            data.append(self._last[1][:length])
+                data.append(self._last[1])
         return Images(data, np.zeros(len(data), np.int64))
+
+    def _again(self, offset: int, length: int) -> bytes:
+        """Bytes that have passed already."""
+        stream, _ = self.open(0)
+        with stream:
+            try:
+                stream.seek(offset)
+                return stream.read(length)
+            except OSError as error:
+                raise unreadable(self._file.uri, offset, error) from error
 
     def open(self, shard: int) -> tuple[BinaryIO, int]:
         """See `Files.open`."""

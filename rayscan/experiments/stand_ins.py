@@ -13,12 +13,12 @@ from rayscan import pipeline
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
+from rayscan.data.identity import content_identity
 from rayscan.data.table import IMAGES
 from rayscan.experiments.base import Selection
 from rayscan.experiments.selection import left_out, pure_neighbors
 from rayscan.stages import mine
 from rayscan.stages.evaluate import Classes
-from rayscan.stages.index import content_identity
 from rayscan.tables import as_lists, as_rows
 from rayscan.vectors.neighbor_table import CHOSEN
 

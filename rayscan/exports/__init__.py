@@ -10,6 +10,11 @@ from collections.abc import Callable
 
 from rayscan.errors import ConfigError
 from rayscan.exports.csv import export_csv
+from rayscan.exports.cvat import export_cvat
+from rayscan.exports.fiftyone import export_fiftyone
+from rayscan.exports.folders import copied, hardlinked, symlinked
+from rayscan.exports.label_studio import export_label_studio
+from rayscan.exports.parquet import export_parquet
 from rayscan.out_kinds import require_no_own_file
 from rayscan.run import Run
 from rayscan.storage import Place, split_uri
@@ -20,6 +25,13 @@ one leaves nothing at the address, or what was there before."""
 
 EXPORTERS: dict[str, Exporter] = {
     "csv": export_csv,
+    "parquet": export_parquet,
+    "folders": symlinked,
+    "folders-hardlink": hardlinked,
+    "folders-copy": copied,
+    "fiftyone": export_fiftyone,
+    "label-studio": export_label_studio,
+    "cvat": export_cvat,
 }
 """Name on the command line -> format."""
 

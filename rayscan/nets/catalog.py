@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from torch import nn
 
+from rayscan.catalog import TIMM
 from rayscan.errors import ConfigError
 from rayscan.nets.backbone import Backbone
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
 from rayscan.nets.resnet import SHAPES, ResNet, Stem
 from rayscan.nets.timm_backbone import build_timm
 
-TIMM = "timm/"
+__all__ = ["TIMM", "build_backbone"]
 
 
-def build_backbone(name: str, stem: Stem, *, is_sync: bool = True) -> Backbone:
+def build_backbone(
+    name: str, stem: Stem, *, is_sync: bool = True, size_px: int | None = None, pooling: str = ""
+) -> Backbone:
     """The backbone of a recipe.
 
     Args:
         name: One of `SHAPES`, or `timm/NAME`.
         stem: First layers; a timm model brings its own.
         is_sync: Normalise over the global batch; without it every worker normalises its own slice.
+        size_px: Side of the pictures (S), which some models of timm are built for; none is timm's.
+        pooling: `token` or `avg` instead of what timm does.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or the model cannot be of that size or be pooled so.
     """
     if name.startswith(TIMM):
-        return build_timm(name.removeprefix(TIMM), is_sync=is_sync)
-    if name not in SHAPES:
+        return build_timm(name.removeprefix(TIMM), is_sync=is_sync, size_px=size_px, pooling=pooling)
+    if name not in SHAPES or pooling not in ("", "avg"):
         raise ConfigError(
-            "unknown backbone",
+            "unknown backbone" if name not in SHAPES else "this backbone averages over places",
             expected=f"{', '.join(SHAPES)} or {TIMM}NAME",
-            got=name,
+            got=name if name not in SHAPES else f"{name} pooled by {pooling}",
             where="pretext.backbone",
         )
     net = ResNet(SHAPES[name], stem)

@@ -12,10 +12,13 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
+from safetensors.torch import load_file as load_safetensors_file
 
 from rayscan.errors import ArtifactError
 from rayscan.nets.not_weights import described
@@ -25,6 +28,24 @@ SAVE_AGAIN = (
     "save the weights alone, where the file was made: "
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
 )
+
+
+def read_checkpoint_at(path: Path) -> Mapping[str, Any]:
+    """Tensors of a local file; safetensors are mapped into memory, not copied.
+
+    Raises:
+        ArtifactError: it is neither kind of file, is cut off, or holds objects that are not plain values.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        head += file.read(min(int.from_bytes(head, "little"), size))
+    if not _is_safetensors(head, size):
+        return read_checkpoint(path.read_bytes(), str(path))
+    try:
+        return load_safetensors_file(path)
+    except SafetensorError as error:
+        raise _damaged(error, str(path)) from error
 
 
 def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
@@ -46,8 +67,11 @@ def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
             where=where,
             fix=fix,
         )
-    if _is_safetensors(data):
-        return load_safetensors(data)
+    if _is_safetensors(data, len(data)):
+        try:
+            return load_safetensors(data)
+        except SafetensorError as error:
+            raise _damaged(error, where) from error
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             tree = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -70,6 +94,16 @@ def read_checkpoint(data: bytes, where: str) -> Mapping[str, Any]:
     return tree
 
 
+def _damaged(error: SafetensorError, where: str) -> ArtifactError:
+    return ArtifactError(
+        "the file of weights is damaged",
+        expected="whole safetensors",
+        got=str(error)[:200],
+        where=where,
+        fix="fetch or copy it again",
+    )
+
+
 def _reason(error: Exception) -> str:
     """What torch says, but for its advice to read the file unsafely."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -79,10 +113,10 @@ def _reason(error: Exception) -> str:
     return words if " " in words else f"no pickle of torch ({type(error).__name__})"
 
 
-def _is_safetensors(data: bytes) -> bool:
-    """Whether the file begins as safetensors do: the length of a JSON header, and the header."""
+def _is_safetensors(data: bytes, size: int) -> bool:
+    """Whether a file of some size begins as safetensors do: the length of a JSON header, and the header."""
     length = int.from_bytes(data[:8], "little")
-    if not 2 <= length <= len(data) - 8:
+    if not 2 <= length <= size - 8:
         return False
     try:
         return isinstance(json.loads(data[8 : 8 + length]), dict)

@@ -1,4 +1,4 @@
-"""Layouts of published checkpoints: key names of their state dicts -> the backbone's own names.
+"""Layouts of published ResNets: key names of their state dicts -> the backbone's own names.
 
     layout       keys of the first convolution, and by what it is known
     moco         module.encoder_q.conv1.weight       (v1: fc.weight, v2: fc.0.weight and fc.2.weight)
@@ -69,14 +69,8 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     Raises:
         ArtifactError: there are no named tensors in it.
     """
-    state, is_teacher = _weights(tree)
-    if not state:
-        raise ArtifactError(
-            "there are no weights in the checkpoint",
-            expected=f"named tensors, at the top or below {', '.join(CONTAINERS)}",
-            got=", ".join(map(str, list(tree)[:8])) or "nothing",
-            where=where,
-        )
+    state, is_teacher = weights_in(tree)
+    require_weights(state, tree, where)
     prefix = next((p for p in PREFIXES if any(k.startswith(p) for k in state)), "")
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     layout = "dino" if is_teacher else _layout(prefix, state, inside)
@@ -84,11 +78,27 @@ def adapt(tree: Mapping[str, Any], where: str) -> Adapted:
     kept = {k: v for k, v in named.items() if k.partition(".")[0] not in HEADS}
     heads = {prefix + k.partition(".")[0] for k in named if k.partition(".")[0] in HEADS}
     others = {k.partition(".")[0] for k in state if not k.startswith(prefix)}
-    projection = _projection(named) or _projection(state)
+    projection = projection_in(named) or projection_in(state)
     return Adapted(layout, kept, projection, sorted(heads | others))
 
 
-def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def require_weights(state: Mapping[str, Tensor], tree: Mapping[str, Any], where: str) -> None:
+    """Refuse a checkpoint in which no tensors were found.
+
+    Raises:
+        ArtifactError: naming what is in it.
+    """
+    if not state:
+        raise ArtifactError(
+            "there are no weights in the checkpoint",
+            expected=f"named tensors, at the top or below {', '.join(CONTAINERS)}",
+            got=", ".join(map(str, list(tree)[:8])) or "nothing",
+            where=where,
+        )
+
+
+def projection_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The projection head beside a backbone, if it is Linear, ReLU, Linear; empty otherwise."""
     for name in PROJECTIONS:
         found = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         if found.keys() == MLP:
@@ -105,7 +115,7 @@ def complete(adapted: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dic
     return {**counters, **adapted}
 
 
-def _weights(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
+def weights_in(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
     """Named tensors without the names of wrappers, and whether they are DINO's teacher."""
     is_teacher = False
     while (found := next((k for k in CONTAINERS if isinstance(tree.get(k), Mapping)), None)) is not None:

@@ -15,6 +15,7 @@ from rayscan.recipes.cifar10 import cifar10
 from rayscan.recipes.cifar10_fast import cifar10_fast
 from rayscan.recipes.cifar20 import cifar20
 from rayscan.recipes.custom import custom
+from rayscan.recipes.custom_scratch import custom_scratch
 from rayscan.recipes.digits import digits
 from rayscan.recipes.imagenet import (
     imagenet,
@@ -28,6 +29,7 @@ from rayscan.recipes.stl10 import stl10
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits,
     "custom": custom,
+    "custom_scratch": custom_scratch,
     "cifar10": cifar10,
     "cifar10_fast": cifar10_fast,
     "cifar20": cifar20,

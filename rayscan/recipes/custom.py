@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from rayscan.config import (
-    ImagesConfig,
-    MineConfig,
-    OptimizerConfig,
-    Recipe,
-    ScanLossConfig,
-    SelfLabelConfig,
-    SimCLRConfig,
-)
+from dataclasses import replace
+
+from rayscan.config import Recipe, ScanLossConfig, SelfLabelConfig
+from rayscan.recipes.custom_scratch import custom_scratch
 
 
 def custom() -> Recipe:
-    """Your own images, in as many clusters as you say.
+    """Your own images, in as many clusters as you say, by the features of a pretrained network.
 
     Command: `rayscan run custom --data photos/ --num-clusters 20 --out runs/photos`
     Demands `--num-clusters`; with doubt choose more, and merge by eye in the report.
-    Method: SCAN (arXiv 2005.12320) at 64 px with a ResNet-18: a laptop CPU does some hundred pictures in
-    minutes to hours, a GPU some hundred thousand in hours. For more detail `--images.size-px 128
-    --images.canvas-px 144 --pretext.stem imagenet`; for few pictures more `--pretext.epochs`.
-    Measured: nothing yet; the settings are those of the paper's small sets, shortened.
-    Deviation: 100 pretext epochs instead of 500, batch 256 with the learning rate scaled down with it
-    (arXiv 1706.02677); heads train on cached features first, ten of them, then one network on images for 20
-    epochs; self-labelling ends at 50 epochs or at its plateau. Collections of people's own pictures hold
-    copies: an image has at most one copy of any picture among its neighbors, or they would teach nothing.
+    Method: features of EfficientNet-Lite0, which comes with rayscan (`lite0`), then consensus clustering:
+    nothing is downloaded and no network is trained. That network has seen ImageNet's labels. Without any
+    label: `--features own`, which trains here as `custom_scratch` does, or `--features dinov2-small` after
+    `rayscan fetch dinov2-small`; `--features lite0 own` joins both.
+    Measured: docs/results/features.md and docs/results/clustering.md.
+    Deviation: neighbors are mined as in SCAN (arXiv 2005.12320); the clusters are those of no paper, what each
+    part is from stands in `rayscan/consensus/`.
     """
-    return Recipe(
+    return replace(
+        custom_scratch(),
         name="custom",
-        num_clusters=None,
-        images=ImagesConfig(size_px=64, canvas_px=72),
-        pretext=SimCLRConfig(
-            backbone="resnet18",
-            stem="stl",
-            epochs=100,
-            batch_size=256,
-            optimizer=OptimizerConfig(kind="sgd", learning_rate=0.2, weight_decay=1e-4, warmup_epochs=5),
-        ),
-        mine=MineConfig(num_neighbors=50, max_copies=1),
-        scan=ScanLossConfig(inputs="both", num_neighbors=20, num_heads=10, epochs=20, batch_size=128),
-        selflabel=SelfLabelConfig(epochs=50, batch_size=256, plateau_epochs=5),
+        method="consensus",
+        features=("lite0",),
+        scan=ScanLossConfig(inputs="embeddings", num_neighbors=20, num_heads=10, head_epochs=50),
+        selflabel=SelfLabelConfig(inputs="embeddings", epochs=0),
     )

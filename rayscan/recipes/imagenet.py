@@ -17,7 +17,7 @@ from rayscan.config import (
 def imagenet() -> Recipe:
     """ImageNet: 1,281,167 train and 50,000 eval images, 1,000 clusters.
 
-    MoCo v2, or `--pretext.checkpoint`; frozen ResNet-50; ten heads; then self-labelling.
+    MoCo v2, or `--features checkpoint:PATH`; frozen ResNet-50; ten heads; then self-labelling.
 
     Paper: SCAN, arXiv 2005.12320, Sec. 3.5 and B.1: ACC 39.9 after scan, top-5 60.0, NMI 72.0, ARI 27.5
     (eval split, MoCo v2 pretext).
@@ -53,7 +53,7 @@ def imagenet50() -> Recipe:
     Measured: not yet.
     Deviation: the pretext is MoCo v2 at its published settings (arXiv 2003.04297, 800 epochs of 256), trained
     on these images alone, where the paper takes one trained on all of ImageNet: give that one with
-    `--pretext.checkpoint PATH --pretext.checkpoint-license LICENSE`. Heads train on cached features of the
+    `--features checkpoint:PATH --pretext.checkpoint-license LICENSE`. Heads train on cached features of the
     plain image and four augmented views, where the paper augments anew each epoch: the backbone is frozen, so
     only the number of views differs. K is 50 as in the published code; the paper says 20 for small sets and
     that it lowers K to 20 on all of ImageNet. The learning rate stays constant, as the paper names no

@@ -14,7 +14,7 @@ def stl10() -> Recipe:
     Paper: SCAN, arXiv 2005.12320, Table 3: ACC 75.5 +- 2.0 after scan, 76.7 +- 1.9 after self-labelling
     (10 runs, eval split); k-means on the pretext features 65.8.
     Command: `rayscan run stl10 --data 'train-*.tar' --eval-data 'test-*.tar' --out runs/stl10
-    --pretext.checkpoint runs/stl10-pretext`, after `rayscan run stl10 --data 'train-*.tar,unlabeled-*.tar'
+    --features checkpoint:runs/stl10-pretext`, after `rayscan run stl10 --data 'train-*.tar,unlabeled-*.tar'
     --out runs/stl10-pretext --until pretext`
     Measured: not yet.
     Deviation: those of `cifar10`, and: the 200 self-labelling epochs are the paper's, the published code

@@ -38,6 +38,7 @@ from rayscan.search.stored_trials import Trial
 from rayscan.search.study import Study, capacity
 from rayscan.search.trial import RUNGS, SearchSetup, run_trial, train_heads
 from rayscan.stages import embed, index, mine, pretext
+from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
 
 SHARED_STAGES = (index, pretext, embed, mine)
@@ -76,7 +77,7 @@ def search(
         remove_stale_records(out)
         context = Context(out, sources, fleet, shown)
         done: dict[str, Artifact] = {}
-        for stage in SHARED_STAGES:
+        for stage in for_spaces(SHARED_STAGES, space.base.spaces):
             done[stage.NAME], _ = pipeline.do(stage, space.base, done, context)
             if stage is index:
                 pipeline.check_data(space.base, done["index"])

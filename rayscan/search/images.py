@@ -27,6 +27,7 @@ from rayscan.lock import RunLock
 from rayscan.search.space import Values
 from rayscan.search.trial import Report, SearchSetup, prepared
 from rayscan.stages import assign, embed, mine, pretext, scan, selflabel
+from rayscan.stages.per_space import for_spaces
 
 EARLY = (pretext, embed, mine)
 """Stages that keep the base seed: other seeds of a finalist are other starts of the heads, no more."""
@@ -49,8 +50,10 @@ def train_images(
     # Read by no stage after index, and these begin after it.
     context = Context(setup.run, Sources(data=None), fleet, Progress(io.StringIO()))
     done: dict[str, Artifact] = {"index": setup.inputs["index"]}
-    for stage in (*EARLY, *LATE):
-        done[stage.NAME] = do_once(stage, early if stage in EARLY else recipe, done, context)
+    for stage in for_spaces(EARLY, early.spaces):
+        done[stage.NAME] = do_once(stage, early, done, context)
+    for stage in LATE:
+        done[stage.NAME] = do_once(stage, recipe, done, context)
     setup.run.delete(f".work/search/{draft.step.directory}")
     table = done["assign"].read_table("assignments.parquet", columns=["gid", "cluster"])
     gids, judge = table.column("gid").to_numpy(), prepared(setup)[1]

@@ -21,9 +21,11 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
+from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
 from rayscan.tables import write_tables
 from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.training.pictures import images_of
 from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
@@ -43,7 +45,7 @@ class Part:
 
     recipe: Recipe
     index: Artifact
-    pretext: Artifact
+    pretext: Artifact | None
     embed: Artifact
     model: Artifact
     draft: Draft
@@ -59,9 +61,10 @@ class Part:
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    config = {"assign": semantic(recipe.assign), "images": semantic(recipe.images)}
+    images = images_of(recipe, done.get("pretext"))
+    config = {"assign": semantic(recipe.assign), "images": semantic(images)}
     inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
-    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
+    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs if name in done})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -72,7 +75,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         Part(
             recipe,
             done["index"],
-            done["pretext"],
+            done.get("pretext"),
             done["embed"],
             done[METHODS[recipe.method].model],
             draft,
@@ -188,12 +191,16 @@ def _best(probs: Tensor) -> np.ndarray[Any, Any]:
 
 def _probabilities(part: Part, device: str) -> Tensor:
     """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
+    if part.model.facts["reads"] == READS:
+        stored = EmbeddingRows(part.embed).read(part.first, part.stop)
+        return torch.from_numpy(read_ensemble(part.model).probabilities(stored))
     if part.model.facts["reads"] == "embeddings":
         rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
         heads = load_heads(part.model).eval()
         with torch.inference_mode():
             probs: Tensor = heads(rows)[0].softmax(-1)
         return probs
+    assert part.pretext is not None, "several sources of features are read from embeddings"
     net, loader, gids = _loaded(part.recipe, part.index, part.pretext, part.model, device)
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size
@@ -208,5 +215,5 @@ def _loaded(
     """Net and loader of this process, made once for all its parts."""
     table = ImageTable.from_artifact(index)
     net = load_cluster_net(recipe, pretext, model).eval().to(device)
-    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
+    loader = ViewLoader(table, images_of(recipe, pretext), recipe.seed, device=device)
     return net, loader, table.gids(None)

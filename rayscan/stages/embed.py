@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +18,25 @@ from rayscan.artifacts import Artifact, Draft, FileEntry, Step
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
+from rayscan.data.pictures import PictureLoader
 from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
+from rayscan.engine.inference.fast import fast_net
+from rayscan.engine.inference.features import features
+from rayscan.engine.inference.frozen import FrozenNet
 from rayscan.errors import DataError
 from rayscan.sections import semantic
+from rayscan.training import file_space
 from rayscan.training.models import feature_net
+from rayscan.training.pictures import images_of, preprocessing_in
 from rayscan.types import Ints
 
 NAME = "embed"
 SCHEMA = 1
+PRETRAINED_ROWS = 4096
+"""Rows of a part at most where the net is a pretrained one: a minute of a slow machine."""
+OTHERS = ("joined_components", "size_px")
+"""Settings that other stages read: join and pretext."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +62,29 @@ class Part:
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    config = {"embed": semantic(recipe.embed), "images": semantic(recipe.images)}
+    (space,) = recipe.spaces
+    inputs = {"index": done["index"].identity, "pretext": done["pretext"].identity}
+    if space.kind == "file":
+        matched = {"dtype": recipe.embed.dtype, "key": recipe.features_key}
+        return Step(NAME, SCHEMA, {"embed": matched}, inputs)
+    settings = {k: v for k, v in semantic(recipe.embed).items() if k not in OTHERS}
+    config: dict[str, Any] = {"embed": settings}
+    if recipe.embed.num_views > 1 or preprocessing_in(done["pretext"]) is None:
+        config["images"] = semantic(images_of(recipe, done["pretext"]))
     if recipe.embed.num_views > 1:
         config |= {"views": recipe.scan.views, "seed": recipe.seed}
-    return Step(NAME, SCHEMA, config, {"index": done["index"].identity, "pretext": done["pretext"].identity})
+    return Step(NAME, SCHEMA, config, inputs)
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Embed all parts on the fleet; parts that an earlier attempt finished are taken over."""
+    (space,) = recipe.spaces
+    if space.kind == "file":
+        return file_space.embed(recipe, space, done, step, context)
     draft = context.draft(step)
     table = ImageTable.from_artifact(done["index"])
-    gids = table.gids(None)
-    num_train = len(table.gids("train"))
-    parts = [
-        Part(recipe, done["index"], done["pretext"], draft, view, number, first, min(first + size, rows))
-        for view in range(recipe.embed.num_views)
-        for rows in [len(gids) if view == 0 else num_train]
-        for size in [recipe.embed.rows_per_part]
-        for number, first in enumerate(range(0, rows, size))
-    ]
+    gids, num_train = table.gids(None), len(table.gids("train"))
+    parts = _parts(recipe, done, draft, len(gids), num_train)
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
     context.fleet.map(
@@ -77,12 +94,13 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
     files: dict[str, FileEntry] = {}
-    dim = 0
+    dim, nets = 0, set[str]()
     for part in parts:
         finished = draft.finished_part(part.name)
         assert finished is not None
         files |= finished[0]
         dim = finished[1]["dim"]
+        nets |= {json.dumps(told, sort_keys=True) for told in [finished[1].get("net")] if told}
     plain = [p for p in parts if p.view == 0]
     shards = {
         "part": pa.array([p.number for p in plain], pa.int32()),
@@ -92,37 +110,83 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     }
     files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(shards))
     files["gids.npy"] = draft.write_array("gids.npy", gids)
-    facts = {"rows": len(gids), "train_rows": num_train, "dim": dim, "num_views": recipe.embed.num_views}
+    facts: dict[str, Any] = {
+        "rows": len(gids),
+        "train_rows": num_train,
+        "dim": dim,
+        "num_views": recipe.embed.num_views,
+    }
+    facts |= {"nets": [json.loads(told) for told in sorted(nets)]} if nets else {}
     artifact = draft.commit(files, facts=facts)
     context.progress.finish(f"{len(gids):,} images x {dim}")
     return artifact
 
 
+def _parts(
+    recipe: Recipe, done: Mapping[str, Artifact], draft: Draft, num_rows: int, num_train: int
+) -> list[Part]:
+    """All parts: the plain rows of every usable image, then each further view of the train images."""
+    is_pretrained = preprocessing_in(done["pretext"]) is not None
+    size = min(recipe.embed.rows_per_part, PRETRAINED_ROWS if is_pretrained else sys.maxsize)
+    return [
+        Part(recipe, done["index"], done["pretext"], draft, view, number, first, min(first + size, rows))
+        for view in range(recipe.embed.num_views)
+        for rows in [num_rows if view == 0 else num_train]
+        for number, first in enumerate(range(0, rows, size))
+    ]
+
+
 def embed_part(part: Part) -> None:
     """Embed one part and note it as finished."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = preprocessing_in(part.pretext)
+    told: dict[str, str] = {}
+    if wanted is None or part.view:
+        rows = _by_views(part, device)
+    else:
+        net, pictures, gids = _frozen(part.recipe, part.index, part.pretext, device)
+        size = part.recipe.embed.batch_size
+        rows = features(net, pictures.pictures, gids[part.first : part.stop], batch_size=size)
+        told = net.facts
+    if not bool(torch.isfinite(rows).all()):
+        bad = part.first + int((~torch.isfinite(rows).all(1)).nonzero()[0])
+        raise DataError(
+            "an image has features that are not finite",
+            expected="finite numbers",
+            got="nan or inf",
+            where=f"row {bad} of the usable images",
+            fix="look at the pretext loss; train with precision fp32",
+        )
+    unit = nn.functional.normalize(rows, dim=1).numpy().astype(np.dtype(part.recipe.embed.dtype))
+    entry = part.draft.write_array(part.name, unit)
+    part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1], "net": told})
+
+
+def _by_views(part: Part, device: str) -> torch.Tensor:
+    """Features of the pictures as training sees them: plain, or an augmented view."""
     net, loader, gids = _loaded(part.recipe, part.index, part.pretext, device)
-    mine = gids[part.first : part.stop]
 
     def fetch(some: Ints) -> torch.Tensor:
         if part.view == 0:
             return loader.plain(some)
         return loader.views(some, part.recipe.scan.views, 0, views=(part.view,))[0]
 
-    settings = part.recipe.embed
-    rows = forward(net, fetch, mine, batch_size=settings.batch_size, device=device)
-    if not bool(torch.isfinite(rows).all()):
-        bad = int(mine[int((~torch.isfinite(rows).all(1)).nonzero()[0])])
-        raise DataError(
-            "an image has features that are not finite",
-            expected="finite numbers",
-            got="nan or inf",
-            where=f"gid {bad}",
-            fix="look at the pretext loss; train with precision fp32",
-        )
-    unit = nn.functional.normalize(rows, dim=1).numpy().astype(np.dtype(settings.dtype))
-    entry = part.draft.write_array(part.name, unit)
-    part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1]})
+    mine = gids[part.first : part.stop]
+    return forward(net, fetch, mine, batch_size=part.recipe.embed.batch_size, device=device)
+
+
+@lru_cache(maxsize=1)
+def _frozen(
+    recipe: Recipe, index: Artifact, pretext: Artifact, device: str
+) -> tuple[FrozenNet, PictureLoader, Ints]:
+    """A pretrained net on the engine that is fastest here, and the loader of its pictures."""
+    table, wanted = ImageTable.from_artifact(index), preprocessing_in(pretext)
+    assert wanted is not None
+    net, _ = feature_net(recipe, pretext, trains=False)
+    gids = table.gids(None)
+    size = recipe.embed.batch_size
+    fast = fast_net(net, wanted, num_rows=len(gids), device=device, batch_size=size)
+    return fast, PictureLoader(table, recipe.images, wanted, device), gids
 
 
 @lru_cache(maxsize=1)
@@ -131,7 +195,7 @@ def _loaded(
 ) -> tuple[nn.Module, ViewLoader, Ints]:
     """Net and loader of this process, made once for all its parts."""
     table = ImageTable.from_artifact(index)
-    net, _ = feature_net(recipe, pretext)
-    loader = ViewLoader(table, recipe.images, recipe.seed, device=device)
+    net, _ = feature_net(recipe, pretext, trains=False)
+    loader = ViewLoader(table, images_of(recipe, pretext), recipe.seed, device=device)
     # Gids of all usable images: view v > 0 covers the train split, which comes first in them.
     return net.eval().to(device), loader, table.gids(None)

@@ -7,55 +7,35 @@ much of it, a damaged shard or a key that is used twice stops the run. Labels ar
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.data import metadata
+from rayscan.data.identity import content_identity
+from rayscan.data.index_chunks import Chunk, chunks_of, finished_chunk, scan_chunk
 from rayscan.data.inspection import OK
 from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
-from rayscan.data.sources.base import Format, SourceFile
+from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.embeddings.alone import index_alone, vectors_alone
 from rayscan.errors import DataError
 
 NAME = "index"
 SCHEMA = 1
+KEYS_BY_SHARD = "keys_by_shard"
+"""Fact: the root of each split whose keys begin with the name of their shard below it."""
 ALWAYS_TOLERATED = 1
 """Bad images that never stop a run, however few images there are."""
-
-_CHUNK_SCHEMA = pa.schema([field for field in IMAGE_SCHEMA if field.name != "gid"])
-_SHARD_SCHEMA = pa.schema(
-    {"shard": pa.int32(), "uri": pa.string(), "bytes": pa.int64(), "count": pa.int64(), "sha256": pa.string()}
-)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Files to be scanned by one task: one that holds many images, or some that hold one each."""
-
-    draft: Draft
-    number: int
-    split: str
-    format: Format
-    first_shard: int
-    entries: tuple[SourceFile, ...]
-    max_pixels: int
-
-    @property
-    def name(self) -> str:
-        """Name of the finished part."""
-        return f"{self.number:06d}"
 
 
 def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Step:
@@ -64,15 +44,19 @@ def plan(recipe: Recipe, _done: Mapping[str, Artifact], sources: Sources) -> Ste
     Raises:
         DataError: the data cannot be found or understood.
     """
-    return Step(NAME, SCHEMA, _config(recipe, _listings(sources)))
+    if (found := vectors_alone(sources.data, sources.eval_data)) is not None:
+        split, vectors = found
+        return Step(NAME, SCHEMA, {"vectors": vectors.fingerprint, "split": split})
+    return Step(NAME, SCHEMA, _config(recipe, _listings(sources), sources))
 
 
-def listed(data: str, progress: Progress | None = None) -> Listing:
+def listed(data: str, progress: Progress | None = None, image_column: str | None = None) -> Listing:
     """The files that the user means, as `list_sources` finds them; their number so far is shown meanwhile.
 
     Args:
         data: Name, pattern, folder or list, local or remote.
         progress: Where to show; standard error if not given.
+        image_column: The column with the images, where they are in Parquet files.
 
     Raises:
         DataError: see `list_sources`.
@@ -80,26 +64,33 @@ def listed(data: str, progress: Progress | None = None) -> Listing:
     shown = Progress() if progress is None else progress
     shown.start(f"looking for {data}", 0, "files")
     try:
-        return list_sources(data, shown.at)
+        return list_sources(data, shown.at, image_column)
     finally:
         shown.clear()
 
 
 def _listings(sources: Sources) -> dict[str, Listing]:
     named = {"train": sources.data, "eval": sources.eval_data}
-    listings = {split: listed(data) for split, data in named.items() if data is not None}
+    listings = {
+        split: listed(data, image_column=sources.image_column)
+        for split, data in named.items()
+        if data is not None
+    }
     if not listings:
         raise DataError("there is no data", expected="--data or --eval-data", got="neither")
     return listings
 
 
-def _config(recipe: Recipe, listings: Mapping[str, Listing]) -> dict[str, Any]:
+def _config(recipe: Recipe, listings: Mapping[str, Listing], sources: Sources) -> dict[str, Any]:
     """Settings that decide the rows. How many bad ones are tolerated only decides whether the run goes on."""
     data = {
         split: {"kind": x.format.name, "files": len(x.entries), "bytes": x.size, "fingerprint": x.fingerprint}
         for split, x in listings.items()
     }
-    return {"max_pixels": recipe.images.max_pixels, **data}
+    given = {"image_column": sources.image_column} if sources.image_column else {}
+    told = [metadata.fingerprint(x.metadata) for x in listings.values() if x.metadata is not None]
+    given |= {"metadata": digest(told)} if told else {}
+    return {"max_pixels": recipe.images.max_pixels, **data, **given}
 
 
 def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -108,24 +99,20 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     Raises:
         DataError: the data changed meanwhile, a shard is damaged, keys repeat, or too many images are bad.
     """
-    listings = _listings(context.sources)
-    if _config(recipe, listings) != step.config:
-        raise DataError(
-            "the data changes while it is indexed", fix="run again when nothing writes to it any more"
-        )
-    for line in (line for listing in listings.values() for line in listing.left_out.lines()):
-        context.progress.say(f"  {NAME}: {line}")
+    if (found := vectors_alone(context.sources.data, context.sources.eval_data)) is not None:
+        split, vectors = found
+        context.progress.start(NAME, vectors.rows, "vectors")
+        made = index_alone(split, vectors, context.draft(step), context.fleet.map)
+        context.progress.finish(f"{vectors.rows:,} vectors without pictures")
+        return made
+    listings = _unchanged_listings(recipe, step, context)
     draft = context.draft(step)
-    chunks = _chunks(draft, listings, recipe.images.max_pixels)
+    chunks = chunks_of(draft, listings, recipe.images.max_pixels)
     _scan(chunks, context)
-    parts = [_finished(chunk) for chunk in chunks]
-    rows = pa.concat_tables([part.rows for part in parts])
-    rows = (
-        rows.append_column("gid", pa.array(np.arange(len(rows))))
-        .select(IMAGE_SCHEMA.names)
-        .cast(IMAGE_SCHEMA)
-    )
-    _check_keys(rows, listings, parts)
+    parts = [finished_chunk(chunk) for chunk in chunks]
+    rows = _numbered(pa.concat_tables([part.rows for part in parts]))
+    uris = [entry.uri for chunk in chunks for entry in chunk.entries]
+    rows, roots = with_unique_keys(rows, uris, {split: one.root for split, one in listings.items()})
     _check_bad(rows, listings, recipe.images)
     bad = rows.filter(pc.not_equal(rows["status"], OK))
     files = {
@@ -135,34 +122,45 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
             "quarantine.parquet", bad.select(["gid", "key", "source", "status"]).rename_columns(_QUARANTINE)
         ),
     }
+    scanned = [(len(part.rows), part.metadata) for part in parts]
+    told = metadata.of_index(rows, [one.metadata for one in listings.values()], scanned)
+    files |= {} if told is None else {metadata.METADATA: draft.write_table(metadata.METADATA, told)}
     counts = {split: _count_ok(rows, split) for split in ("train", "eval")}
     members = sum((Counter(part.members) for part in parts), Counter())
-    facts = {**counts, "quarantined": len(bad), "cls": members["cls"], "json": members["json"]}
-    facts["imageless"] = members["imageless"]
+    beside = {name: members[name] for name in ("cls", "json", "imageless")}
+    by_shard = {KEYS_BY_SHARD: roots} if roots else {}
+    facts: dict[str, Any] = {**counts, "quarantined": len(bad), **beside, **by_shard}
     artifact = draft.commit(files, facts=facts, identity=content_identity(rows))
-    for part in parts:
-        for path in part.paths:
-            draft.place.delete(path)
+    for path in (path for part in parts for path in part.paths):
+        draft.place.delete(path)
     for line in lines_of_members(members):
         context.progress.say(f"  {NAME}: {line}")
-    bare = f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
+    bare = ", keys repeat and begin with their shard" if roots else ""
+    bare += f", {facts['imageless']:,} samples without image" if facts["imageless"] else ""
     context.progress.finish(
         f"{counts['train']:,} train, {counts['eval']:,} eval, {len(bad):,} in quarantine{bare}"
     )
     return artifact
 
 
+def _numbered(rows: pa.Table) -> pa.Table:
+    gids = pa.array(np.arange(len(rows)))
+    return rows.append_column("gid", gids).select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
+
+
+def _unchanged_listings(recipe: Recipe, step: Step, context: Context) -> dict[str, Listing]:
+    """What was planned to be indexed; says what is left out."""
+    listings = _listings(context.sources)
+    if _config(recipe, listings, context.sources) != step.config:
+        raise DataError(
+            "the data changes while it is indexed", fix="run again when nothing writes to it any more"
+        )
+    for line in (line for listing in listings.values() for line in listing.left_out.lines()):
+        context.progress.say(f"  {NAME}: {line}")
+    return listings
+
+
 _QUARANTINE = ["gid", "key", "source", "reason"]
-
-
-def _chunks(draft: Draft, listings: Mapping[str, Listing], max_pixels: int) -> list[Chunk]:
-    chunks: list[Chunk] = []
-    first_shard = 0
-    for split, listing in listings.items():
-        for entries in listing.batches():
-            chunks.append(Chunk(draft, len(chunks), split, listing.format, first_shard, entries, max_pixels))
-            first_shard += len(entries)
-    return chunks
 
 
 def _scan(chunks: Sequence[Chunk], context: Context) -> None:
@@ -178,71 +176,6 @@ def _scan(chunks: Sequence[Chunk], context: Context) -> None:
     unit = names.pop() if len(names) == 1 else "files"
     context.progress.start(NAME, sum(len(chunk.entries) for chunk in todo), unit)
     context.fleet.map(scan_chunk, todo, on_done=note)
-
-
-def scan_chunk(chunk: Chunk) -> dict[str, int]:
-    """Scan one chunk and store what was found; runs on a worker.
-
-    Returns:
-        How many images there are, and how many of them are bad.
-    """
-    rows: list[dict[str, Any]] = []
-    shards: list[dict[str, Any]] = []
-    members: Counter[str] = Counter()
-    for number, entry in enumerate(chunk.entries, start=chunk.first_shard):
-        scan = chunk.format.scan(entry, max_pixels=chunk.max_pixels)
-        rows += [{**row, "shard": number, "split": chunk.split} for row in scan.rows]
-        told = {"uri": entry.uri, "bytes": scan.size, "count": len(scan.rows), "sha256": scan.sha256}
-        shards.append({"shard": number, **told})
-        members.update(scan.members)
-    entries = {
-        "rows": chunk.draft.write_table(
-            f"part-{chunk.name}.parquet", pa.Table.from_pylist(rows, _CHUNK_SCHEMA)
-        ),
-        "shards": chunk.draft.write_table(
-            f"part-{chunk.name}-shards.parquet", pa.Table.from_pylist(shards, _SHARD_SCHEMA)
-        ),
-    }
-    chunk.draft.finish_part(chunk.name, entries, members)
-    return {"images": len(rows), "bad": sum(row["status"] != OK for row in rows)}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The result of a chunk, as a worker stored it."""
-
-    rows: pa.Table
-    shards: pa.Table
-    members: Mapping[str, int]
-    paths: tuple[str, ...]
-
-
-def _finished(chunk: Chunk) -> _Part:
-    finished = chunk.draft.finished_part(chunk.name)
-    assert finished is not None, chunk.name
-    entries, members = finished
-    data = [chunk.draft.place.read(entries[name].path) for name in ("rows", "shards")]
-    rows, shards = (pq.ParquetFile(pa.BufferReader(part)).read(use_threads=False) for part in data)
-    return _Part(rows, shards, members, tuple(entry.path for entry in entries.values()))
-
-
-def _check_keys(rows: pa.Table, listings: Mapping[str, Listing], parts: Sequence[_Part]) -> None:
-    """Refuse keys that are not unique within a split."""
-    for split in listings:
-        members = rows.filter(pc.equal(rows["split"], split))
-        if pc.count_distinct(members["key"]).as_py() == len(members):
-            continue
-        counts = members["key"].value_counts()
-        twice = next(item for item in counts.to_pylist() if item["counts"] > 1)["values"]
-        uris = [uri for part in parts for uri in part.shards["uri"].to_pylist()]
-        where = members.filter(pc.equal(members["key"], twice))["shard"].to_pylist()
-        raise DataError(
-            f"two images of the {split} split have the same key",
-            expected="keys that are unique over all shards",
-            got=repr(twice),
-            where=" and ".join(uris[shard] for shard in where[:2]),
-            fix="write the shards again with unique keys, or leave one of them out",
-        )
 
 
 def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesConfig) -> None:
@@ -268,22 +201,3 @@ def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesCo
 
 def _count_ok(rows: pa.Table, split: str) -> int:
     return int(pc.sum(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["status"], OK))).as_py() or 0)
-
-
-def content_identity(rows: pa.Table) -> str:
-    """Sha256 over split, key, length, crc32 and status of every row: what the images are, not where they lie.
-
-    Lengths and bytes of strings are hashed apart, so that no two different columns give the same stream.
-    """
-    total = hashlib.sha256()
-    for name in ("split", "key", "length", "crc32", "status"):
-        column = rows[name]
-        if pa.types.is_string(column.type):
-            sizes, text = hashlib.sha256(), hashlib.sha256()
-            for values in column.chunks:
-                sizes.update(pc.binary_length(values).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-                text.update("".join(values.to_pylist()).encode())
-            total.update(sizes.digest() + text.digest())
-        else:
-            total.update(hashlib.sha256(column.to_numpy().astype("<i8").tobytes()).digest())
-    return total.hexdigest()

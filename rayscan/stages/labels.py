@@ -18,9 +18,11 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data import addresses
 from rayscan.data.labels import Labels, first_note_has_label, from_file, from_members, read_members
+from rayscan.data.shard_keys import as_in_files
 from rayscan.data.sources import named_format
 from rayscan.data.table import IMAGES, SHARDS
 from rayscan.errors import DataError
+from rayscan.stages.index import KEYS_BY_SHARD
 
 NAME = "labels"
 SCHEMA = 1
@@ -96,7 +98,8 @@ def _find(index: Artifact, images: pa.Table, context: Context) -> Labels:
     shards = _shards(index)
     context.progress.start(NAME, len(shards), "shards")
     tables = context.fleet.map(_read, shards, on_done=lambda _number, _table: context.progress.advance())
-    return from_members(tables, images)
+    as_told = as_in_files(images, dict(shards), index.facts.get(KEYS_BY_SHARD, {}))
+    return from_members(tables, as_told)
 
 
 def _read(shard: tuple[int, str]) -> pa.Table:

@@ -1,6 +1,6 @@
 """Stage pretext: unlabelled train images -> a backbone whose features say what is alike (SCAN Sec. 2.1).
 
-With `pretext.checkpoint` nothing is trained: somebody else's weights are read (`training`).
+Features that are not `own` are taken over: nothing is trained (`training.spaces`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rayscan.fleet.train import Worker
 from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.sections import semantic
-from rayscan.training import pretext_checkpoint
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import WEIGHTS, with_seed
 from rayscan.training.monitor import FeatureMonitor
 from rayscan.training.sources import ImageSource
+from rayscan.training.spaces import IMPORTS
 
 NAME = "pretext"
 SCHEMA = 4
@@ -30,17 +30,18 @@ SCHEMA = 4
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    if recipe.pretext.checkpoint is not None:
-        return Step(NAME, SCHEMA, pretext_checkpoint.config(recipe.pretext))
+    (space,) = recipe.spaces
+    if space.kind in IMPORTS:
+        return Step(NAME, SCHEMA, IMPORTS[space.kind].config(recipe, space))
     config = {"pretext": semantic(recipe.pretext), "images": semantic(recipe.images), "seed": recipe.seed}
     return Step(NAME, SCHEMA, config, {"index": done["index"].identity})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
-    """Train on the fleet, resuming in mid-epoch; or take over a checkpoint."""
-    draft = context.draft(step)
-    if recipe.pretext.checkpoint is not None:
-        return pretext_checkpoint.import_checkpoint(recipe, draft, context)
+    """Train on the fleet, resuming in mid-epoch; or take over what is there."""
+    draft, (space,) = context.draft(step), recipe.spaces
+    if space.kind in IMPORTS:
+        return IMPORTS[space.kind].take(recipe, space, draft, context)
     job = TrainJob(recipe, {"index": done["index"]}, draft, context.work(step))
     trained = train_on_fleet(context, job, train_worker)
     artifact = draft.commit(trained.files, facts=trained.facts)
@@ -57,12 +58,14 @@ def train_worker(job: TrainJob, worker: Worker) -> Trained:
     if worker.rank:
         return Trained()
     facts = {
+        "kind": "own",
         "method": settings.method,
         "backbone": settings.backbone,
         "stem": settings.stem,
         "dim": objective.encoder.backbone.dim,
         "images_seen": len(source.gids) * settings.epochs,
         "source": "trained here",
+        "trained_with": "no labels",
     }
     files = {
         WEIGHTS: job.draft.write(WEIGHTS, pack(objective.encoder.state_dict())),

@@ -24,10 +24,13 @@ from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
+from rayscan.report.features import feature_note
+from rayscan.report.fetched import fetching
 from rayscan.report.page import render
-from rayscan.report.thumbnails import fill, round_robin
+from rayscan.report.thumbnails import Read, fill, round_robin
 from rayscan.run import edited_names
 from rayscan.sections import semantic
+from rayscan.stages import consensus
 from rayscan.stages.evaluate import label_free_facts
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import CHOSEN
@@ -36,6 +39,7 @@ NAME = "report"
 SCHEMA = 1
 MODEL = "model"
 """In `done`: the trained model of another run, where images were predicted."""
+QUARANTINE = "quarantine.parquet"
 CONFIDENCE_BINS = 20
 NUM_ANCHORS = 8
 NEIGHBORS_PER_ANCHOR = 8
@@ -76,10 +80,13 @@ def _with_thumbnails(
     if settings.images == "none":
         note = "Pictures were left out on request; names stand for them."
         return replace(content, notes=(*content.notes, note))
-    reader = Reader(ImageTable.from_artifact(index))
+    if index.facts.get("pictures") == 0 and not any(p.name for p in content.pictures.values()):
+        return replace(content, notes=(*content.notes, "There are embeddings alone: no pictures to show."))
+    missed: list[str] = []
+    decoded = _decoder(content, index, recipe, missed)
 
     def read(gids: Ints) -> Sequence[NDArray[np.uint8]]:
-        images: Sequence[NDArray[np.uint8]] = reader.images(gids, recipe.images.decode_threads)
+        images = decoded(gids)
         context.progress.advance(len(gids))
         return images
 
@@ -87,6 +94,11 @@ def _with_thumbnails(
     room = settings.max_megabytes * 1e6 - len(render(replace(content, pictures={})).encode())
     made = fill(wanted, read, settings.thumbnail_px, room, names.__getitem__)
     pictures = {gid: replace(content.pictures[gid], url=url) for gid, url in made.items()}
+    if missed:
+        note = (
+            f"{len(missed):,} pictures could not be read, such as {missed[0]}; a grey square stands for each."
+        )
+        content = replace(content, notes=(*content.notes, note))
     if len(made) == len(wanted):
         return replace(content, pictures=pictures)
     note = (
@@ -94,6 +106,15 @@ def _with_thumbnails(
         f"{settings.max_megabytes:g}; every cluster shows its first ones."
     )
     return replace(content, pictures=pictures, notes=(*content.notes, note))
+
+
+def _decoder(content: Content, index: Artifact, recipe: Recipe, missed: list[str]) -> Read:
+    """Return what decodes pictures by gid: of the index, or from the addresses that embeddings came with."""
+    if index.facts.get("pictures") == 0:
+        sources = {gid: picture.name for gid, picture in content.pictures.items()}
+        return fetching(sources, recipe.images.max_pixels, missed)
+    reader = Reader(ImageTable.from_artifact(index))
+    return lambda gids: reader.images(gids, recipe.images.decode_threads)
 
 
 def _content(
@@ -108,7 +129,7 @@ def _content(
     confidence = assigned.column("confidence").to_numpy()
     splits = assigned.column("split").to_numpy()
     trained = [stage for stage in done if stage != MODEL]
-    quarantine = done["index"].read_table("quarantine.parquet", columns=["key", "source", "reason"])
+    quarantine = pa.concat_tables(_quarantines(done))
     return Content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
@@ -128,10 +149,20 @@ def _content(
     )
 
 
+def _quarantines(done: Mapping[str, Artifact]) -> Iterator[pa.Table]:
+    """Yield what could not be used: images that do not decode, and those without a usable vector."""
+    for name, artifact in done.items():
+        if QUARANTINE in artifact.files and name.partition("@")[0] in ("index", "embed"):
+            yield artifact.read_table(QUARANTINE, columns=["key", "source", "reason"])
+
+
 def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
-    if MODEL not in done:
-        return ()
-    return (f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.",)
+    features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == "pretext"]
+    if consensus.NAME in done:
+        features.append(f"Without labels: {consensus.score_in_words(done[consensus.NAME].facts['score'])}.")
+    if MODEL in done:
+        features.insert(0, f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.")
+    return features
 
 
 def _clusters(

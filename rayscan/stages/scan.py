@@ -31,6 +31,7 @@ from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, split_train
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
+from rayscan.training.pictures import images_of
 from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
 from rayscan.vectors.neighbor_table import NeighborTable
@@ -49,17 +50,17 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
         "scan": semantic(recipe.scan),
         "num_clusters": recipe.num_clusters,
         "seed": recipe.seed,
-        "images": semantic(recipe.images),
+        "images": semantic(images_of(recipe, done.get("pretext"))),
     }
     if (prior := read_prior(recipe, recipe.scan.prior)) is not None:
         config["prior"] = prior
-    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS})
+    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS if name in done})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Train heads on embeddings, then, if asked for, the net on images."""
     draft = context.draft(step)
-    job = TrainJob(recipe, {name: done[name] for name in INPUTS}, draft, context.work(step))
+    job = TrainJob(recipe, {name: done[name] for name in INPUTS if name in done}, draft, context.work(step))
     files: dict[str, FileEntry] = {}
     facts: dict[str, Any] = {}
     if recipe.scan.inputs != "images":
@@ -160,7 +161,7 @@ def _graph(job: TrainJob, source: TrainSource, num_neighbors: int) -> tuple[Any,
 def _write_heads(job: TrainJob, objective: Scan, source: FeatureSource) -> dict[str, FileEntry]:
     """The best head alone and with its features, and the clusters of all heads."""
     draft, best = job.draft, objective.best.weights()
-    whole = with_backbone(job.recipe, job.inputs["pretext"], best)
+    whole = with_backbone(job.recipe, job.inputs.get("pretext"), best)
     return {
         HEADS: draft.write(HEADS, pack(under(best, "heads"))),
         MODEL: draft.write(MODEL, pack(whole)),

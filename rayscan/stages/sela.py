@@ -27,6 +27,7 @@ from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
+from rayscan.training.pictures import images_of
 from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
 
@@ -43,7 +44,7 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
         "sela": semantic(recipe.sela),
         "num_clusters": recipe.num_clusters,
         "seed": recipe.seed,
-        "images": semantic(recipe.images),
+        "images": semantic(images_of(recipe, done.get("pretext"))),
         "heldout_fraction": recipe.scan.heldout_fraction,
     }
     if (prior := read_prior(recipe, recipe.sela.prior)) is not None:
@@ -51,13 +52,15 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
     if recipe.sela.first_labels is not None:
         gids = done["embed"].read_array("gids.npy")[: int(done["embed"].facts["train_rows"])]
         config["first_labels"] = digest(read_labels(recipe, gids).tolist())
-    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS})
+    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS if name in done})
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Train on the fleet; resumes in mid-epoch, labels and all."""
     draft, reads = context.draft(step), recipe.sela.inputs
-    job = TrainJob(recipe, {name: done[name] for name in INPUTS}, draft, context.work(step), reads)
+    job = TrainJob(
+        recipe, {name: done[name] for name in INPUTS if name in done}, draft, context.work(step), reads
+    )
     trained = train_on_fleet(context, job, train_worker)
     artifact = draft.commit(trained.files, facts={**trained.facts, "reads": reads})
     context.clear(step)
@@ -74,7 +77,7 @@ def train_worker(job: TrainJob, worker: Worker) -> Trained:
         return Trained()
     weights = objective.best.weights()
     if job.reads == "embeddings":
-        weights = with_backbone(job.recipe, job.inputs["pretext"], weights)
+        weights = with_backbone(job.recipe, job.inputs.get("pretext"), weights)
     columns = {f"head_{h}": pa.array(row.numpy()) for h, row in enumerate(objective.labels)}
     table = pa.table({"gid": pa.array(source.gids, pa.int64()), **columns})
     heads = objective.best.facts()

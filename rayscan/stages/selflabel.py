@@ -26,6 +26,7 @@ from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, load_cluster_net, load_heads
+from rayscan.training.pictures import images_of
 from rayscan.training.sources import TrainSource
 
 NAME = "selflabel"
@@ -35,8 +36,10 @@ METRICS = "metrics.parquet"
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    config = {"selflabel": semantic(recipe.selflabel), "seed": recipe.seed, "images": semantic(recipe.images)}
-    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in _inputs(recipe)})
+    images = images_of(recipe, done.get("pretext"))
+    config = {"selflabel": semantic(recipe.selflabel), "seed": recipe.seed, "images": semantic(images)}
+    inputs = {name: done[name].identity for name in _inputs(recipe) if name in done}
+    return Step(NAME, SCHEMA, config, inputs)
 
 
 def _inputs(recipe: Recipe) -> tuple[str, ...]:
@@ -55,7 +58,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         }
         facts: dict[str, Any] = {"epochs": 0, "confident": [], "reads": done["scan"].facts["reads"]}
         return draft.commit(files, facts=facts)
-    job = TrainJob(recipe, {name: done[name] for name in _inputs(recipe)}, draft, context.work(step), reads)
+    inputs = {name: done[name] for name in _inputs(recipe) if name in done}
+    job = TrainJob(recipe, inputs, draft, context.work(step), reads)
     trained = train_on_fleet(context, job, train_worker)
     net_reads = done["scan"].facts["reads"] if reads == "embeddings" else "images"
     artifact = draft.commit(trained.files, facts={**trained.facts, "reads": net_reads})

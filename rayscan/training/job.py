@@ -18,6 +18,7 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.loop import History
 from rayscan.fleet.train import Worker, train
 from rayscan.storage import Place
+from rayscan.training.pictures import images_of
 from rayscan.training.sources import FeatureSource, ImageSource
 from rayscan.types import Ints
 
@@ -50,7 +51,8 @@ class TrainJob:
     def images(self, device: str) -> ImageSource:
         """The pictures of the train split."""
         table = ImageTable.from_artifact(self.inputs["index"])
-        loader = ViewLoader(table, self.recipe.images, self.recipe.seed, device=device)
+        images = images_of(self.recipe, self.inputs.get("pretext"))
+        loader = ViewLoader(table, images, self.recipe.seed, device=device)
         return ImageSource(loader, table.gids("train"), self.recipe.seed, device)
 
     def windowed_order(self, gids: Ints, batch_size: int) -> Order:

@@ -13,7 +13,7 @@ from rayscan.config import PretextConfig, Recipe
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ArtifactError
 from rayscan.nets.backbone import Backbone
-from rayscan.nets.catalog import build_backbone
+from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.heads import ClusterHeads, ClusterNet, ProjectedNet
 from rayscan.objectives.pretexts import build_projected_net
 
@@ -40,18 +40,34 @@ def load_pretext_net(settings: PretextConfig, pretext: Artifact) -> ProjectedNet
     return net
 
 
-def load_backbone(settings: PretextConfig, pretext: Artifact) -> Backbone:
-    """The backbone alone, trained here or read from a checkpoint."""
-    net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
+def load_backbone(settings: PretextConfig, pretext: Artifact, *, trains: bool = True) -> Backbone:
+    """The backbone alone: trained here, or taken over.
+
+    Args:
+        settings: Say which network it is, where the result itself does not.
+        pretext: Result of the pretext stage.
+        trains: Whether it will be trained; a frozen network needs no synchronised normalisation.
+    """
+    told = pretext.facts
+    if "model" in told:
+        net = build_backbone(
+            f"{TIMM}{told['model']}",
+            settings.stem,
+            is_sync=trains and settings.sync_batchnorm,
+            size_px=told["preprocessing"]["size_px"],
+            pooling=told.get("pooling", ""),
+        )
+    else:
+        net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
     load_into(net, under(unpack(pretext.read(WEIGHTS)), "backbone"), pretext.uri_of(WEIGHTS))
     return net
 
 
-def feature_net(recipe: Recipe, pretext: Artifact) -> tuple[nn.Module, int]:
-    """What embed computes before scaling to unit length, and its width."""
+def feature_net(recipe: Recipe, pretext: Artifact, *, trains: bool = True) -> tuple[nn.Module, int]:
+    """What embed computes before scaling to unit length, and its width; `trains` as in `load_backbone`."""
     if recipe.embed.space == "projection":
         return load_pretext_net(recipe.pretext, pretext), recipe.pretext.projection_dim
-    backbone = load_backbone(recipe.pretext, pretext)
+    backbone = load_backbone(recipe.pretext, pretext, trains=trains)
     return backbone, backbone.dim
 
 
@@ -110,20 +126,24 @@ def heads_from(state: Mapping[str, Tensor]) -> ClusterHeads:
     return heads
 
 
-def with_backbone(recipe: Recipe, pretext: Artifact, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of heads that trained on embeddings (`heads.*`), with the features they read, as one net."""
-    features, _ = feature_net(recipe, pretext)
+def with_backbone(recipe: Recipe, pretext: Artifact | None, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of heads that trained on embeddings (`heads.*`), with the network they read, as one net.
+
+    Features that no single network makes (files, several sources) leave the heads alone.
+    """
+    if pretext is None or not recipe.spaces[0].has_net:
+        return dict(heads)
+    features, _ = feature_net(recipe, pretext, trains=False)
     return {f"backbone.{k}": v for k, v in features.state_dict().items()} | dict(heads)
 
 
-def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str = TRAINED_WITH) -> None:
+def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Load all weights, and only them.
 
     Args:
         net: Network to fill.
         tensors: Weights by the network's names.
         where: Their address, for messages.
-        fix: What to do if they do not fit.
 
     Raises:
         ArtifactError: naming the missing and the unexpected keys.
@@ -143,6 +163,6 @@ def load_into(net: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: st
             got=f"{len(tensors)} tensors; unexpected {', '.join(surplus[:8]) or 'none'}; "
             f"other shape {', '.join(reshaped[:4]) or 'none'}",
             where=where,
-            fix=fix,
+            fix=TRAINED_WITH,
         )
     net.load_state_dict(tensors)

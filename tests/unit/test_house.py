@@ -82,6 +82,7 @@ VAGUE_BEGINNINGS = ("Of ", "The same")
 """A docstring's first words name what is meant; who reads it has not read the line above."""
 TESTS_OF_BENCHMARKS = {
     "tests/unit/test_benchmark_harness.py",
+    "tests/unit/test_clustering_benchmark.py",
     "tests/unit/data/test_corruption_benchmark.py",
     "tests/ray/test_campaign.py",
     "tests/ray/test_fault_campaign.py",

@@ -133,7 +133,7 @@ def test_cifar10_pixels(shared_data: Path) -> None:
 
 def test_custom_demands_num_clusters() -> None:
     """Nobody but the user knows how many; all others know."""
-    assert [name for name in RECIPES if by_name(name).num_clusters is None] == ["custom"]
+    assert [name for name in RECIPES if by_name(name).num_clusters is None] == ["custom", "custom_scratch"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

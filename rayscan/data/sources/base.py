@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from rayscan.data import addresses
 from rayscan.data.table import IMAGE_SCHEMA
+from rayscan.errors import ConfigError
 from rayscan.types import Ints
 
 ROWS = pa.schema([IMAGE_SCHEMA.field(n) for n in IMAGE_SCHEMA.names if n not in ("gid", "split", "shard")])
@@ -50,6 +51,8 @@ class Scan:
     members: Mapping[str, int]
     """How many members have the extensions `cls` and `json`, how many are `other`; and how many samples have
     no image, as `imageless`. Empty if the file is one image."""
+    metadata: pa.Table | None = None
+    """Further columns that the file has of its images, a row each; None if it has none."""
 
     @property
     def table(self) -> pa.Table:
@@ -114,11 +117,35 @@ class Format(Protocol):
     """Ends of the names of its files, in lower case."""
     has_many: bool
     """Whether a file holds many images. Then it is scanned by a task of its own, is hashed as a whole, may be
-    kept in the node's cache, and is not packed into shards again."""
+    kept in the node's cache, and is not packed into shards, unless `is_unpacked`."""
+    is_unpacked: bool = False
+    """Whether images of a file of many may be packed into shards all the same."""
+    gives_way: bool = False
+    """Whether its files in a folder are no images of that folder where it has files of other formats."""
 
     def claims(self, uri: str) -> bool:
         """Whether a file of this name is of this format; nothing is opened."""
         return addresses.plain(uri).lower().endswith(self.suffixes)
+
+    def with_column(self, column: str) -> Format:
+        """The format for files whose images are in this column.
+
+        Raises:
+            ConfigError: its files have no columns.
+        """
+        raise ConfigError(
+            "there are no columns to choose from",
+            expected="Parquet files with images",
+            got=f"{self.name}, --image-column {column}",
+        )
+
+    def holding(self, uris: Sequence[str]) -> Sequence[str]:
+        """Those of the files it claims that hold images: all, unless other files have such names too.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        return uris
 
     def refuse(self, uris: Sequence[str]) -> None:
         """Refuse what can be told from the names of its files alone.
@@ -174,3 +201,11 @@ class ListFormat(Protocol):
             DataError: the file cannot be read, or names no images.
         """
         ...
+
+    def columns(self, uri: str) -> pa.Table | None:
+        """What else the file has, a row per image; None if nothing.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return None

@@ -56,6 +56,15 @@ class TableOfNames(ListFormat):
         names = texts(table, column, uri)
         return names, texts(table, "id", uri) if "id" in table.column_names else [None] * len(table)
 
+    def columns(self, uri: str) -> pa.Table | None:
+        """See `ListFormat.columns`; addresses and ids are in the index already."""
+        name = addresses.plain(uri)
+        if name.lower().endswith(".txt"):
+            return None
+        table = read_table(name, storage.read(uri))
+        address = next((c for c in ("uri", "path") if c in table.column_names), None)
+        return table.drop_columns([c for c in (address, "id") if c in table.column_names])
+
 
 def _names_of(text: str, uri: str) -> list[str]:
     """Names of a list with one a line.

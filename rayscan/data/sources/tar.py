@@ -1,14 +1,13 @@
 """WebDataset tars, read once from end to end: where the images lie, what they are, whether the tar is whole.
 
 A sample is the members of one key, side by side; the key is the path up to the first dot of the base name, as
-in the webdataset library. Images are decoded once, `.json` is asked for its "source" and "crc32", and all
+in the webdataset library. Images are decoded once; `.json` is a note of ours or, as `.txt`, metadata; all
 other members are passed over unread. A link to an image of the same tar is that image under another key; a
 link to anything else is an image that is missing.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,9 +18,11 @@ from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.inspection import CHANGED, MISSING, inspect
 from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
+from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
-from rayscan.data.tar_members import Member, members, normalized, storable
+from rayscan.data.sources.notes import read_note
+from rayscan.data.tar_members import Member, members, normalized
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
@@ -76,6 +77,8 @@ class _Sample:
     crc32: int | None = None
     row: dict[str, Any] | None = None
     image: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Metadata: what is told beside the image."""
     link: Member | None = None
     """The image, where it is a link."""
 
@@ -113,9 +116,11 @@ def scan_tar(uri: str, *, max_pixels: int) -> Scan:
         for sample in samples.values():
             if sample.row is None and sample.link is not None:
                 sample.row = _linked(uri, sample, images, links)
-        rows = [_row(s, s.row) for s in samples.values() if s.row is not None]
+        with_image = [s for s in samples.values() if s.row is not None]
+        rows = [_row(s, s.row or {}) for s in with_image]
         counts["imageless"] = len(samples) - len(rows)
-        return Scan(uri, file.size, file.sha256, rows, dict(counts))
+        notes = of_records([s.notes for s in with_image])
+        return Scan(uri, file.size, file.sha256, rows, dict(counts), notes)
 
 
 def _take(
@@ -150,8 +155,12 @@ def _take(
     elif extension == "json":
         counts["json"] += 1
         if member.length <= MAX_NOTE_BYTES:
-            sample.source, sample.crc32 = _told(file.read(member.length))
-    elif extension != "txt":
+            sample.source, sample.crc32, told = read_note(file.read(member.length))
+            sample.notes |= told
+    elif extension == "txt":
+        if member.length <= MAX_NOTE_BYTES:
+            sample.notes["txt"] = file.read(member.length).decode("utf-8", "backslashreplace").strip()
+    else:
         counts["cls" if extension == "cls" else "other"] += 1
         if kind in PICTURE_EXTENSIONS:
             counts[f".{kind}"] += 1
@@ -187,20 +196,6 @@ def _row(sample: _Sample, row: dict[str, Any]) -> dict[str, Any]:
     if sample.crc32 is not None and sample.crc32 != row["crc32"]:
         row |= {"width": 0, "height": 0, "status": CHANGED}
     return row
-
-
-def _told(data: bytes) -> tuple[str | None, int | None]:
-    """Original path of an image and its checksum when it was packed, from the note that we write beside it.
-
-    Notes of others are theirs: a "source" there may be the name of a data set, or anything.
-    """
-    try:
-        note = json.loads(data)
-        source, crc32 = note["source"], note["crc32"]
-    except (ValueError, KeyError, TypeError, RecursionError):  # notes are free text to others
-        return None, None
-    is_ours = note.keys() == {"source", "crc32"} and isinstance(source, str) and type(crc32) is int
-    return (storable(source) or None, crc32) if is_ours and 0 <= crc32 < 1 << 32 else (None, None)
 
 
 def _confused(file: SequentialFile, member: Member, how: str) -> DataError:

@@ -166,13 +166,29 @@ def test_no_two_columns_hash_alike():
     assert len({identity(keys) for keys in variants} | {identity(["a", "bc"], (2, 1))}) == 7
 
 
-def test_same_key_in_two_shards_of_a_split_stops(tars, tmp_path, context_for):
-    shutil.copy(tars / "eval.tar", tars / "train-2.tar")
-    with pytest.raises(DataError, match="same key") as caught:
-        made(context_for(str(tars / "train-*.tar")))
-    text = caught.value.text
-    assert "'b0'" in text and "train-0.tar" in text and "train-2.tar" in text
-    made(context_for(str(tars / "train-[01].tar"), str(tars / "train-2.tar")))  # in two splits it is no clash
+def test_keys_that_repeat_across_shards_begin_with_the_name_of_their_shard(tars, context_for):
+    (tars / "more").mkdir()
+    shutil.copy(tars / "eval.tar", tars / "more" / "train-2.tar")
+    artifact = made(context_for(f"{tars}/train-*.tar,{tars}/more/*.tar", str(tars / "eval.tar")))
+    keys = [
+        "more/train-2/b0",
+        "more/train-2/e",
+        *(f"train-0/b{n}" for n in range(3)),
+        "train-1/a",
+        "train-1/bad",
+    ]
+    assert [(row["split"], row["key"]) for row in rows(artifact)] == [
+        *(("train", key) for key in keys),
+        ("eval", "b0"),  # no key of this split is in two shards
+        ("eval", "e"),
+    ]
+    assert artifact.facts["keys_by_shard"] == {"train": str(tars)}
+
+
+def test_keys_that_do_not_repeat_stay_as_they_are(tars, context_for):
+    artifact = made(context_for(str(tars / "train-[01].tar"), str(tars / "eval.tar")))  # b0 is in both splits
+    assert [row["key"] for row in rows(artifact)] == ["b0", "b1", "b2", "a", "bad", "b0", "e"]
+    assert "keys_by_shard" not in artifact.facts
 
 
 def test_damaged_shards_stop_the_run(tars, context_for):

@@ -248,3 +248,17 @@ def test_real_labels_equal_the_members(context_for):
     context = context_for(str(path))
     found = {key: label for (_, key), label in by_key(labelled(context), context).items()}
     assert found == truth and len(found) == 100 and len(Counter(found.values())) > 50
+
+
+def test_labels_inside_shards_find_images_whose_keys_repeat_across_shards(tmp_path, context_for):
+    for number, (first, second) in enumerate((("3", "5"), ("5", "7"))):
+        members = [("0.png", encoded(picture(2 * number))), ("0.cls", first.encode())]
+        members += [("1.png", encoded(picture(2 * number + 1))), ("1.cls", second.encode())]
+        write_files(tmp_path / "set", {f"{number:05d}.tar": make_tar(members)})
+    context = context_for(str(tmp_path / "set"))
+    assert by_key(labelled(context), context) == {
+        ("train", "00000/0"): 3,
+        ("train", "00000/1"): 5,
+        ("train", "00001/0"): 5,
+        ("train", "00001/1"): 7,
+    }

@@ -111,7 +111,7 @@ def test_source_comes_from_the_note_beside_the_image(tar):
     assert found.members["json"] == 9 and found.table.num_rows == 9
 
 
-def test_only_images_are_opened(tar, monkeypatch):
+def test_only_images_and_notes_are_opened(tar, monkeypatch):
     content = [
         ("a.png", encoded(picture(0))),
         ("a.pyd", b"\x80\x04payload"),
@@ -123,7 +123,8 @@ def test_only_images_are_opened(tar, monkeypatch):
     monkeypatch.setattr(SequentialFile, "read", lambda self, n: read.append(original(self, n)) or read[-1])
     found = scan(tar(make_tar(content)))
     assert found.members == {"cls": 0, "json": 0, "other": 2, "imageless": 0}
-    assert content[0][1] in read and not any(data in (b"\x80\x04payload", b"x", b"caption") for data in read)
+    assert found.metadata.to_pydict() == {"txt": ["caption"]}
+    assert content[0][1] in read and not any(data in (b"\x80\x04payload", b"x") for data in read)
 
 
 def test_bad_images_get_a_reason_and_the_others_stay(tar):

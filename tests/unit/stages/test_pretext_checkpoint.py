@@ -20,8 +20,9 @@ from rayscan.nets.catalog import build_backbone
 from rayscan.nets.heads import ProjectionHead
 from rayscan.run import record
 from rayscan.storage import Place
-from rayscan.training import pretext_checkpoint
+from rayscan.training import checkpoint_space
 from rayscan.training.models import feature_net
+from rayscan.training.spaces import require_spaces
 
 SETTINGS = SimCLRConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
 
@@ -41,25 +42,33 @@ def weights() -> dict[str, torch.Tensor]:
     return build_backbone("resnet10_w16", "cifar").state_dict()
 
 
-def write(path: Path, state: dict[str, torch.Tensor]) -> PretextConfig:
+def write(path: Path, state: dict[str, torch.Tensor]) -> Recipe:
     buffer = io.BytesIO()
     torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in state.items()}}, buffer)
     path.write_bytes(buffer.getvalue())
-    return replace(SETTINGS, checkpoint=str(path))
+    return recipe_of(path)
 
 
-def take_over(settings: PretextConfig, out: Path, space: str = "backbone") -> Artifact:
-    step = Step("pretext", 1, pretext_checkpoint.config(settings))
+def recipe_of(path: Path, settings: PretextConfig = SETTINGS) -> Recipe:
+    return Recipe(name="r", pretext=settings, features=(f"checkpoint:{path}",))
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    return checkpoint_space.config(recipe, recipe.spaces[0])
+
+
+def take_over(recipe: Recipe, out: Path, space: str = "backbone") -> Artifact:
+    step = Step("pretext", 1, config(recipe))
     context: Any = SimpleNamespace(progress=Quiet())
-    recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space=space))  # type: ignore[arg-type]
-    return pretext_checkpoint.import_checkpoint(recipe, Draft(Place(str(out)), step), context)
+    recipe = replace(recipe, embed=EmbedConfig(space=space))  # type: ignore[arg-type]
+    return checkpoint_space.take(recipe, recipe.spaces[0], Draft(Place(str(out)), step), context)
 
 
 def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_path: Path) -> None:
     state = weights()
     settings = write(tmp_path / "theirs.pth", state)
     artifact = take_over(settings, tmp_path / "run")
-    net, dim = feature_net(Recipe(name="r", pretext=settings), artifact)
+    net, dim = feature_net(settings, artifact)
     theirs = build_backbone("resnet10_w16", "cifar")
     theirs.load_state_dict(state)
     x = torch.randn(2, 3, 32, 32)
@@ -67,7 +76,7 @@ def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_pat
     assert torch.equal(net.eval()(x), theirs.eval()(x))
     facts = artifact.read_json("pretext.json")
     assert facts["source"] == str(tmp_path / "theirs.pth")
-    assert facts["license"] == "CC BY-NC 4.0"
+    assert facts["licence"] == "CC BY-NC 4.0"
     assert facts["sha256"] == hashlib.sha256((tmp_path / "theirs.pth").read_bytes()).hexdigest()
     assert facts["layout"] == "moco"
 
@@ -75,11 +84,11 @@ def test_features_are_those_of_the_checkpoint_and_its_origin_is_recorded(tmp_pat
 def test_the_bytes_decide_and_not_the_name(tmp_path: Path) -> None:
     one = write(tmp_path / "one.pth", weights())
     (tmp_path / "two.pth").write_bytes((tmp_path / "one.pth").read_bytes())
-    two = replace(one, checkpoint=str(tmp_path / "two.pth"))
-    assert pretext_checkpoint.config(one) == pretext_checkpoint.config(two)
+    two = recipe_of(tmp_path / "two.pth")
+    assert config(one) == config(two)
     state = weights()
     state["conv1.weight"] += 1
-    assert pretext_checkpoint.config(write(tmp_path / "two.pth", state)) != pretext_checkpoint.config(one)
+    assert config(write(tmp_path / "two.pth", state)) != config(one)
 
 
 def test_a_mismatch_names_missing_and_unexpected_keys(tmp_path: Path) -> None:
@@ -93,18 +102,19 @@ def test_a_mismatch_names_missing_and_unexpected_keys(tmp_path: Path) -> None:
 
 
 def test_another_stem_is_named_by_its_shape(tmp_path: Path) -> None:
-    settings = write(tmp_path / "theirs.pth", weights())
+    write(tmp_path / "theirs.pth", weights())
+    other = recipe_of(tmp_path / "theirs.pth", replace(SETTINGS, stem="imagenet"))
     with pytest.raises(ArtifactError, match=r"conv1\.weight \(16, 3, 3, 3\) for \(16, 3, 7, 7\)"):
-        take_over(replace(settings, stem="imagenet"), tmp_path / "run")
+        take_over(other, tmp_path / "run")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        pretext_checkpoint.config(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
+        config(recipe_of(tmp_path / "none.pth"))
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        pretext_checkpoint.require_file(replace(SETTINGS, checkpoint=str(tmp_path / "none.pth")))
-    pretext_checkpoint.require_file(SETTINGS)
-    pretext_checkpoint.require_file(write(tmp_path / "there.pth", weights()))
+        require_spaces(recipe_of(tmp_path / "none.pth"))
+    require_spaces(Recipe(name="r"))
+    require_spaces(write(tmp_path / "there.pth", weights()))
 
 
 def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:
@@ -112,9 +122,10 @@ def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:
     torch.manual_seed(4)
     head = ProjectionHead(128, 128, 16)
     state = weights() | {f"fc.{k}": v for k, v in head.state_dict().items()}
-    settings = replace(write(tmp_path / "theirs.pth", state), projection_dim=16)
-    artifact = take_over(settings, tmp_path / "run", space="projection")
-    recipe = Recipe(name="r", pretext=settings, embed=EmbedConfig(space="projection"))
+    write(tmp_path / "theirs.pth", state)
+    given = recipe_of(tmp_path / "theirs.pth", replace(SETTINGS, projection_dim=16))
+    artifact = take_over(given, tmp_path / "run", space="projection")
+    recipe = replace(given, embed=EmbedConfig(space="projection"))
     net, dim = feature_net(recipe, artifact)
     theirs = build_backbone("resnet10_w16", "cifar")
     theirs.load_state_dict(weights())
@@ -122,9 +133,10 @@ def test_a_projection_of_our_kind_comes_along(tmp_path: Path) -> None:
     assert dim == 16
     assert torch.equal(net.eval()(x), head(theirs.eval()(x)))
     assert artifact.facts["has_projection"]
+    narrow = recipe_of(tmp_path / "theirs.pth", replace(SETTINGS, projection_dim=8))
     with pytest.raises(ConfigError, match="no projection that fits"):
-        take_over(replace(settings, projection_dim=8), tmp_path / "other", space="projection")
-    assert not take_over(replace(settings, projection_dim=8), tmp_path / "other").facts["has_projection"]
+        take_over(narrow, tmp_path / "other", space="projection")
+    assert not take_over(narrow, tmp_path / "other").facts["has_projection"]
 
 
 def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
     recipe = Recipe(name="r")
     stages = {"pretext": {"directory": first.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}}
     record(Place(str(tmp_path / "run")), recipe, {}, stages)
-    second = take_over(replace(SETTINGS, checkpoint=str(tmp_path / "run")), tmp_path / "second")
+    second = take_over(recipe_of(tmp_path / "run"), tmp_path / "second")
     assert second.facts["layout"] == "rayscan"
     ours, theirs = (unpack(a.read("backbone.safetensors")) for a in (second, first))
     assert ours.keys() == theirs.keys()

@@ -1,4 +1,4 @@
-"""The pretext stage with a checkpoint of others: read it, find its backbone, record where it comes from."""
+"""Features `checkpoint:PATH`: weights of others for the network that `pretext.backbone` names."""
 
 from __future__ import annotations
 
@@ -15,52 +15,63 @@ from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.nets.catalog import TIMM, build_backbone
 from rayscan.nets.checkpoint_file import read_checkpoint
+from rayscan.nets.fitting import fit
 from rayscan.nets.heads import ProjectionHead
-from rayscan.nets.layouts import adapt, complete
+from rayscan.nets.preprocessing import preprocessing_of
 from rayscan.out_kinds import RECORD
 from rayscan.run import Run
+from rayscan.sections import semantic
+from rayscan.spaces import Space
 from rayscan.storage import Place
-from rayscan.training.models import WEIGHTS, load_into
+from rayscan.training.models import WEIGHTS
 
-KEY = "pretext.checkpoint"
 SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")
 """Settings that decide what is read, and what is recorded."""
 
 
-def config(settings: PretextConfig) -> dict[str, Any]:
-    """Settings that decide the result: the bytes of the file, not its name."""
-    net = {k: getattr(settings, k) for k in SHAPE}
-    return {"pretext": {"checkpoint_sha256": _sha256(_read(settings)), **net}}
-
-
-def require_file(settings: PretextConfig) -> None:
+def require(recipe: Recipe, space: Space) -> None:
     """Refuse a checkpoint that is not there, before anything is run.
 
     Raises:
         ConfigError: there is no such file.
     """
-    if settings.checkpoint is None:
-        return
-    place, name = _place(settings)
+    del recipe
+    place, name = _place(space)
     if place.size(name) is None:
-        raise _missing(settings)
+        raise _missing(space)
 
 
-def import_checkpoint(recipe: Recipe, draft: Draft, context: Context) -> Artifact:
+def told(recipe: Recipe, space: Space) -> dict[str, Any]:
+    """What is known of the weights before they are read."""
+    return {
+        "kind": space.kind,
+        "backbone": recipe.pretext.backbone,
+        "source": space.target,
+        "licence": recipe.pretext.checkpoint_license or "not given",
+        "trained_with": "not known",
+    }
+
+
+def config(recipe: Recipe, space: Space) -> dict[str, Any]:
+    """Settings that decide the result: the bytes of the file, not its name."""
+    net = {k: getattr(recipe.pretext, k) for k in SHAPE} | _preprocessing(recipe)
+    return {"pretext": {"checkpoint_sha256": _sha256(_read(space)), **net}}
+
+
+def take(recipe: Recipe, space: Space, draft: Draft, context: Context) -> Artifact:
     """Store the checkpoint's backbone, and its projection if it is one of ours, as the stage's result.
 
     Raises:
         ConfigError: there is no such file, or neighbors are wanted after a projection that is not in it.
         ArtifactError: it cannot be read, or does not fit the backbone; missing and unexpected keys are named.
     """
-    settings, source = recipe.pretext, str(recipe.pretext.checkpoint)
+    settings, source = recipe.pretext, space.target
     context.progress.start("pretext", 1, "checkpoint")
-    data = _read(settings)
-    adapted = adapt(read_checkpoint(data, source), source)
-    net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
-    is_timm = settings.backbone.startswith(TIMM)
-    named = {f"model.{k}": v for k, v in adapted.tensors.items()} if is_timm else adapted.tensors
-    load_into(net, complete(named, net.state_dict()), f"{source} (layout {adapted.layout})", fix=FIX)
+    data = _read(space)
+    made = _preprocessing(recipe)
+    size_px = made["preprocessing"]["size_px"] if made else None
+    net = build_backbone(settings.backbone, settings.stem, is_sync=False, size_px=size_px)
+    adapted = fit(net, read_checkpoint(data, source), source)
     projection = _fitting(adapted.projection, settings, net.dim)
     if recipe.embed.space == "projection" and not projection:
         raise ConfigError(
@@ -71,24 +82,32 @@ def import_checkpoint(recipe: Recipe, draft: Draft, context: Context) -> Artifac
             fix="pass --embed.space backbone",
         )
     facts = {
+        **told(recipe, space),
         "method": "checkpoint",
-        "backbone": settings.backbone,
         "stem": settings.stem,
         "dim": net.dim,
-        "source": source,
-        "license": settings.checkpoint_license or "not given",
         "sha256": _sha256(data),
         "layout": adapted.layout,
         "left_out": adapted.dropped,
         "has_projection": bool(projection),
+        **made,
     }
-    weights = {f"backbone.{k}": v for k, v in net.state_dict().items()}
+    weights = {f"backbone.{k}": v for k, v in adapted.tensors.items()}
     weights |= {f"projection.{k}": v for k, v in projection.items()}
     files = {WEIGHTS: draft.write(WEIGHTS, pack(weights))}
     files["pretext.json"] = draft.write_json("pretext.json", facts)
     artifact = draft.commit(files, facts=facts)
-    context.progress.finish(f"{source}: {adapted.layout}, {len(weights)} tensors, licence {facts['license']}")
+    context.progress.finish(f"{source}: {adapted.layout}, {len(weights)} tensors, licence {facts['licence']}")
     return artifact
+
+
+def _preprocessing(recipe: Recipe) -> dict[str, Any]:
+    """What timm's configuration says of a model's pictures; nothing for the networks of this project."""
+    name = recipe.pretext.backbone
+    if not name.startswith(TIMM):
+        return {}
+    model = name.removeprefix(TIMM)
+    return {"model": model, "preprocessing": semantic(preprocessing_of(model, recipe.embed.size_px))}
 
 
 def _fitting(found: Mapping[str, Tensor], settings: PretextConfig, dim: int) -> dict[str, Tensor]:
@@ -99,20 +118,17 @@ def _fitting(found: Mapping[str, Tensor], settings: PretextConfig, dim: int) -> 
     return dict(found) if fits else {}
 
 
-FIX = "set --pretext.backbone and --pretext.stem to the network the checkpoint was trained with"
-
-
-def _read(settings: PretextConfig) -> bytes:
-    place, name = _place(settings)
+def _read(space: Space) -> bytes:
+    place, name = _place(space)
     try:
         return bytes(place.read(name))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise _missing(settings) from error
+        raise _missing(space) from error
 
 
-def _place(settings: PretextConfig) -> tuple[Place, str]:
+def _place(space: Space) -> tuple[Place, str]:
     """Directory and name of the file; for the directory of a run, of its pretext's weights."""
-    source = str(settings.checkpoint).rstrip("/")
+    source = space.target.rstrip("/")
     whole = Place(source)
     if whole.size(RECORD) is not None:
         artifact = Run(source).artifact("pretext")
@@ -121,9 +137,9 @@ def _place(settings: PretextConfig) -> tuple[Place, str]:
     return Place(folder or slash or "."), name
 
 
-def _missing(settings: PretextConfig) -> ConfigError:
+def _missing(space: Space) -> ConfigError:
     return ConfigError(
-        "there is no such checkpoint", expected="a file of weights", got=settings.checkpoint, where=KEY
+        "there is no such checkpoint", expected="a file of weights", got=space.target, where="features"
     )
 
 

@@ -1,0 +1,101 @@
+"""The rivals of `benchmarks.clustering`: from features and a number of clusters to one or several groupings.
+
+A method returns name -> clusters of every row; those that share the costly part (a layout, candidates) are
+one method. To add one, write a function and put it into `METHODS`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.consensus.cluster import consensus
+from rayscan.consensus.neighbors import unit_rows
+from rayscan.consensus.vote import vote, weights_by_merit
+
+Rows = NDArray[np.float32]
+Groupings = dict[str, NDArray[Any]]
+NEIGHBORS = 15
+PCA_WIDTH = 64
+LAYOUT_WIDTH = 10
+
+
+def kmeans(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """k-means of unit rows, ten starts."""
+    return {"k-means": _kmeans(unit_rows(features), num_clusters, seed)}
+
+
+def pca_kmeans(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """k-means of 64 whitened principal components of unit rows."""
+    from sklearn.decomposition import PCA
+
+    width = min(PCA_WIDTH, *features.shape)
+    rows = PCA(width, whiten=True, random_state=seed).fit_transform(unit_rows(features))
+    return {"PCA-64 whitened k-means": _kmeans(rows, num_clusters, seed)}
+
+
+def spectral(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """Spectral clustering of the 15-neighbour graph of unit rows."""
+    from sklearn.cluster import SpectralClustering
+
+    model = SpectralClustering(
+        num_clusters, affinity="nearest_neighbors", n_neighbors=NEIGHBORS, random_state=seed, n_init=10
+    )
+    return {"spectral": model.fit_predict(unit_rows(features))}
+
+
+def umap(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """A 10-d UMAP (15 neighbours, minimum distance 0, cosine), then k-means, and a Gaussian mixture."""
+    from sklearn.mixture import GaussianMixture
+    from umap import UMAP
+
+    model = UMAP(
+        n_neighbors=NEIGHBORS, min_dist=0.0, n_components=LAYOUT_WIDTH, metric="cosine", random_state=seed
+    )
+    rows = model.fit_transform(features)
+    mixture = GaussianMixture(num_clusters, n_init=3, reg_covar=1e-4, random_state=seed)
+    return {
+        "UMAP k-means": _kmeans(rows, num_clusters, seed),
+        "UMAP GMM": mixture.fit_predict(rows.astype(np.float64)),
+    }
+
+
+def ours(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """Consensus, and what it had after each step."""
+    found = consensus(features, num_clusters, seed)
+    merits = dict(found.table)
+    votes = [one.labels for one in found.kept]
+    weights = weights_by_merit([merits[one.name] for one in found.kept])
+    return {
+        "consensus, best candidate": found.kept[0].labels,
+        "consensus, vote of candidates": vote(votes, weights, num_clusters, [seed]),
+        "consensus, one round": found.first_round,
+        "consensus": found.labels,
+    }
+
+
+def _kmeans(rows: Rows, num_clusters: int, seed: int) -> NDArray[Any]:
+    from sklearn.cluster import KMeans
+
+    labels: NDArray[Any] = KMeans(num_clusters, n_init=10, random_state=seed).fit_predict(rows)
+    return labels
+
+
+METHODS: Mapping[str, Callable[[Rows, int, int], Groupings]] = {
+    "kmeans": kmeans,
+    "pca": pca_kmeans,
+    "spectral": spectral,
+    "umap": umap,
+    "consensus": ours,
+}
+
+
+def grouped(method: str, features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """What a method of the table finds; its warnings (of libraries, on convergence) are not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return METHODS[method](features, num_clusters, seed)

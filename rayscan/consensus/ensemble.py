@@ -1,0 +1,76 @@
+"""The heads of the last round as one model: probabilities of clusters, for old rows and new ones alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayscan.consensus.confidence import translation
+from rayscan.consensus.discriminant import LinearRule
+from rayscan.consensus.neighbors import unit_rows
+from rayscan.types import Ints
+
+ROWS_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Linear heads in a whitened space, each translated into the clusters of the result."""
+
+    mean: NDArray[np.float32]
+    """[D]."""
+    projection: NDArray[np.float32]
+    """[D, q]."""
+    weights: NDArray[np.float32]
+    """[H, q, C]."""
+    biases: NDArray[np.float32]
+    """[H, C]."""
+    translations: NDArray[np.float32]
+    """Shares of the result's clusters in those of each head: [H, C, C]."""
+
+    @staticmethod
+    def of(
+        mean: NDArray[np.float32],
+        projection: NDArray[np.float32],
+        heads: Sequence[LinearRule],
+        groupings: Sequence[Ints],
+        labels: Ints,
+        num_clusters: int,
+    ) -> Ensemble:
+        """Put heads together.
+
+        Args:
+            mean: Of the unit rows, [D].
+            projection: To the space of the heads, [D, q].
+            heads: Rules in that space.
+            groupings: Clusters of the rows by each head, [N].
+            labels: The result, [N].
+            num_clusters: C.
+        """
+        return Ensemble(
+            np.asarray(mean, np.float32),
+            np.asarray(projection, np.float32),
+            np.stack([head.weights for head in heads]).astype(np.float32),
+            np.stack([head.bias for head in heads]).astype(np.float32),
+            np.stack([translation(one, labels, num_clusters) for one in groupings]).astype(np.float32),
+        )
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean over the heads of their softmax outputs: [n, D] -> float32 [n, C], rows sum to 1."""
+        parts = [
+            self._of_rows(features[first : first + ROWS_AT_ONCE])
+            for first in range(0, len(features), ROWS_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.biases.shape[1]), np.float32)
+
+    def _of_rows(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = (unit_rows(features) - self.mean) @ self.projection
+        total = np.zeros((len(rows), self.biases.shape[1]), np.float32)
+        for weights, bias, shares in zip(self.weights, self.biases, self.translations, strict=True):
+            outputs = rows @ weights + bias
+            outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            total += (outputs / outputs.sum(axis=1, keepdims=True)) @ shares
+        return total / np.float32(len(self.weights))

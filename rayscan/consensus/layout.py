@@ -1,0 +1,124 @@
+"""Graph layout in a few dimensions: attraction along edges, repulsion of rows drawn at random.
+
+Weights, gradients and schedule of UMAP (McInnes, Healy, Melville, arXiv 1802.03426; minimum distance 0).
+Deviation: an epoch is done in blocks of edges whose changes are added up before they count, so that the
+result does not depend on threads, and sums of several workers can be added.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from rayscan.consensus.diffusion import graph_eigenvectors
+from rayscan.consensus.graphs import lists
+from rayscan.types import Ints
+
+NEIGHBORS = 15
+DIMENSIONS = 10
+EPOCHS = 200
+BLOCKS = 16
+NEGATIVES = 5
+CURVE_A, CURVE_B = 1.929, 0.7915
+"""1 / (1 + a r^2b), which fits exp(-r)."""
+CLIP = 4.0
+EXTENT = 10.0
+"""Largest coordinate of the start."""
+BISECTIONS = 40
+
+
+def neighbor_distances(units: NDArray[np.float32], ids: Ints) -> NDArray[np.float32]:
+    """Cosine distances 1 - u_i u_j of unit rows [N, D] to some others [N, K]: float32 [N, K]."""
+    distances = np.empty(ids.shape, np.float32)
+    for at, column in enumerate(ids.T):
+        for first in range(0, len(units), 4096):
+            some = slice(first, first + 4096)
+            distances[some, at] = 1 - np.einsum("nd,nd->n", units[some], units[column[some]])
+    return np.maximum(distances, 0)
+
+
+def fuzzy_graph(ids: Ints, distances: NDArray[np.float32]) -> csr_array:
+    """Symmetric weights a + b - ab of the directed ones exp(-(d_ij - rho_i) / sigma_i).
+
+    rho_i is the nearest distance, sigma_i makes the weights of a row sum to log2 K.
+
+    Args:
+        ids: [N, K].
+        distances: [N, K], ascending.
+
+    Returns:
+        [N, N].
+    """
+    above = np.maximum(distances - distances[:, :1], 0).astype(np.float64)
+    wanted = math.log2(ids.shape[1])
+    low, high = np.zeros(len(ids)), np.full(len(ids), np.inf)
+    sigma = np.ones(len(ids))
+    for _ in range(BISECTIONS):
+        too_many = np.exp(-above / sigma[:, None]).sum(axis=1) > wanted
+        high, low = np.where(too_many, sigma, high), np.where(too_many, low, sigma)
+        sigma = np.where(np.isinf(high), 2 * sigma, (low + np.minimum(high, 1e300)) / 2)
+        sigma = np.maximum(sigma, 1e-3 * distances.mean(axis=1) + 1e-12)
+    directed = lists(ids, np.exp(-above / sigma[:, None]).astype(np.float32))
+    reverse = csr_array(directed.T)
+    return csr_array(directed + reverse - directed * reverse)
+
+
+def layout(graph: csr_array, seed: int, epochs: int = EPOCHS) -> NDArray[np.float32]:
+    """Coordinates in which neighbours lie together: float32 [N, 10].
+
+    Args:
+        graph: `fuzzy_graph`.
+        seed: Of the start, the edges drawn and the negatives.
+        epochs: Passes over the edges.
+    """
+    rng = np.random.default_rng([seed, 11])
+    places = _start(graph, seed, rng)
+    edges = graph.tocoo()
+    heads, tails = edges.coords
+    chance = (edges.data / edges.data.max()).astype(np.float32)
+    for epoch in range(epochs):
+        rate = np.float32(1 - epoch / epochs)
+        taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
+        for block in np.array_split(rng.permutation(taken), BLOCKS):
+            negatives = rng.integers(len(places), size=(len(block), NEGATIVES))
+            places += rate * changes(places, heads[block], tails[block], negatives)
+    return places
+
+
+def _start(graph: csr_array, seed: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Eigenvectors 2..11, scaled to +-10, with a little noise to part equal rows."""
+    _, vectors, _ = graph_eigenvectors(graph, DIMENSIONS + 1, seed)
+    places = vectors[:, 1:] * (EXTENT / max(float(np.abs(vectors[:, 1:]).max()), 1e-12))
+    places = places + rng.normal(scale=1e-4, size=places.shape)
+    return places.astype(np.float32)
+
+
+def changes(places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: Ints) -> NDArray[np.float32]:
+    """What a block of edges adds to the places at rate 1: float32 [N, dimensions].
+
+    Args:
+        places: [N, dimensions].
+        heads: One end of each edge, [m].
+        tails: The other, [m].
+        negatives: Rows that repel each head, [m, n].
+    """
+    own = places[heads]
+    apart = own - places[tails]
+    square = np.einsum("mp,mp->m", apart, apart)
+    power = np.power(square, CURVE_B, where=square > 0, out=np.zeros_like(square))
+    pull = np.divide(-2 * CURVE_A * CURVE_B * power, square * (1 + CURVE_A * power) + 1e-30)
+    attraction = np.clip(pull[:, None] * apart, -CLIP, CLIP)
+    away = own[:, None] - places[negatives]
+    square = np.einsum("mnp,mnp->mn", away, away)
+    push = 2 * CURVE_B / ((0.001 + square) * (1 + CURVE_A * np.power(square, CURVE_B)))
+    repulsion = np.clip(push[..., None] * away, -CLIP, CLIP).sum(axis=1)
+    values = np.concatenate([attraction + repulsion, -attraction])
+    ends = np.concatenate([heads, tails])
+    members = csr_array(
+        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(ends), len(places))
+    )
+    added: NDArray[np.float32] = members.T @ values
+    return added

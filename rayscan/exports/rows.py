@@ -1,0 +1,74 @@
+"""The rows that every export begins with: images, their clusters, and the names that clusters have now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from rayscan.assignments import FILE
+from rayscan.errors import ArtifactError, DataError
+from rayscan.run import Run
+from rayscan.storage import is_local
+from rayscan.tables import row_groups
+
+NAME_AFTER = "cluster"
+"""The column that the name of the cluster follows."""
+
+
+def named_rows(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the row groups of the assignments, with a column `name` after the cluster.
+
+    Args:
+        run: A run with assignments.
+        columns: Of the assignments, `cluster` among them, in the order wanted.
+
+    Raises:
+        ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
+    """
+    names = run.cluster_names
+    table_of_names = pa.array(
+        [names.get(number) for number in range(max(names, default=-1) + 1)], pa.string()
+    )
+    for group in row_groups(run.artifact("assign"), FILE, columns):
+        rows = group.select(columns)
+        clusters = rows.column(NAME_AFTER)
+        if unknown := set(clusters.unique().to_pylist()) - names.keys():
+            raise ArtifactError(
+                "clusters.json does not name every cluster",
+                expected="an entry for each cluster that has images",
+                got=f"none for {', '.join(map(str, sorted(unknown)[:5]))}",
+                where=run.place.uri_of("clusters.json"),
+                fix="edit names only, or remove the file and run the same command again",
+            )
+        yield rows.add_column(list(columns).index(NAME_AFTER) + 1, "name", table_of_names.take(clusters))
+
+
+def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield one image after the other, as a dictionary of `columns` and `name`."""
+    for group in named_rows(run, columns):
+        yield from group.to_pylist()
+
+
+def class_names(run: Run) -> list[str]:
+    """Names of the clusters, each once: clusters of one name are one class."""
+    return list(dict.fromkeys(run.cluster_names[number] for number in sorted(run.cluster_names)))
+
+
+def require_files(image: dict[str, Any], what: str) -> str:
+    """The path of an image that is a local file of its own.
+
+    Raises:
+        DataError: it lies in a shard, in an embedding alone, or on another machine.
+    """
+    source = image["source"]
+    if not source or not is_local(source) or "#" in source.rpartition("/")[2]:
+        raise DataError(
+            f"{what} needs images that are files on this machine",
+            expected="a run on a folder, or a list of local files",
+            got=source or f"image {image['key']} of a shard",
+            where="OUT",
+            fix="export csv or parquet, or run on the unpacked folder",
+        )
+    return str(source)

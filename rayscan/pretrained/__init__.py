@@ -1,0 +1,1 @@
+"""Weights that others trained: from the hub by one explicit command, from its local cache everywhere else."""

@@ -1,0 +1,182 @@
+"""Stage join: embeddings of several spaces -> one, for methods that want a single row per image.
+
+Each space counts the same: its rows, of unit length, are taken to their principal components and divided by
+the root of their whole variance; side by side they are scaled to unit length again. New images go through
+the components of the run that they are put into.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rayscan.artifacts import Artifact, Draft, FileEntry, Step
+from rayscan.config import Recipe
+from rayscan.context import Context, Sources
+from rayscan.errors import DataError
+from rayscan.types import Ints
+from rayscan.vectors.parts import EmbeddingRows
+from rayscan.vectors.pca import MomentsTask, range_moments, shift_of, solve
+
+NAME = "embed"
+"""The stages that follow read it as they read the embeddings of a single space."""
+STAGE = "join"
+SCHEMA = 1
+TRAINED = "join"
+"""In `predict`: the join of the run that new images are put into."""
+PREFIX = "embed@"
+ROWS_PER_RANGE = 65_536
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows [first, stop) of the join, to be made by one task."""
+
+    spaces: Mapping[str, Artifact]
+    gids: Ints
+    bases: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    """Mean [D] and scaled components [P, D] of each space."""
+    draft: Draft
+    number: int
+    first: int
+    stop: int
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        """File name of the part."""
+        return f"part-{self.number:05d}.npy"
+
+
+def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
+    """What this stage would do."""
+    config = {"joined_components": recipe.embed.joined_components, "dtype": recipe.embed.dtype}
+    inputs = {name: done[name].identity for name in (*_spaces(done), TRAINED) if name in done}
+    return Step(STAGE, SCHEMA, config, inputs)
+
+
+def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
+    """Find the components of each space and join all rows on the fleet.
+
+    Raises:
+        DataError: no image has features in all spaces.
+    """
+    draft, spaces = context.draft(step), _spaces(done)
+    gids, num_train = _shared(spaces)
+    bases = _stored(done[TRAINED], spaces) if TRAINED in done else _bases(recipe, spaces, context)
+    size = recipe.embed.rows_per_part
+    parts = [
+        Part(spaces, gids, bases, draft, number, first, min(first + size, len(gids)), recipe.embed.dtype)
+        for number, first in enumerate(range(0, len(gids), size))
+    ]
+    todo = [part for part in parts if draft.finished_part(part.name) is None]
+    context.progress.start(STAGE, sum(p.stop - p.first for p in todo), "images")
+    context.fleet.map(
+        join_part, todo, on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first)
+    )
+    files = _files(draft, parts, gids, bases)
+    dim = sum(len(components) for _, components in bases.values())
+    facts = {"rows": len(gids), "train_rows": num_train, "dim": dim, "num_views": 1, "spaces": list(bases)}
+    artifact = draft.commit(files, facts=facts)
+    context.progress.finish(f"{len(gids):,} images x {dim} of {len(spaces)} spaces")
+    return artifact
+
+
+def join_part(part: Part) -> None:
+    """Join the rows of one part and note it as finished."""
+    gids = part.gids[part.first : part.stop]
+    blocks = []
+    for name, embed in part.spaces.items():
+        rows = EmbeddingRows(embed)
+        mean, components = part.bases[name]
+        blocks.append((rows.take(rows_of(rows, gids)) - mean) @ components.T)
+    joined = np.concatenate(blocks, axis=1)
+    lengths = np.linalg.norm(joined, axis=1, keepdims=True)
+    unit = np.divide(joined, lengths, out=np.zeros_like(joined), where=lengths > 0)
+    entry = part.draft.write_array(part.name, unit.astype(np.dtype(part.dtype)))
+    part.draft.finish_part(part.name, {part.name: entry})
+
+
+def rows_of(rows: EmbeddingRows, gids: Ints) -> Ints:
+    """Row numbers of images that a space has; its train rows, and those after them, rise by gid."""
+    train, rest = rows.gids[: rows.train_rows], rows.gids[rows.train_rows :]
+    is_train = np.isin(gids, train)
+    found = np.empty(len(gids), np.int64)
+    found[is_train] = np.searchsorted(train, gids[is_train])
+    found[~is_train] = rows.train_rows + np.searchsorted(rest, gids[~is_train])
+    return found
+
+
+def _spaces(done: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    return {name: artifact for name, artifact in done.items() if name.startswith(PREFIX)}
+
+
+def _shared(spaces: Mapping[str, Artifact]) -> tuple[Ints, int]:
+    """Images that every space has, train images first, and how many those are."""
+    all_rows = [EmbeddingRows(artifact) for artifact in spaces.values()]
+    train = reduce(np.intersect1d, (rows.gids[: rows.train_rows] for rows in all_rows))
+    rest = reduce(np.intersect1d, (rows.gids[rows.train_rows :] for rows in all_rows))
+    if not len(train) and not len(rest):
+        raise DataError(
+            "no image has features in all spaces",
+            expected="spaces of the same images",
+            got=", ".join(f"{name}: {len(r.gids):,}" for name, r in zip(spaces, all_rows, strict=True)),
+            where="features",
+        )
+    return np.concatenate([train, rest]).astype(np.int64), len(train)
+
+
+def _bases(
+    recipe: Recipe, spaces: Mapping[str, Artifact], context: Context
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Mean and scaled components of each space, from moments added up by all tasks."""
+    bases = {}
+    for name, artifact in spaces.items():
+        rows = EmbeddingRows(artifact)
+        shift, total = shift_of(rows), rows.train_rows
+        size = max(ROWS_PER_RANGE, math.ceil(total / 32))
+        tasks = [MomentsTask(rows, at, min(at + size, total), shift) for at in range(0, total, size)]
+        kept = min(recipe.embed.joined_components, rows.dim, total)
+        pca = solve(context.fleet.map(range_moments, tasks), shift, kept)
+        scale = 1 / math.sqrt(pca.total_variance) if pca.total_variance > 0 else 0.0
+        bases[name] = (pca.mean.astype(np.float32), (scale * pca.components).astype(np.float32))
+    return bases
+
+
+def _stored(
+    trained: Artifact, spaces: Mapping[str, Artifact]
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    return {
+        n: (trained.read_array(f"{n}-mean.npy"), trained.read_array(f"{n}-components.npy")) for n in spaces
+    }
+
+
+def _files(
+    draft: Draft,
+    parts: list[Part],
+    gids: Ints,
+    bases: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
+) -> dict[str, FileEntry]:
+    files: dict[str, FileEntry] = {}
+    for part in parts:
+        finished = draft.finished_part(part.name)
+        assert finished is not None
+        files |= finished[0]
+    for name, (mean, components) in bases.items():
+        files[f"{name}-mean.npy"] = draft.write_array(f"{name}-mean.npy", mean)
+        files[f"{name}-components.npy"] = draft.write_array(f"{name}-components.npy", components)
+    table = {
+        "part": pa.array([p.number for p in parts], pa.int32()),
+        "name": [p.name for p in parts],
+        "first_row": pa.array([p.first for p in parts], pa.int64()),
+        "rows": pa.array([p.stop - p.first for p in parts], pa.int64()),
+    }
+    files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table))
+    files["gids.npy"] = draft.write_array("gids.npy", gids)
+    return files
