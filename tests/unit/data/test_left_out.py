@@ -28,8 +28,8 @@ JUNK = {
     "._a.png": b"\0\5\x16\7",
 }
 OTHERS = {
-    "b.heic": PNG,
-    "c.JXL": b"\xff\x0a\0",
+    "b.cr2": PNG,
+    "c.PSD": b"\xff\x0a\0",
     "e0a1b2c3": PNG,
     "LICENSE": b"text",
     "m.mov": b"x",
@@ -45,8 +45,8 @@ def test_other_kinds_and_system_folders_are_counted(place: Place) -> None:
     assert [entry.key for entry in listing.entries] == ["a.png"]
     looks, others, folders, hidden = listing.left_out.lines()
     assert looks.startswith("left out, though they look like pictures: ")
-    assert all(part in looks for part in ("1 .heic", "1 .jxl", "1 without extension", "b.heic", "e0a1b2c3"))
-    assert "2 .mov, 1 without extension" in others and "LICENSE" in others and "heic" not in others
+    assert all(part in looks for part in ("1 .cr2", "1 .psd", "1 without extension", "b.cr2", "e0a1b2c3"))
+    assert "2 .mov, 1 without extension" in others and "LICENSE" in others and "cr2" not in others
     for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", ".ipynb_checkpoints", "Thumbnails"):
         assert f"1 '{name}'" in folders
     assert hidden == "left out, hidden files: 1"
@@ -61,7 +61,7 @@ def test_a_system_folder_that_is_named_is_taken(place: Place) -> None:
 def test_a_folder_with_nothing_usable_says_what_is_there(place: Place) -> None:
     for name, data in OTHERS.items():
         place.write(name, data)
-    with pytest.raises(DataError, match=r"(?s)no images here.*1 \.heic.*b\.heic.*2 \.mov"):
+    with pytest.raises(DataError, match=r"(?s)no images here.*1 \.cr2.*b\.cr2.*2 \.mov"):
         list_sources(place.uri)
 
 
@@ -134,21 +134,21 @@ def test_an_index_with_links_is_verified_in_one_pass(tar, context_for) -> None:
 
 
 def test_members_that_look_like_pictures_are_counted(tar: Callable[[bytes], str], context_for) -> None:
-    path = tar(make_tar([("a.png", PNG), ("b.heic", PNG), ("c.heic", b"x"), ("bare", PNG), ("d.npy", b"x")]))
+    path = tar(make_tar([("a.png", PNG), ("b.cr2", PNG), ("c.cr2", b"x"), ("bare", PNG), ("d.npy", b"x")]))
     listing = list_sources(path)
     lines, is_whole = doctor.describe(listing, [doctor.examine(t) for t in doctor.tasks(listing, 10**6)])
     assert is_whole
-    assert "left out of the shards, though they look like pictures: 2 .heic, 1 without extension" in lines
+    assert "left out of the shards, though they look like pictures: 2 .cr2, 1 without extension" in lines
 
 
 def test_the_index_says_what_was_left_out(tmp_path, context_for) -> None:
     from rayscan.recipes import by_name
 
-    write_files(tmp_path / "in", {"a.png": PNG, "b.heic": PNG, "m.mov": b"x"})
+    write_files(tmp_path / "in", {"a.png": PNG, "b.cr2": PNG, "m.mov": b"x"})
     context = context_for(str(tmp_path / "in"))
     index.run(by_name("custom"), {}, index.plan(by_name("custom"), {}, context.sources), context)
     said = context.progress.stream.getvalue()
-    assert "look like pictures: 1 .heic" in said and "of other kinds: 1 .mov" in said
+    assert "look like pictures: 1 .cr2" in said and "of other kinds: 1 .mov" in said
 
 
 def test_a_link_to_itself_is_one_missing_image(tmp_path) -> None:
