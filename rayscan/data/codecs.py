@@ -66,7 +66,6 @@ CODECS = (
     ),
 )
 """pi-heif: BSD-3, decodes only, so that no encoder under GPL comes with it. pylibjxl: BSD-3."""
-EXTENSIONS: frozenset[str] = frozenset().union(*(codec.extensions for codec in CODECS))
 
 
 def codec_of(data: bytes) -> Codec | None:
@@ -84,7 +83,18 @@ def ready(codec: Codec) -> bool:
     return True
 
 
-def needed(extensions: Iterable[str]) -> list[Codec]:
-    """The codecs that files with such extensions need and that are not installed."""
+def installed_extensions() -> frozenset[str]:
+    """Ends of the names of files whose codec is installed; others are left out, and counted."""
+    return frozenset().union(*(codec.extensions for codec in CODECS if codec.is_installed))
+
+
+def advice(extensions: Iterable[str]) -> str:
+    """The command that installs what files with such extensions need; empty if that is nothing.
+
+    Args:
+        extensions: In lower case, without dots.
+    """
     asked = set(extensions)
-    return [codec for codec in CODECS if codec.extensions & asked and not codec.is_installed]
+    missing = [codec for codec in CODECS if codec.extensions & asked and not codec.is_installed]
+    extras = ",".join(codec.extra for codec in missing)
+    return f"pip install 'rayscan[{extras}]'" if extras else ""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from rayscan.data.codecs import CODECS, EXTENSIONS, codec_of, ready
+from rayscan.data.codecs import CODECS, codec_of, installed_extensions, ready
 from rayscan.data.color_profiles import to_srgb
 from rayscan.data.jpeg_oddities import MOST_MENDS, mended
 from rayscan.data.jpeg_segments import notes_of
@@ -34,7 +34,7 @@ UPRIGHT = frozenset(codec.format for codec in CODECS)
 """Formats whose decoders turn the picture themselves, whatever their EXIF still says."""
 IMAGE_EXTENSIONS = (
     frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "jp2", "j2k", "jpx"})
-    | EXTENSIONS
+    | installed_extensions()
 )
 """Ends of the names of such files, in lower case."""
 # Some cameras leave surplus bytes before the end mark; the picture above them is whole.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from rayscan import storage
 from rayscan.data import addresses
+from rayscan.data.codecs import advice
 from rayscan.errors import RayscanError
 
 PICTURE_EXTENSIONS = frozenset(
@@ -84,12 +85,18 @@ class LeftOut:
         for uri in uris:
             self.files[extension_of(uri)].append(uri)
 
+    @property
+    def advice(self) -> str:
+        """The command that installs the decoders of files that were left out; empty if none is missing."""
+        return advice(self.files)
+
     def lines(self) -> list[str]:
         """One line for each manner of what was left out; none if nothing was."""
         pictures, others = self._split()
         lines = []
         if pictures:
-            lines.append(f"left out, though they look like pictures: {_counts(pictures)}")
+            told = f"; to read them: {self.advice}" if self.advice else ""
+            lines.append(f"left out, though they look like pictures: {_counts(pictures)}{told}")
         if others:
             lines.append(f"left out, of other kinds: {_counts(others)}")
         if self.folders:
@@ -128,7 +135,9 @@ def lines_of_members(members: Mapping[str, int]) -> list[str]:
     """
     kinds = sorted((-count, name) for name, count in members.items() if name.startswith("."))
     counts = ", ".join(f"{-count:,} {name if name != '.' else 'without extension'}" for count, name in kinds)
-    return [f"left out of the shards, though they look like pictures: {counts}"] if kinds else []
+    command = advice(name[1:] for _, name in kinds)
+    told = f"; to read them: {command}" if command else ""
+    return [f"left out of the shards, though they look like pictures: {counts}{told}"] if kinds else []
 
 
 def _filled(kinds: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -166,7 +166,9 @@ def _only_format(data: str, known: Mapping[Format, Sequence[str]], left: LeftOut
         )
     if not known:
         raise DataError(
-            "there are no images here",
+            f"there are no images here that can be read yet: {left.advice}"
+            if left.advice
+            else "there are no images here",
             expected=" ".join(suffix for one in sources.FORMATS for suffix in one.suffixes),
             got="; ".join(left.lines()) or "no file",
             where=data,

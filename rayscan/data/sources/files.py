@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import errno
 import zlib
-from collections import Counter
-from collections.abc import Sequence
 
 from rayscan import storage
-from rayscan.data import addresses, codecs
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.inspection import MISSING, inspect
 from rayscan.data.sources.base import Format, Scan, SourceFile
@@ -21,18 +18,6 @@ class ImageFiles(Format):
     name = "files"
     suffixes = tuple(f".{extension}" for extension in sorted(IMAGE_EXTENSIONS))
     has_many = False
-
-    def refuse(self, uris: Sequence[str]) -> None:
-        """See `Format.refuse`: pictures whose decoder is not installed."""
-        extensions = Counter(addresses.plain(uri).rpartition(".")[2].lower() for uri in uris)
-        for codec in codecs.needed(extensions):
-            count = sum(extensions[name] for name in codec.extensions)
-            raise DataError(
-                f"{count:,} {codec.format} pictures need: pip install '{codec.package}'",
-                expected="the decoder of every picture",
-                got=f"no package {codec.module}",
-                fix="install it on every node, or leave them out with a pattern such as '*.jpg'",
-            )
 
     def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
         """See `Format.scan`; a file that is not there or not ours to read is an image that is bad."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.inspection import CHANGED, inspect
+from rayscan.data.left_out import PICTURE_EXTENSIONS
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Files, Format, Images, Rows, Scan, SourceFile
 from rayscan.data.sources.zip_members import ZipMember, contents, inflated, members
@@ -39,11 +40,12 @@ class Zip(Format):
         """See `Format.scan`."""
         counts, chosen = Counter({"other": 0}), []
         for member in members(entry.uri):
-            is_image = member.name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
-            if is_image and not member.is_system:
+            kind = member.name.rpartition(".")[2].lower()
+            if kind in IMAGE_EXTENSIONS and not member.is_system:
                 chosen.append(member)
             else:
                 counts["system" if member.is_system else "other"] += 1
+                counts[f".{kind}"] += kind in PICTURE_EXTENSIONS and not member.is_system
         _check(entry.uri, chosen)
         with SequentialFile(entry.uri, is_hashing=True) as file:
             rows = []
@@ -57,7 +59,7 @@ class Zip(Format):
                 where = {"offset": _place(member, start), "length": len(data), "crc32": crc32}
                 rows.append(row | where | seen)
             file.seek_forward(file.size)
-            return Scan(entry.uri, file.size, file.sha256, rows, dict(counts))
+            return Scan(entry.uri, file.size, file.sha256, rows, dict(+counts) | {"other": counts["other"]})
 
     def read(self, files: Files, rows: Rows) -> Images:
         """See `Format.read`."""

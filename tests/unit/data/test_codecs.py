@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -38,6 +40,14 @@ HEIC_TURNED = base64.b85decode(
     "000O80Ra*K0{{R30RRR70000000"
 )
 """The same with orientation 6: to be turned right by 90 degrees."""
+
+
+def zipped(members):
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return sink.getvalue()
 
 
 def areas():
@@ -93,28 +103,41 @@ def test_jpeg_xl_is_turned_by_its_codestream_not_by_its_exif():
         decode(encoded(areas(), "JXL", lossless=True)[:-20], max_pixels=LIMIT)
 
 
-@pytest.fixture
-def bare(monkeypatch):
-    """An environment without the extras."""
-    monkeypatch.setattr(codecs, "find_spec", lambda name: None)
-    codecs.ready.cache_clear()
-    yield
-    codecs.ready.cache_clear()
+WITHOUT = pytest.mark.skipif(HEIC.is_installed or JXL.is_installed, reason="the extras are installed")
 
 
-def test_a_folder_that_needs_an_extra_is_told_in_its_first_line(tmp_path, bare):
-    write_files(tmp_path, {"a.jpg": encoded(picture(1), "JPEG"), "b.HEIC": HEIC_FILE, "c.heif": HEIC_FILE})
+@WITHOUT
+def test_a_folder_of_pictures_that_need_an_extra_is_told_in_its_first_line(tmp_path):
+    write_files(tmp_path, {"b.HEIC": HEIC_FILE, "c.heif": HEIC_FILE})
     with pytest.raises(DataError) as caught:
         list_sources(str(tmp_path))
-    assert str(caught.value).splitlines()[0] == "2 HEIF pictures need: pip install 'rayscan[heic]'"
-    assert [entry.key for entry in list_sources(f"{tmp_path}/*.jpg").entries] == ["a.jpg"]
+    first = str(caught.value).splitlines()[0]
+    assert first == "there are no images here that can be read yet: pip install 'rayscan[heic]'"
 
 
-@pytest.mark.parametrize(
-    ("name", "data"), [("heic", HEIC_FILE), ("jxl", b"\xff\x0a\0\0"), ("jxl", codecs.JXL_BEGINNINGS[1])]
-)
-def test_pictures_in_shards_that_need_an_extra_are_counted_by_it(tmp_path, bare, name, data):
-    write_files(tmp_path, {"a.tar": make_tar([("a.png", encoded(picture(1))), (f"b.{name}", data)])})
-    listing = list_sources(str(tmp_path / "a.tar"))
-    lines, _ = describe(listing, [examine(task) for task in tasks(listing, LIMIT)])
-    assert f"  1 'needs rayscan[{name}]', such as 'b'" in lines
+@WITHOUT
+def test_pictures_beside_others_are_left_out_and_told_with_what_reads_them(tmp_path):
+    write_files(tmp_path, {"a.jpg": encoded(picture(1), "JPEG"), "b.HEIC": HEIC_FILE, "c.jxl": b"x"})
+    listing = list_sources(str(tmp_path))
+    assert [entry.key for entry in listing.entries] == ["a.jpg"]
+    (line,) = listing.left_out.lines()
+    assert "1 .heic, 1 .jxl" in line and line.endswith("to read them: pip install 'rayscan[heic,jxl]'")
+
+
+@WITHOUT
+@pytest.mark.parametrize("pack", [make_tar, zipped])
+def test_pictures_in_shards_and_archives_are_left_out_and_told(tmp_path, pack):
+    name = "a.tar" if pack is make_tar else "a.zip"
+    write_files(tmp_path, {name: pack([("a.png", encoded(picture(1))), ("b.heic", HEIC_FILE)])})
+    listing = list_sources(str(tmp_path / name))
+    lines, is_whole = describe(listing, [examine(task) for task in tasks(listing, LIMIT)])
+    assert is_whole
+    told = "left out of the shards, though they look like pictures: 1 .heic; to read them: "
+    assert f"{told}pip install 'rayscan[heic]'" in lines
+
+
+@WITHOUT
+@pytest.mark.parametrize("data", [HEIC_FILE, b"\xff\x0a\0\0", codecs.JXL_BEGINNINGS[1]])
+def test_pictures_under_another_name_say_what_they_need(data):
+    with pytest.raises(DataError, match=r"^needs rayscan\[(heic|jxl)\]"):
+        decode(data, max_pixels=LIMIT)
