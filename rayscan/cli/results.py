@@ -142,7 +142,7 @@ def status_lines(run: Run) -> Iterator[str]:
     yield f"{run.place.uri}: recipe {run.record['recipe']}, {f'running ({held})' if held else 'not running'}"
     records = recorded_stages(run.place)
     left = []
-    for stage in pipeline.plan(run.recipe, Sources(**run.record["sources"]), run.place):
+    for stage in pipeline.plan(run.asked, Sources(**run.record["sources"]), run.place):
         if stage.is_reused:
             record = records.get(stage.stage, {})
             yield f"  {stage.stage:10} done  {took(record)}, {_bytes(run.place, stage.why)}"
