@@ -65,6 +65,17 @@ def compare(runs: RunUris, *, json: bool = False, table1: bool = False) -> None:
     sys.stdout.write(compare([Run(uri) for uri in runs], as_json=json, as_table1=table1) + "\n")
 
 
+def howmany(run: RunUri) -> None:
+    """How many clusters the features of a run suggest, and pictures at some numbers.
+
+    Args:
+        run: The --out of a run that has embeddings and neighbors, as after `rayscan run ... --until mine`.
+    """
+    from rayscan.howmany import write_howmany
+
+    sys.stdout.write(write_howmany(run))
+
+
 def merge(run: RunUri, *, to: int | None = None, out: str | None = None) -> None:
     """Which clusters would join, by the links between their images' neighbors.
 
