@@ -18,7 +18,7 @@ def custom() -> Recipe:
     label: `--features own`, which trains here as `custom_scratch` does, or `--features dinov2-small` after
     `rayscan fetch dinov2-small`; `--features lite0 own` joins both.
     Measured: docs/results/features.md and docs/results/clustering.md.
-    Deviation: not SCAN (arXiv 2005.12320), nor any paper; what each part is from stands in `rayscan/consensus/`.
+    Deviation: not SCAN (arXiv 2005.12320); what each part is from stands in `rayscan/consensus/`.
     """
     return replace(
         custom_scratch(),

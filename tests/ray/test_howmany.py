@@ -24,7 +24,7 @@ def planted(seed: int) -> np.ndarray:
 
 
 def test_auto_finds_four_groups_and_everything_after_it_knows(tmp_path: Path) -> None:
-    """The record keeps `auto` beside what was found; predict and howmany read it; the same run does nothing."""
+    """The record keeps `auto` beside what was found; predict and howmany read it; again nothing is done."""
     np.save(tmp_path / "x.npy", planted(0))
     np.save(tmp_path / "new.npy", planted(1))
     out = tmp_path / "run"
