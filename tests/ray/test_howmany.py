@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import rayscan
 from rayscan.config import AUTO
+from rayscan.pipeline import stages_of
+from rayscan.recipes import by_name
 from tests.ray.tiny import run
 
 SIZES = (120, 90, 70, 50)
@@ -21,6 +24,14 @@ def planted(seed: int) -> np.ndarray:
     means = 3 * np.random.default_rng(0).normal(size=(len(SIZES), 16))
     rows = np.repeat(means, SIZES, axis=0) + np.random.default_rng([1, seed]).normal(size=(sum(SIZES), 16))
     return rows.astype(np.float32)
+
+
+def test_the_stage_is_in_the_chain_only_where_no_number_is_given() -> None:
+    custom = by_name("custom")
+    names = [stage.NAME for stage in stages_of(custom)]
+    assert names[names.index("mine") + 1 :][:2] == ["howmany", "consensus"]
+    given = [stage.NAME for stage in stages_of(replace(custom, num_clusters=7))]
+    assert given == [name for name in names if name != "howmany"]
 
 
 def test_auto_finds_four_groups_and_everything_after_it_knows(tmp_path: Path) -> None:

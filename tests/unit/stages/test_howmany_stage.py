@@ -12,7 +12,6 @@ import rayscan
 from rayscan.config import AUTO
 from rayscan.consensus.how_many import how_many
 from rayscan.errors import ConfigError
-from rayscan.pipeline import do, stages_of, with_found
 from rayscan.recipes import by_name
 from rayscan.run import record, require_clusters
 from rayscan.stages import howmany
@@ -32,31 +31,23 @@ def test_auto_is_for_methods_that_find_the_number() -> None:
         require_clusters(replace(custom, num_clusters=None), may_find=True)
 
 
-def test_the_stage_is_in_the_chain_only_where_no_number_is_given() -> None:
-    custom = by_name("custom")
-    names = [stage.NAME for stage in stages_of(custom)]
-    assert names[names.index("mine") + 1 :][:2] == ["howmany", "consensus"]
-    given = [stage.NAME for stage in stages_of(replace(custom, num_clusters=7))]
-    assert given == [name for name in names if name != "howmany"]
-
-
-def test_what_the_stage_finds_replaces_auto_and_is_read_from_the_record(tmp_path: Path) -> None:
+def test_what_the_stage_finds_is_read_from_the_record_in_the_place_of_auto(tmp_path: Path) -> None:
     digits = DigitsRun(tmp_path)
     recipe = replace(digits.recipe, method="consensus", num_clusters=AUTO)
-    done = dict(digits.done)
-    assert with_found(recipe, done) is recipe
-    done["howmany"], said = do(howmany, recipe, digits.done, digits.context)
-    _, space = howmany.whitened(recipe, done["embed"], done["mine"])
+    step = howmany.plan(recipe, digits.done, digits.context.sources)
+    done = howmany.run(recipe, digits.done, step, digits.context)
+    _, space = howmany.whitened(recipe, digits.done["embed"], digits.done["mine"])
     expected = how_many(space, recipe.seed)
-    assert howmany.read_estimate(done["howmany"]) == expected
-    assert with_found(recipe, done) == replace(recipe, num_clusters=expected.suggested)
-    assert with_found(replace(recipe, num_clusters=3), done).num_clusters == 3
+    assert howmany.read_estimate(done) == expected
+    assert done.facts["num_clusters"] == expected.suggested
     sources = {"data": "x", "eval_data": None, "labels": None}
+    said = {"directory": step.directory, "num_clusters": done.facts["num_clusters"]}
+    record(digits.out, recipe, sources, {})
+    assert rayscan.open(digits.out.uri).recipe == recipe
     record(digits.out, recipe, sources, {"howmany": said})
     run = rayscan.open(digits.out.uri)
     assert run.asked == recipe
     assert run.recipe == replace(recipe, num_clusters=expected.suggested)
-    assert do(howmany, recipe, digits.done, digits.context)[1]["reused"]
 
 
 def test_of_many_rows_a_seeded_sample_is_looked_at(tmp_path: Path) -> None:
