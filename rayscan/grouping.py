@@ -107,9 +107,7 @@ def write_consensus(uris: Sequence[str], out: str) -> str:
             where="rayscan consensus",
             fix="pass more runs, or --scan.num-heads 10",
         )
-    num_clusters = runs[0].recipe.num_clusters
-    assert num_clusters is not None
-    found = consensus(groupings, num_clusters)
+    found = consensus(groupings, runs[0].recipe.clusters)
     table = {
         "gid": pa.array(gids, pa.int64()),
         "cluster": pa.array(found.clusters.astype(np.int32)),

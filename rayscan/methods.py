@@ -26,8 +26,15 @@ class Method:
     epochs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Training stage -> its `inputs` -> the setting that says how many epochs it trains: for its cost."""
 
+    @property
+    def finds_clusters(self) -> bool:
+        """Whether it can do without a number of clusters."""
+        return FINDS in self.stages
+
 
 FEATURES = ("index", "pretext", "embed")
+FINDS = "howmany"
+"""The stage that finds the number of clusters; a run has it where the method does and none was given."""
 RESULTS = ("assign", "labels", "evaluate", "report")
 
 METHODS: dict[str, Method] = {
@@ -55,7 +62,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="consensus",
             title="Consensus clustering",
-            stages=(*FEATURES, "mine", "consensus", *RESULTS),
+            stages=(*FEATURES, "mine", FINDS, "consensus", *RESULTS),
             model="consensus",
             heads=("consensus", "heads_clusters.parquet"),
         ),

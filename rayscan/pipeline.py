@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
-from rayscan.methods import METHODS
+from rayscan.methods import FINDS, METHODS
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
@@ -32,6 +33,8 @@ from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
+FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME)
+"""Those that form no clusters."""
 
 
 def run(
@@ -56,20 +59,23 @@ def run(
     Returns:
         The result of every stage.
     """
-    require_clusters(recipe)
+    chain = stages_of(recipe) if stages is None else stages
+    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
+        require_clusters(recipe, may_find=True)
     require_spaces(recipe)
-    shown = progress or Progress()
+    shown, asked = progress or Progress(), recipe
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
     before = recorded_stages(out)
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet, Trackers(out, recipe.name) as trackers:
         context = Context(out, sources, fleet, shown, trackers)
-        for stage in stages_of(recipe) if stages is None else stages:
+        for stage in chain:
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
             records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
-            record(out, recipe, vars(sources), records)
+            recipe = with_found(recipe, done)
+            record(out, asked, vars(sources), records)
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
     return done
@@ -77,7 +83,8 @@ def run(
 
 def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
     """The stages of a recipe's method, in order, for all its spaces of features."""
-    modules = [import_module(f"rayscan.stages.{name}") for name in METHODS[recipe.method].stages]
+    names = [name for name in METHODS[recipe.method].stages if name != FINDS or recipe.is_auto]
+    modules = [import_module(f"rayscan.stages.{name}") for name in names]
     return for_spaces(modules, recipe.spaces)
 
 
@@ -101,13 +108,20 @@ def check_data(recipe: Recipe, indexed: Artifact) -> None:
     """
     num_train = int(indexed.facts["train"])
     require(
-        recipe.num_clusters is not None and recipe.num_clusters < num_train,
+        recipe.is_auto or recipe.clusters < num_train,
         "num_clusters",
         f"fewer than the {num_train:,} usable train images",
         recipe.num_clusters,
     )
     if mine in stages_of(recipe):
         mine.check_size(recipe, num_train)
+
+
+def with_found(recipe: Recipe, done: Mapping[str, Artifact]) -> Recipe:
+    """The recipe with the number of clusters that was found, once it is."""
+    if not recipe.is_auto or FINDS not in done:
+        return recipe
+    return replace(recipe, num_clusters=int(done[FINDS].facts["num_clusters"]))
 
 
 def do(
@@ -125,6 +139,8 @@ def do(
     artifact: Artifact = found or stage.run(recipe, done, step, context)
     seconds = round(time.monotonic() - began, 3)
     said = {"directory": step.directory, "seconds": seconds, "reused": found is not None}
+    if stage.NAME == FINDS:
+        said["num_clusters"] = artifact.facts["num_clusters"]
     if found:
         context.progress.say(f"  {stage.NAME}: done before, taken over ({step.directory})")
     elif context.trackers is not None and METRICS in artifact.files:
@@ -136,7 +152,7 @@ def do(
 
 def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     """What `run` would do, without doing it."""
-    require_clusters(recipe)
+    require_clusters(recipe, may_find=True)
     require_spaces(recipe)
     done: dict[str, Artifact] = {}
     known = rates(out)
@@ -157,6 +173,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
             yield StagePlan(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
             done[stage.NAME] = found
+            recipe = with_found(recipe, done)
             yield StagePlan(stage.NAME, True, step.directory, step.directory, cost, 0.0)
 
 

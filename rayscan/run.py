@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -19,8 +19,9 @@ import pyarrow as pa
 from rayscan.artifacts import Artifact, load
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
+from rayscan.methods import FINDS, METHODS
 from rayscan.out_kinds import RECORD, kind_of_sources, read_record
-from rayscan.sections import Section, require, variant_sections
+from rayscan.sections import Section, variant_sections
 from rayscan.storage import Place, split_query, with_query
 from rayscan.version import __version__
 
@@ -55,7 +56,14 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved settings."""
+        """The resolved settings, with the number of clusters that was found in the place of `auto`."""
+        asked = self.asked
+        found = self.record["stages"].get(FINDS, {}).get("num_clusters")
+        return replace(asked, num_clusters=found) if asked.is_auto and found is not None else asked
+
+    @property
+    def asked(self) -> Recipe:
+        """The settings as they were given: with them the same run goes on."""
         return recipe_from_json(self.place.read("recipe.json"), self.place.uri_of("recipe.json"))
 
     def artifact(self, stage: str) -> Artifact:
@@ -259,10 +267,25 @@ def _unusable(expected: str, got: object, where: str) -> ConfigError:
     )
 
 
-def require_clusters(recipe: Recipe) -> None:
+def require_clusters(recipe: Recipe, *, may_find: bool = False) -> None:
     """Refuse a recipe that does not say how many clusters to form.
+
+    Args:
+        recipe: All settings.
+        may_find: Whether `auto` will do, where the method can find the number.
 
     Raises:
         ConfigError: num_clusters is missing.
     """
-    require(recipe.num_clusters is not None, "num_clusters", "a number: how many clusters to form", None)
+    if isinstance(recipe.num_clusters, int):
+        return
+    can_find = may_find and METHODS[recipe.method].finds_clusters
+    if recipe.is_auto and can_find:
+        return
+    raise ConfigError(
+        "setting num_clusters is missing",
+        expected="a number: how many clusters to form" + ", or auto" * can_find,
+        got=recipe.num_clusters,
+        where="num_clusters",
+        fix="pass --num-clusters NUMBER; `rayscan howmany RUN` suggests one for a run that went --until mine",
+    )

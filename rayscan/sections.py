@@ -32,7 +32,7 @@ BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
 
 
 def setting(default: T, *, read_by_heads: bool = False, **bounds: float) -> T:
-    """A field with bounds (`ge`, `gt`, `le`, `lt`) or marks; None is never out of bounds.
+    """A field with bounds (`ge`, `gt`, `le`, `lt`) or marks; None and words are never out of bounds.
 
     Typed as its default, so that a type checker compares it with the annotation.
     """
@@ -86,7 +86,7 @@ class Section:
 
 def _check_bounds(section: str, f: dataclasses.Field[Any], value: Any) -> None:
     bounds: Mapping[str, float] = f.metadata.get("bounds", {})
-    items = value if isinstance(value, tuple) else () if value is None else (value,)
+    items = value if isinstance(value, tuple) else () if value is None or isinstance(value, str) else (value,)
     if not all(BOUNDS[name][0](item, limit) for item in items for name, limit in bounds.items()):
         expected = _written(f.name, bounds) + (", or none" if f.default is None else "")
         require(False, f"{section}.{f.name}".lstrip("."), expected, value)

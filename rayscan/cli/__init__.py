@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(commands.report),
     "export": Command(results.export, choices=format_choices),
     "compare": Command(results.compare),
+    "howmany": Command(results.howmany),
     "merge": Command(results.merge),
     "consensus": Command(results.consensus),
     "experiment": Command(commands.experiment, recipe="custom", recipe_word=1, choices=experiment_choices),

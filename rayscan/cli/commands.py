@@ -73,7 +73,8 @@ def run(
     from rayscan.run import require_clusters
     from rayscan.storage import Place
 
-    require_clusters(recipe)
+    if until is None:
+        require_clusters(recipe, may_find=True)
     recipe = replace(recipe, features=absolute_features(recipe.features))
     given = sources(data or embeddings_alone(recipe), eval_data, labels, image_column)
     place = Place(out)
@@ -183,7 +184,7 @@ def evaluate(run: RunUri, *, labels: str | None = None) -> None:
 
     finished = Run(run)
     given = replace(Sources(**finished.record["sources"]), labels=absolute_file(labels))
-    pipeline.run(finished.recipe, given, finished.place)
+    pipeline.run(finished.asked, given, finished.place)
     sys.stdout.write(f"scores: {finished.place.uri_of('scores.json')}\nreport: {finished.report}\n")
 
 
@@ -262,5 +263,5 @@ def report(
     page = page if images is None else replace(page, images=images)
     page = page if max_megabytes is None else replace(page, max_megabytes=max_megabytes)
     given = Sources(**finished.record["sources"])
-    pipeline.run(replace(finished.recipe, report=page), given, finished.place)
+    pipeline.run(replace(finished.asked, report=page), given, finished.place)
     sys.stdout.write(f"report: {finished.report}\n")

@@ -65,6 +65,17 @@ def compare(runs: RunUris, *, json: bool = False, table1: bool = False) -> None:
     sys.stdout.write(compare([Run(uri) for uri in runs], as_json=json, as_table1=table1) + "\n")
 
 
+def howmany(run: RunUri) -> None:
+    """How many clusters the features of a run suggest, and pictures at some numbers.
+
+    Args:
+        run: The --out of a run that has embeddings and neighbors, as after `rayscan run ... --until mine`.
+    """
+    from rayscan.howmany import write_howmany
+
+    sys.stdout.write(write_howmany(run))
+
+
 def merge(run: RunUri, *, to: int | None = None, out: str | None = None) -> None:
     """Which clusters would join, by the links between their images' neighbors.
 
@@ -142,7 +153,7 @@ def status_lines(run: Run) -> Iterator[str]:
     yield f"{run.place.uri}: recipe {run.record['recipe']}, {f'running ({held})' if held else 'not running'}"
     records = recorded_stages(run.place)
     left = []
-    for stage in pipeline.plan(run.recipe, Sources(**run.record["sources"]), run.place):
+    for stage in pipeline.plan(run.asked, Sources(**run.record["sources"]), run.place):
         if stage.is_reused:
             record = records.get(stage.stage, {})
             yield f"  {stage.stage:10} done  {took(record)}, {_bytes(run.place, stage.why)}"

@@ -8,7 +8,7 @@ Letters: B batch, V views, K neighbors, C clusters, H heads, D feature width, P 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from rayscan.config.consensus import ConsensusConfig
 from rayscan.config.fleet import FleetConfig
@@ -34,6 +34,7 @@ from rayscan.sections import Section, require, setting
 from rayscan.spaces import Space, parse_spaces
 
 __all__ = [
+    "AUTO",
     "PRETEXTS",
     "SCAN_LOSSES",
     "AssignConfig",
@@ -62,6 +63,9 @@ __all__ = [
     "ViewKind",
 ]
 
+AUTO: Final = "auto"
+"""In the place of a number of clusters: it is found."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe(Section):
@@ -69,8 +73,9 @@ class Recipe(Section):
 
     name: str
     """Recipe the settings started from."""
-    num_clusters: int | None = setting(None, ge=2)
-    """Clusters to form (C)."""
+    num_clusters: int | Literal["auto"] | None = setting(None, ge=2)
+    """Clusters to form (C); auto takes what the features suggest (`rayscan.stages.howmany`), under method
+    consensus."""
     method: str = "scan"
     """How images are put into clusters: scan, sela, consensus or kmeans, see `rayscan.methods`."""
     seed: int = setting(0, ge=0)
@@ -158,8 +163,18 @@ class Recipe(Section):
         return parse_spaces(self.features)
 
     @property
+    def is_auto(self) -> bool:
+        """Whether the number of clusters is still to be found."""
+        return self.num_clusters == AUTO
+
+    @property
+    def clusters(self) -> int:
+        """C, num_clusters as a number; after stage howmany a run's recipe holds what was found."""
+        assert isinstance(self.num_clusters, int), self.num_clusters
+        return self.num_clusters
+
+    @property
     def clusters_formed(self) -> int:
         """Clusters images are put into: num_clusters, or more under k-means with over-clustering."""
-        assert self.num_clusters is not None
         factor = self.kmeans.over_clustering if self.method == "kmeans" else 1.0
-        return round(factor * self.num_clusters)
+        return round(factor * self.clusters)

@@ -32,14 +32,13 @@ def pixel_scores(
         split: Which images are scored.
         seed: Of the seeding.
     """
-    assert recipe.num_clusters is not None
     table = ImageTable.from_artifact(index)
     loader = ViewLoader(table, recipe.images, seed)
     settings = recipe.evaluate
     train = np.concatenate(list(_rows(loader, table.gids("train"))))
     centroids, _ = kmeans(
         train,
-        recipe.num_clusters,
+        recipe.clusters,
         seed=seed,
         restarts=settings.kmeans_n_init,
         iterations=settings.kmeans_max_iter,
@@ -47,7 +46,7 @@ def pixel_scores(
     gids = table.gids("eval" if split == "eval" else "train")
     gids = gids[classes.of[gids] >= 0]
     clusters = np.concatenate([nearest_centroid(rows, centroids)[0] for rows in _rows(loader, gids)])
-    counted = Contingency.count(clusters, classes.of[gids], recipe.num_clusters, len(classes.names))
+    counted = Contingency.count(clusters, classes.of[gids], recipe.clusters, len(classes.names))
     return partition_scores(counted)
 
 

@@ -53,8 +53,7 @@ def choose(trials: Sequence[Trial], count: int) -> list[Trial]:
 
 def stability(setup: SearchSetup, trials: Sequence[Trial]) -> float | None:
     """Mean ARI over all pairs of seeds, on the train images; None if fewer than two have clusters."""
-    num_clusters = setup.space.base.num_clusters
-    assert num_clusters is not None
+    num_clusters = setup.space.base.clusters
     groupings = [load(setup.out.child(t.name)).read_array(CLUSTERS) for t in trials if t.status == "finished"]
     pairs = [ari(Contingency.count(a, b, num_clusters, num_clusters)) for a, b in combinations(groupings, 2)]
     return float(np.mean(pairs)) if pairs else None

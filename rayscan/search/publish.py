@@ -44,7 +44,7 @@ def _content(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Final
     chosen = ranked[0].trials[0].name if ranked else None
     return SearchContent(
         recipe=base.name,
-        num_clusters=base.num_clusters or 0,
+        num_clusters=base.clusters,
         num_images=int(index.facts["train"]),
         seed=base.seed,
         from_images=setup.from_images,

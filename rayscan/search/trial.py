@@ -212,9 +212,7 @@ def _last(history: History, name: str) -> float:
 
 def prepared(setup: SearchSetup) -> tuple[FeatureSource, Judge]:
     """Features and judge of this process, made once for all its trials."""
-    num_clusters = setup.space.base.num_clusters
-    assert num_clusters is not None
-    return _prepared(setup.inputs["embed"], setup.inputs["mine"], num_clusters)
+    return _prepared(setup.inputs["embed"], setup.inputs["mine"], setup.space.base.clusters)
 
 
 @lru_cache(maxsize=1)

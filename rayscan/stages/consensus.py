@@ -78,14 +78,13 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
 def fit(task: Task) -> None:
     """Cluster the train rows, or a sample of them, and store the model; runs on a worker."""
     recipe, rows, draft = task.recipe, EmbeddingRows(task.embed), task.draft
-    assert recipe.num_clusters is not None
     chosen = sampled(rows.train_rows, recipe.consensus.max_rows, recipe.seed)
     if len(chosen) == rows.train_rows:
         gids, lists = neighbor_ids(task.mine, NEIGHBORS)
         features, neighbors = rows.read(0, rows.train_rows), np.searchsorted(gids, lists)
     else:  # neighbors of the sample within it are others than those that were mined
         features, neighbors = rows.take(chosen), None
-    result = consensus(features, recipe.num_clusters, recipe.seed, neighbors)
+    result = consensus(features, recipe.clusters, recipe.seed, neighbors)
     _store(draft, result, rows.gids[chosen])
 
 

@@ -30,7 +30,7 @@ from rayscan.report.page import render
 from rayscan.report.thumbnails import Read, fill, round_robin
 from rayscan.run import edited_names
 from rayscan.sections import semantic
-from rayscan.stages import consensus
+from rayscan.stages import consensus, howmany
 from rayscan.stages.evaluate import label_free_facts
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import CHOSEN
@@ -160,6 +160,12 @@ def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
     features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == "pretext"]
     if consensus.NAME in done:
         features.append(f"Without labels: {consensus.score_in_words(done[consensus.NAME].facts['score'])}.")
+    if howmany.NAME in done:
+        facts = done[howmany.NAME].facts
+        features.append(
+            f"The number of clusters is what the features suggest, {facts['num_clusters']} between "
+            f"{facts['low']} and {facts['high']}: `rayscan howmany` shows others."
+        )
     if MODEL in done:
         features.insert(0, f"Predicted: the clusters are those of the model in {done[MODEL].place.uri}.")
     return features

@@ -94,11 +94,10 @@ def train_worker(job: TrainJob, worker: Worker) -> Trained:
 def build(job: TrainJob, source: TrainSource, device: str) -> tuple[Sela, Schedule]:
     """The objective of this stage, with its first labels from a file or drawn, and what it goes through."""
     recipe, settings, gids = job.recipe, job.recipe.sela, source.gids
-    assert recipe.num_clusters is not None
     judge = HeldoutJudge(heldout_graph(recipe, job.inputs["mine"], gids), source)
     net = _net(job, source).to(device)
     if settings.first_labels is None:
-        labels = random_labels(settings.num_heads, len(gids), recipe.num_clusters, recipe.seed)
+        labels = random_labels(settings.num_heads, len(gids), recipe.clusters, recipe.seed)
     else:
         labels = torch.from_numpy(read_labels(recipe, gids))
     prior = prior_tensor(read_prior(recipe, settings.prior))

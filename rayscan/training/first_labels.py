@@ -23,7 +23,6 @@ def read_labels(recipe: Recipe, gids: Ints) -> NDArray[np.int32]:
     """
     path = recipe.sela.first_labels
     assert path is not None
-    assert recipe.num_clusters is not None
     table = pq.ParquetFile(pa.BufferReader(storage.read(path))).read(use_threads=False)
     names = [n for n in table.column_names if n.startswith("head_")] or ["cluster"]
     if "gid" not in table.column_names or names[0] not in table.column_names:
@@ -47,10 +46,10 @@ def read_labels(recipe: Recipe, gids: Ints) -> NDArray[np.int32]:
         )
     columns = [table[name].to_numpy()[order][rows] for name in names]
     labels = np.stack([columns[head % len(columns)] for head in range(recipe.sela.num_heads)])
-    if labels.min() < 0 or labels.max() >= recipe.num_clusters:
+    if labels.min() < 0 or labels.max() >= recipe.clusters:
         raise DataError(
             "a first label is no cluster",
-            expected=f"0..{recipe.num_clusters - 1}, as num_clusters",
+            expected=f"0..{recipe.clusters - 1}, as num_clusters",
             got=f"{int(labels.min())}..{int(labels.max())}",
             where=path,
             fix="pass the --num-clusters of that run",

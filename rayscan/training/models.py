@@ -73,10 +73,9 @@ def feature_net(recipe: Recipe, pretext: Artifact, *, trains: bool = True) -> tu
 
 def fresh_heads(recipe: Recipe, num_heads: int, dim: int) -> ClusterHeads:
     """Cluster heads on features of width D, from the run's seed."""
-    assert recipe.num_clusters is not None
     temperature = recipe.scan.start_temperature if recipe.method == "scan" else 1.0
     with_seed(recipe.seed, "heads")
-    return ClusterHeads(num_heads, dim, recipe.num_clusters, temperature=temperature)
+    return ClusterHeads(num_heads, dim, recipe.clusters, temperature=temperature)
 
 
 def build_cluster_net(recipe: Recipe, pretext: Artifact, num_heads: int) -> ClusterNet:

@@ -131,9 +131,10 @@ def test_cifar10_pixels(shared_data: Path) -> None:
     np.testing.assert_allclose(pixels.std((0, 1, 2)), images.std, atol=0.02)
 
 
-def test_custom_demands_num_clusters() -> None:
-    """Nobody but the user knows how many; all others know."""
-    assert [name for name in RECIPES if by_name(name).num_clusters is None] == ["custom", "custom_scratch"]
+def test_number_of_clusters_is_known_found_or_demanded() -> None:
+    """By whom: a set with classes knows, consensus finds, SCAN on one's own pictures asks."""
+    assert [name for name in RECIPES if by_name(name).num_clusters is None] == ["custom_scratch"]
+    assert [name for name in RECIPES if by_name(name).is_auto] == ["custom"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

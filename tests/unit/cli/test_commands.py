@@ -162,7 +162,7 @@ def test_no_option_leaves_the_recipe_as_it_is(name: str) -> None:
         (["run", "cifar10", "--scan.num-heeds", "3"], "num-heads"),
         (["run", "cifar10", "--scan.num-heads", "0"], "scan.num_heads"),
         (["run", "cifra10"], "perhaps you meant cifar10"),
-        (["run", "custom"], "num_clusters"),
+        (["run", "custom", "--method", "scan"], "rayscan howmany RUN"),
         (["run", "cifar10", "--eval-data", "s3://me:secret@bucket/x"], "carries credentials"),
         (["search", "digits", "--trials", "0"], "setting trials"),
         (["experiment", "scan-fig9", "cifar10"], "perhaps you meant scan-fig"),
