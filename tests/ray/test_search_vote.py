@@ -1,4 +1,4 @@
-"""The vote of a search's better quarter, in this process: no Ray is started, though the stages can reach it."""
+"""The vote of a search's better quarter, in this process: no Ray is started, though stages can reach it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_three_runs_that_err_elsewhere_vote_better_than_each(tmp_path: Path) -> 
 
 def _same(clusters: np.ndarray) -> np.ndarray:
     """The cluster that most of an image's group have."""
-    most = np.array([np.bincount(clusters[TRUTH == g], minlength=4).argmax() for g in range(4)])
+    most = np.array([np.bincount(clusters[g == TRUTH], minlength=4).argmax() for g in range(4)])
     return most[TRUTH]
 
 

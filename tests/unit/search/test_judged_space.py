@@ -17,10 +17,14 @@ from rayscan.storage import Place
 from testing.matrices import brute_force, embedded, unit
 
 
+def groups(count: int) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 4, count)
+
+
 def blobs(count: int = 600) -> np.ndarray:
     """Unit rows in 4 groups, 20 dimensions, one of which varies much and means nothing."""
     rng = np.random.default_rng(1)
-    rows = rng.normal(size=(4, 20))[np.arange(count) % 4] + 0.6 * rng.normal(size=(count, 20))
+    rows = rng.normal(size=(4, 20))[groups(count)] + 0.6 * rng.normal(size=(count, 20))
     rows[:, 0] = 4 * rng.normal(size=count)
     return unit(rows)
 
@@ -40,14 +44,12 @@ def test_the_score_is_that_of_the_method_consensus(tmp_path: Path) -> None:
     space = make_space(x)
     assert (judge.ids == space.ids[:, :5]).mean() > 0.999  # mined in float64, searched in float32
     rng = np.random.default_rng(2)
-    truth = np.arange(len(x)) % 4
+    truth = groups(len(x))
     some = [truth, np.where(rng.random(len(x)) < 0.3, rng.integers(0, 4, len(x)), truth), truth // 2]
     expected = Score(space, 4, seed=0).of(some)
     got = [judge.score(one)["score"] for one in some]
     assert got == pytest.approx(expected, abs=0.01)
-    assert judge.score(truth[::-1])["score"] == pytest.approx(
-        judge.score(3 - truth[::-1])["score"], abs=1e-12
-    )
+    assert got[0] > got[2] > got[1]
 
 
 def test_it_does_not_depend_on_how_many_neighbors_were_mined_and_is_made_once(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_many_images_are_judged_on_a_sample_with_its_own_neighbors(
     assert (np.diff(judged) > 0).all()
     assert made.read_array("neighbors.npy").tolist() == make_space(x[judged]).ids[:, :5].tolist()
     judge = judged_space.judge(made, np.arange(len(x)) * 2, 4)
-    truth = np.arange(len(x)) % 4
+    truth = groups(len(x))
     spoilt = truth.copy()
     spoilt[np.setdiff1d(np.arange(len(x)), judged)] = 0
     parts = ("score", "nmi_nn", "cv_mi")
