@@ -1,6 +1,6 @@
 """The space that all trials of a search are judged in, made once: `<out>/search/judge-<hash12>/`.
 
-The base embeddings whitened twice by their neighbours (`consensus.space`). Beyond 50,000 train images those
+The base embeddings whitened twice by their neighbours (`training.whitened`). Beyond 50,000 train images those
 of a seeded sample, so that neither the search for neighbours nor memory grows with the data set.
 
 judged.npy [n]    rows of the train images in the graph        neighbors.npy [n, 5]    positions in judged
@@ -15,23 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, Step, find
-from rayscan.consensus.neighbors import unit_rows
-from rayscan.consensus.space import make_space
-from rayscan.consensus.whitening import NEIGHBORS
 from rayscan.data.keyed import permutation
-from rayscan.errors import DataError
 from rayscan.metrics.generalization import LinearProbe
 from rayscan.metrics.trial_score import Judge
 from rayscan.objectives.selection import GRAPH_NEIGHBORS
 from rayscan.storage import Place
+from rayscan.training.whitened import MAX_ROWS, drawn, sampled_space
 from rayscan.types import Ints
-from rayscan.vectors.neighbor_table import neighbor_ids
-from rayscan.vectors.parts import EmbeddingRows
 
 SCHEMA = 1
 STAGE = "judge"
-JUDGED = 50_000
-"""Train images in the graph at most."""
 PROBED = 20_000
 PROBED_PER_CLUSTER = 50
 """The linear rule sees so many of them, more if there are many clusters."""
@@ -49,23 +42,13 @@ def find_or_make(embed: Artifact, mine: Artifact, out: Place, num_clusters: int)
     Raises:
         DataError: all train images have the same embedding.
     """
-    config = {"judged": JUDGED, "probed": _limit(num_clusters)}
+    config = {"judged": MAX_ROWS, "probed": _limit(num_clusters)}
     step = Step(STAGE, SCHEMA, config, {"embed": embed.identity})
     found = find(out.child(step.directory), step)
     if found is not None:
         return found
-    rows = EmbeddingRows(embed)
-    judged = drawn(rows.train_rows, JUDGED)
-    units = unit_rows(rows.read(0, rows.train_rows) if len(judged) == rows.train_rows else rows.take(judged))
-    if (units == units[0]).all():
-        raise DataError(
-            "all train images have the same embedding",
-            expected="embeddings that differ",
-            got=f"{len(units)} equal rows",
-            where=embed.place.uri,
-            fix="train the pretext longer, or take other --features",
-        )
-    space = make_space(units, _mined(mine, rows, judged))
+    sampled = sampled_space(embed, mine)
+    judged, space = sampled.rows, sampled.space
     among = drawn(len(judged), _limit(num_clusters))
     draft = Draft(out, step)
     arrays: dict[str, NDArray[Any]] = {
@@ -92,23 +75,5 @@ def judge(space: Artifact, anchors: Ints, num_clusters: int) -> Judge:
     return Judge(anchors, judged, ids, probed, probe, num_clusters)
 
 
-def drawn(num_rows: int, count: int) -> Ints:
-    """All rows, or a seeded sample of `count` of them, ascending."""
-    if num_rows <= count:
-        return np.arange(num_rows)
-    return np.sort(permutation(0, "probed images", 0, num_rows)[:count])
-
-
 def _limit(num_clusters: int) -> int:
-    return min(JUDGED, max(PROBED, PROBED_PER_CLUSTER * num_clusters))
-
-
-def _mined(mine: Artifact, rows: EmbeddingRows, judged: Ints) -> Ints | None:
-    """The ten nearest of each row, if they were mined: a sample's neighbors within it are others.
-
-    Ten always, so that the score does not depend on how many a recipe mines.
-    """
-    if len(judged) < rows.train_rows:
-        return None
-    gids, ids = neighbor_ids(mine, NEIGHBORS)
-    return np.searchsorted(gids, ids) if ids.shape[1] == NEIGHBORS else None
+    return min(MAX_ROWS, max(PROBED, PROBED_PER_CLUSTER * num_clusters))

@@ -82,6 +82,8 @@ class SearchSetup:
             node.pop(name, None)
         if recipe.mine.chooses:
             tree["chosen"] = semantic(recipe.mine)
+        if recipe.mine.space != "features":
+            tree["mined in"] = recipe.mine.space
         tree["prior"] = read_prior(recipe, recipe.scan.prior)
         axes = sorted(axis.path for axis in self.space.axes)
         inputs = [self.inputs[name].identity for name in ("index", "embed")]
@@ -175,11 +177,11 @@ def train_heads(
             report(left.pop(0), judge.neighbors_agree(features.clusters(_best(objective))[0]))
 
     history = fit(job, alone(on_facts, features.device), objective, features, schedule)
-    head: nn.Module = _best(objective)
+    head: nn.Module = heads_from(scan.kept_head(job, objective, features)[0]).to(features.device)
     facts = {"train_loss": _last(history, "loss"), "heldout_loss": objective.best.loss}
     if job.recipe.selflabel.epochs:
         job = replace(job, work=work.child("selflabel"))
-        taught, schedule = selflabel.build(job, features, _best(objective))
+        taught, schedule = selflabel.build(job, features, copy.deepcopy(head))
         fit(job, alone(device=features.device), taught, features, schedule)
         guard = selflabel.compare_with_scan(job, features, head, taught.average)
         is_kept = guard is None or guard["kept_new"]

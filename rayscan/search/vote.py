@@ -19,9 +19,9 @@ from rayscan.consensus.confidence import agreement, translation
 from rayscan.consensus.result import by_size
 from rayscan.consensus.vote import vote, weights_by_score
 from rayscan.search.finalists import choose
-from rayscan.search.judged_space import drawn
 from rayscan.search.stored_trials import Trial
 from rayscan.search.trial import CLUSTERS, SearchSetup, prepared
+from rayscan.training.whitened import drawn
 from rayscan.types import Ints
 
 VOTE = "vote.parquet"

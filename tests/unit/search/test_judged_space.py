@@ -14,6 +14,7 @@ from rayscan.consensus.space import make_space
 from rayscan.errors import DataError
 from rayscan.search import judged_space
 from rayscan.storage import Place
+from rayscan.training import whitened
 from testing.matrices import brute_force, embedded, unit
 
 
@@ -68,7 +69,7 @@ def test_it_does_not_depend_on_how_many_neighbors_were_mined_and_is_made_once(tm
 def test_many_images_are_judged_on_a_sample_with_its_own_neighbors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judged_space, "JUDGED", 200)
+    monkeypatch.setattr(whitened, "MAX_ROWS", 200)
     x, place = blobs(), Place(str(tmp_path))
     made = judged_space.find_or_make(embedded(place, x), mined(place, x, 12), place.child("search"), 4)
     judged = made.read_array("judged.npy")
