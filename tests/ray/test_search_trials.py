@@ -134,14 +134,16 @@ def test_a_trial_is_what_the_stages_would_do(tmp_path: Path) -> None:
 
 def test_a_trial_starts_from_groupings_and_keeps_the_vote_as_the_stage_does(tmp_path: Path) -> None:
     learned = replace(RECIPE.scan, inputs="embeddings", start="grouping", keep="consensus")
-    setup = make_setup(tmp_path, recipe=replace(RECIPE, scan=learned, selflabel=replace(TAUGHT, epochs=0)))
-    facts = ran(setup, GOOD)
+    untaught = replace(RECIPE, scan=learned, selflabel=replace(TAUGHT, epochs=0))
+    setup = make_setup(tmp_path, recipe=untaught, texts=SPACE[:2])
+    values = {path: GOOD[path] for path in ("scan.entropy_weight", "scan.num_neighbors")}
+    facts = ran(setup, values)
     assert facts["status"] == "finished"
-    trial = stored_trials.find_trial(setup, GOOD, 0)
+    trial = stored_trials.find_trial(setup, values, 0)
     assert trial is not None
     clusters = load(setup.out.child(trial.name)).read_array(CLUSTERS)
     assert sum(np.bincount(clusters[g::4]).max() for g in range(4)) / 200 > 0.95
-    recipe = setup.recipe(GOOD, 0)
+    recipe = setup.recipe(values, 0)
     draft = Draft(Place(str(tmp_path / "stages")), Step("scan", 1, {}))
     job = TrainJob(recipe, setup.inputs, draft, Place(str(tmp_path / "work")), "embeddings")
     source = job.source("cpu")
