@@ -108,8 +108,8 @@ def search(
         recipe: What is searched around.
         data: Images of the train split, as for `run`.
         out: As for `run`: index, pretext, embed and mine are taken over or left for a later run. The search
-            writes search/results.parquet, search/recipe.json and search/index.html. The same command again
-            goes on.
+            writes search/results.parquet, search/recipe.json, search/vote.parquet and search/index.html. The
+            same command again goes on.
         eval_data: Images of the eval split: indexed and embedded, so that `run` with the same --out takes
             them over; no part of the score.
         image_column: The column with the images, where they are in Parquet files; found by itself if there is

@@ -26,7 +26,7 @@ from rayscan.config.pretext import (
     SimCLRConfig,
 )
 from rayscan.config.results import AssignConfig, EvaluateConfig, ReportConfig
-from rayscan.config.scan import SCAN_LOSSES, PmiLossConfig, ScanConfig, ScanLossConfig
+from rayscan.config.scan import SCAN_LOSSES, InformationLossConfig, PmiLossConfig, ScanConfig, ScanLossConfig
 from rayscan.config.sela import SelaConfig
 from rayscan.config.selflabel import SelfLabelConfig
 from rayscan.methods import METHODS
@@ -44,6 +44,7 @@ __all__ = [
     "EvaluateConfig",
     "FleetConfig",
     "ImagesConfig",
+    "InformationLossConfig",
     "InstDiscConfig",
     "KMeansConfig",
     "MineConfig",
@@ -112,6 +113,12 @@ class Recipe(Section):
             self.embed.space,
         )
         self._check_features()
+        require(
+            self.method != "consensus" or self.mine.space == "features",
+            "mine.space",
+            "features: the method consensus whitens by itself",
+            self.mine.space,
+        )
         for key in ("num_neighbors", "head_num_neighbors"):
             asked = getattr(self.scan, key)
             require(

@@ -38,6 +38,8 @@ class MineConfig(Section):
 
     num_neighbors: int = setting(50, ge=5)
     """Neighbors stored per image; scan uses the first `scan.num_neighbors`."""
+    space: Literal["features", "whitened"] = "features"
+    """Neighbors in the embeddings, or in these whitened twice by their neighbors, in 64 dimensions."""
     search: Literal["auto", "exact", "approximate"] = "auto"
     """auto is exact up to `max_exact_flops`, and reads some lists of rows per image beyond."""
     max_exact_flops: float = setting(1e17, ge=0)

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from rayscan.config.images import ViewKind
 from rayscan.config.optimizer import OptimizerConfig
-from rayscan.sections import Section, operational, setting
+from rayscan.sections import Section, operational, require, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,8 +23,9 @@ class ScanConfig(Section):
     VARIANTS: ClassVar[dict[str, type[Section]]] = {}
 
     loss: str
-    """scan is Eq. 2 of SCAN; pmi the weighted pointwise mutual information of TEMI (arXiv 2303.17896). Each
-    has settings of its own, shown where it is chosen: --scan.loss NAME --help."""
+    """scan is Eq. 2 of SCAN; pmi the weighted pointwise mutual information of TEMI (arXiv 2303.17896); mi the
+    mutual information of neighbors (IIC, arXiv 1807.06653). Each has settings of its own, shown where it is
+    chosen: --scan.loss NAME --help."""
     inputs: Literal["images", "embeddings", "both"] = "images"
     """Train on images; or heads only, on cached embeddings (seconds); or the heads first, then on images."""
     update: Literal["all", "head"] = "all"
@@ -59,9 +60,26 @@ class ScanConfig(Section):
     """One neighbor drawn per anchor and step, or the mean over all of them."""
     include_self: bool = setting(default=False, read_by_heads=True)
     """The image itself, in another view, counts among its neighbors, as in the published code."""
+    start: Literal["random", "grouping"] = setting("random", read_by_heads=True)
+    """Heads on embeddings start at random, or each from the linear discriminant rule of a k-means grouping of
+    the whitened embeddings."""
+    keep: Literal["best", "consensus"] = setting("best", read_by_heads=True)
+    """Of heads on embeddings: the one with the lowest held-out loss, or the vote of all, weighted by S, as
+    one linear head."""
     prior: str | None = operational(None)
     """File with the known share of each cluster, one number a line or a JSON list: the entropy becomes the
     KL divergence to it. Its numbers, not its name, enter the fingerprint."""
+
+    def check(self) -> None:
+        """Groupings and votes are those of stored embeddings."""
+        for name, plain in (("start", "random"), ("keep", "best")):
+            asked = getattr(self, name)
+            require(
+                asked == plain or self.inputs != "images",
+                f"scan.{name}",
+                f"{plain} where scan.inputs is images: it is for heads on embeddings",
+                asked,
+            )
 
     @property
     def start_temperature(self) -> float:
@@ -102,6 +120,17 @@ class PmiLossConfig(ScanConfig):
     def start_temperature(self) -> float:
         """See `nets.heads.ClusterHeads`."""
         return self.pmi_temperature
+
+
+@ScanConfig.register
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InformationLossConfig(ScanConfig):
+    """Clustering with the mutual information of neighbors (IIC, arXiv 1807.06653, Eq. 3)."""
+
+    loss: Literal["mi"] = setting("mi", read_by_heads=True)
+    joint_decay: float = setting(0.0, ge=0, lt=1, read_by_heads=True)
+    """Decay per step of the running joint distribution of two neighbors' clusters, for batches small beside
+    C^2; 0 takes the batch alone."""
 
 
 SCAN_LOSSES = ScanConfig.VARIANTS

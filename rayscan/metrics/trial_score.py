@@ -1,6 +1,7 @@
 """The score of a search: how good a grouping is, said without a label, and when there is nothing to score.
 
-All trials of a search are judged on one neighbor graph and one feature space, which none of them can change.
+All trials of a search are judged on one neighbor graph and one feature space, which none of them can change
+(`search.judged_space`). The score is S of `consensus.score`, with its parts.
 """
 
 from __future__ import annotations
@@ -38,30 +39,31 @@ def degenerate(clusters: NDArray[Any], num_clusters: int) -> str:
 
 @dataclass(frozen=True)
 class Judge:
-    """What all trials are judged on."""
+    """What all trials are judged on: the neighbour graph and the coordinates of one whitened space."""
 
     anchors: Ints
     """gids of the train images, int64 [N]."""
+    judged: Ints
+    """Rows of `anchors` that the graph has, ascending, int64 [n]."""
     ids: Ints
-    """gids of their neighbors, nearest first, int64 [N, K] with K >= 5."""
+    """Their neighbors among them, as positions in `judged`, nearest first, int64 [n, K] with K >= 5."""
     probed: Ints
-    """Rows of `anchors` whose features the probe has, int64 [n]."""
+    """Rows of `anchors` whose coordinates the probe has, int64 [m]."""
     probe: LinearProbe
     num_clusters: int
 
     def neighbors_agree(self, clusters: NDArray[Any]) -> float:
         """`nmi_nn` of the clusters of the anchors [N]."""
-        of = np.full(int(max(self.anchors.max(), self.ids.max())) + 1, -1, np.int64)
-        of[self.anchors] = clusters
-        return nmi_nn(of, self.anchors, self.ids, self.num_clusters)
+        of = np.asarray(clusters, np.int64)[self.judged]
+        return nmi_nn(of, np.arange(len(of)), self.ids, self.num_clusters)
 
     def score(self, clusters: NDArray[Any]) -> dict[str, float]:
         """All that is said of a grouping, higher `score` is better: clusters of the anchors, integers [N].
 
         Returns:
-            score = (nmi_nn + cv_mi) / 2, both parts, and the facts of `label_free.collapse`.
+            score = S = (2 nmi_nn + cv_mi) / 3, both parts, and the facts of `label_free.collapse`.
         """
         agree = self.neighbors_agree(clusters)
         generalizes = self.probe.cv_mi(np.asarray(clusters)[self.probed], self.num_clusters)
         facts = collapse(clusters, self.num_clusters)
-        return {"score": (agree + generalizes) / 2, "nmi_nn": agree, "cv_mi": generalizes, **facts}
+        return {"score": (2 * agree + generalizes) / 3, "nmi_nn": agree, "cv_mi": generalizes, **facts}

@@ -64,6 +64,8 @@ class SearchContent:
     """In the order they ended."""
     finalists: Sequence[tuple[str, float, Sequence[float | None], float | None]]
     """Settings, mean score, score of each seed, agreement of the seeds; best first."""
+    vote: tuple[float, str] | None = None
+    """Score of the vote of the better quarter, and the vote in words; None without one."""
 
 
 def render(content: SearchContent) -> str:

@@ -1,4 +1,4 @@
-"""`rayscan search`: the early stages once, many trials, the best of them over seeds, a recipe and a page.
+"""`rayscan search`: early stages once, many trials, the best over seeds, a vote, a recipe and a page.
 
 No labels can reach it: it is given images alone, and runs no stage that opens labels.
 """
@@ -6,7 +6,7 @@ No labels can reach it: it is given images alone, and runs no stage that opens l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,8 @@ from rayscan.search.publish import publish, settings_text
 from rayscan.search.space import Space, Values
 from rayscan.search.stored_trials import Trial
 from rayscan.search.study import Study, capacity
-from rayscan.search.trial import RUNGS, SearchSetup, run_trial, train_heads
+from rayscan.search.trial import RUNGS, SearchSetup, prepare, run_trial, train_heads
+from rayscan.search.vote import VOTE, Vote, VoteTask, vote_trials, voters
 from rayscan.stages import embed, index, mine, pretext
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
@@ -82,9 +83,10 @@ def search(
             if stage is index:
                 pipeline.check_data(space.base, done["index"])
         driver = SearchDriver(SearchSetup(space, done, out, plan.from_images), plan, context)
+        fleet.map(prepare, [driver.setup])
         driver.run_trials()
         ranked = driver.compare_finalists()
-        publish(driver.setup, driver.trials, ranked)
+        publish(driver.setup, driver.trials, ranked, driver.vote(ranked))
         out.delete(LOCKS)
         return ranked[0]
 
@@ -221,6 +223,14 @@ class SearchDriver:
                 "depend on luck here; more heads, pretext epochs or another number of clusters may help"
             )
         return ranked
+
+    def vote(self, ranked: Sequence[Finalist]) -> Vote:
+        """The vote of the better quarter of all runs, those of finalists with other seeds included."""
+        others = [run for finalist in ranked for run in finalist.trials[1:]]
+        called = voters([*self.trials, *others], self.setup)
+        found = self.context.fleet.map(vote_trials, [VoteTask(self.setup, called)])[0]
+        self.context.progress.say(f"  vote: {found.in_words()}, in {self.setup.out.uri_of(VOTE)}")
+        return found
 
     def _rerun(self, asked: list[tuple[Values, int]]) -> list[Trial]:
         """Other seeds of the finalists, in the order asked."""

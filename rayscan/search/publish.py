@@ -15,9 +15,12 @@ from rayscan.search.axis import Axis
 from rayscan.search.finalists import Finalist
 from rayscan.search.stored_trials import Trial
 from rayscan.search.trial import SearchSetup
+from rayscan.search.vote import Vote
 
 
-def publish(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> None:
+def publish(
+    setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finalist], vote: Vote | None = None
+) -> None:
     """Write `results.parquet`, `index.html` and, if there is a best one, `recipe.json`."""
     others = [run for finalist in ranked for run in finalist.trials[1:]]
     sink = pa.BufferOutputStream()
@@ -26,7 +29,7 @@ def publish(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finali
     if ranked:
         best = setup.space.recipe(ranked[0].values)
         setup.out.write("recipe.json", recipe_to_json(best))
-    setup.out.write("index.html", render(_content(setup, trials, ranked)).encode())
+    setup.out.write("index.html", render(_content(setup, trials, ranked, vote)).encode())
 
 
 def settings_text(values: Mapping[str, Any]) -> str:
@@ -39,7 +42,9 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _content(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finalist]) -> SearchContent:
+def _content(
+    setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Finalist], vote: Vote | None
+) -> SearchContent:
     base, index = setup.space.base, setup.inputs["index"]
     chosen = ranked[0].trials[0].name if ranked else None
     return SearchContent(
@@ -53,6 +58,7 @@ def _content(setup: SearchSetup, trials: Sequence[Trial], ranked: Sequence[Final
         finalists=[
             (settings_text(f.values), f.mean, [t.score for t in f.trials], f.stability) for f in ranked
         ],
+        vote=None if vote is None else (vote.score, vote.in_words()),
     )
 
 

@@ -19,15 +19,14 @@ from torch import nn
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, digest, find
 from rayscan.config import Recipe
-from rayscan.data.keyed import permutation
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import under
 from rayscan.errors import ConfigError, DataError
-from rayscan.metrics.generalization import LinearProbe
 from rayscan.metrics.trial_score import Judge, degenerate
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.scan import Scan
-from rayscan.objectives.selection import HeldoutGraph
+from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
+from rayscan.search import judged_space
 from rayscan.search.space import Space, Values
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
@@ -40,16 +39,12 @@ from rayscan.training.prior import read_prior
 from rayscan.training.sources import FeatureSource
 from rayscan.vectors.neighbor_table import neighbor_ids
 
-SCHEMA = 1
+SCHEMA = 2
 STAGE = "trial"
 CLUSTERS = "clusters.npy"
 STARTED = "started"
 RUNGS = (1, 2, 4)
 """Quarters of the heads' training after which trials are compared; the better half goes on."""
-PROBED = 20_000
-PROBED_PER_CLUSTER = 50
-"""The linear probe sees so many train images, more if there are many clusters."""
-
 Report = Callable[[int, float], None]
 
 
@@ -59,7 +54,7 @@ class SearchSetup:
 
     space: Space
     inputs: Mapping[str, Artifact]
-    """index, pretext, embed, mine of the base recipe; graph and features of the score."""
+    """index, pretext, embed, mine of the base recipe; the score's space is made of the last two."""
     run: Place
     """--out."""
     from_images: bool = False
@@ -87,6 +82,8 @@ class SearchSetup:
             node.pop(name, None)
         if recipe.mine.chooses:
             tree["chosen"] = semantic(recipe.mine)
+        if recipe.mine.space != "features":
+            tree["mined in"] = recipe.mine.space
         tree["prior"] = read_prior(recipe, recipe.scan.prior)
         axes = sorted(axis.path for axis in self.space.axes)
         inputs = [self.inputs[name].identity for name in ("index", "embed")]
@@ -180,18 +177,18 @@ def train_heads(
             report(left.pop(0), judge.neighbors_agree(features.clusters(_best(objective))[0]))
 
     history = fit(job, alone(on_facts, features.device), objective, features, schedule)
-    head: nn.Module = _best(objective)
+    head: nn.Module = heads_from(scan.kept_head(job, objective, features)[0]).to(features.device)
     facts = {"train_loss": _last(history, "loss"), "heldout_loss": objective.best.loss}
     if job.recipe.selflabel.epochs:
         job = replace(job, work=work.child("selflabel"))
-        taught, schedule = selflabel.build(job, features, _best(objective))
+        taught, schedule = selflabel.build(job, features, copy.deepcopy(head))
         fit(job, alone(device=features.device), taught, features, schedule)
         guard = selflabel.compare_with_scan(job, features, head, taught.average)
         is_kept = guard is None or guard["kept_new"]
         head = taught.average if is_kept else head
         facts |= {"selflabel_epochs": len(taught.history), "confident": taught.history[-1]}
         facts["selflabel_kept"] = float(is_kept)
-    facts["scan_val_loss"] = _graph_loss(head, features, judge)
+    facts["scan_val_loss"] = _graph_loss(head, features, setup.inputs["mine"])
     setup.run.delete(f".work/search/{draft.step.directory}")
     return features.clusters(head)[0], facts
 
@@ -200,10 +197,15 @@ def _best(objective: Scan) -> ClusterHeads:
     return heads_from(under(objective.best.weights(), "heads"))
 
 
-def _graph_loss(head: nn.Module, features: FeatureSource, judge: Judge) -> float:
-    """SCAN's validation loss (entropy weight 1) on the graph of the score, for comparison only."""
-    graph = HeldoutGraph.build(judge.anchors, judge.anchors, judge.ids)
-    return float(HeldoutJudge(graph, features)(head)[0])
+def _graph_loss(head: nn.Module, features: FeatureSource, mine: Artifact) -> float:
+    """SCAN's validation loss (entropy weight 1) on the mined graph, for comparison only."""
+    return float(HeldoutJudge(_whole_graph(mine), features)(head)[0])
+
+
+@lru_cache(maxsize=1)
+def _whole_graph(mine: Artifact) -> HeldoutGraph:
+    gids, ids = neighbor_ids(mine, GRAPH_NEIGHBORS)
+    return HeldoutGraph.build(gids, gids, ids)
 
 
 def _last(history: History, name: str) -> float:
@@ -212,14 +214,19 @@ def _last(history: History, name: str) -> float:
 
 def prepared(setup: SearchSetup) -> tuple[FeatureSource, Judge]:
     """Features and judge of this process, made once for all its trials."""
-    return _prepared(setup.inputs["embed"], setup.inputs["mine"], setup.space.base.clusters)
+    embed, mine = setup.inputs["embed"], setup.inputs["mine"]
+    return _prepared(embed, mine, setup.out, setup.space.base.clusters)
 
 
 @lru_cache(maxsize=1)
-def _prepared(embed: Artifact, mine: Artifact, num_clusters: int) -> tuple[FeatureSource, Judge]:
+def _prepared(embed: Artifact, mine: Artifact, out: Place, num_clusters: int) -> tuple[FeatureSource, Judge]:
     features = FeatureSource(embed, seed=0, device=alone().device)
-    anchors, ids = neighbor_ids(mine, 5)
-    count = min(len(anchors), max(PROBED, PROBED_PER_CLUSTER * num_clusters))
-    probed = np.sort(permutation(0, "probed images", 0, len(anchors))[:count])
-    probe = LinearProbe(features.plain(anchors[probed]).numpy(), permutation(0, "probed images", 0, count))
-    return features, Judge(anchors, ids, probed, probe, num_clusters)
+    space = judged_space.find_or_make(embed, mine, out, num_clusters)
+    return features, judged_space.judge(space, features.gids, num_clusters)
+
+
+def prepare(setup: SearchSetup) -> None:
+    """Make the space of the score, so that the trials, in their processes, find it."""
+    num_clusters = setup.space.base.num_clusters
+    assert num_clusters is not None
+    judged_space.find_or_make(setup.inputs["embed"], setup.inputs["mine"], setup.out, num_clusters)

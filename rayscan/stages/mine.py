@@ -5,7 +5,7 @@ many as a recall of 0.99 takes.
 
 Equal rows are found and searched once (`vectors.duplicates`), shard actors search (`fleet.shards`), the
 blocks are put together, and a sample is held against brute force before anything is published
-(`vectors.recall`).
+(`vectors.recall`). Where `mine.space` is whitened all this goes for the rows of `stages.whitened_rows`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from rayscan.fleet.search_settings import SearchSettings
 from rayscan.fleet.shard_layout import shards_and_threads
 from rayscan.fleet.shards import NPROBE, mine_blocks
 from rayscan.sections import require, semantic
+from rayscan.stages import whitened_rows
 from rayscan.tables import as_lists, write_tables
+from rayscan.training.whitened import WHITENED
 from rayscan.types import Ints
 from rayscan.vectors.duplicates import collapse, copy_pairs, hash_rows, verify_copies
 from rayscan.vectors.merge import Block, IndexedRows, blocks
@@ -82,10 +84,12 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         DataError: an embedding is not finite.
     """
     if recipe.mine.mutual is None:
+        if recipe.mine.space == WHITENED:
+            done = {"embed": whitened_rows.find_or_write(done["embed"], context)}
         return _mined(recipe, done, step, context)
     whole = replace(recipe, mine=recipe.mine.unchosen)
     below = plan(whole, done, context.sources)
-    lists = find(context.out.child(below.directory), below) or _mined(whole, done, below, context)
+    lists = find(context.out.child(below.directory), below) or run(whole, done, below, context)
     artifact = write_mutual(lists, context.draft(step), recipe.mine.mutual)
     context.progress.say(f"  mine: {artifact.facts['chosen']['mean']:.1f} neighbors chosen per image")
     return artifact
@@ -133,6 +137,8 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
     if settings.ivf is not None:
         facts |= {"search": "approximate", "nlist": len(settings.ivf.centroids), "codes": settings.ivf.codes}
         facts[NPROBE] = _nprobe(draft, work[0])
+    if recipe.mine.space == WHITENED:
+        facts["space"] = WHITENED
     artifact = draft.commit({FILE: entry}, facts=facts)
     for part in parts:
         for file in part.values():

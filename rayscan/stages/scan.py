@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact, FileEntry, Step
 from rayscan.config import Recipe
@@ -28,12 +28,14 @@ from rayscan.objectives.scan import Scan
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
 from rayscan.training.fit import Schedule, fit
+from rayscan.training.grouping_heads import start_from_groupings, voted_head
 from rayscan.training.heldout import HeldoutJudge, split_train
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
 from rayscan.training.pictures import images_of
 from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
+from rayscan.training.whitened import SampledSpace, sampled_space
 from rayscan.vectors.neighbor_table import NeighborTable
 
 NAME = "scan"
@@ -135,7 +137,10 @@ def _net(job: TrainJob, source: TrainSource) -> nn.Module:
     """Fresh heads alone, or on their backbone; or the head that training on embeddings found, on it."""
     recipe, settings = job.recipe, job.recipe.scan
     if isinstance(source, FeatureSource):
-        return fresh_heads(recipe, settings.num_heads, source.dim)
+        heads = fresh_heads(recipe, settings.num_heads, source.dim)
+        if settings.start == "grouping":
+            start_from_groupings(heads, _space(job), recipe.seed)
+        return heads
     starts_from_heads = settings.inputs == "both"
     net = build_cluster_net(recipe, job.inputs["pretext"], 1 if starts_from_heads else settings.num_heads)
     if starts_from_heads:
@@ -144,6 +149,21 @@ def _net(job: TrainJob, source: TrainSource) -> nn.Module:
         net.heads.load_state_dict(unpack(job.draft.place.read(finished[0][HEADS].path)))
     net.backbone.requires_grad_(settings.update != "head")
     return net.to(memory_format=torch.channels_last)
+
+
+def _space(job: TrainJob) -> SampledSpace:
+    return sampled_space(job.inputs["embed"], job.inputs["mine"])
+
+
+def kept_head(
+    job: TrainJob, objective: Scan, source: FeatureSource
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The one head that `scan.keep` asks for, its state, and what is to be known of a vote."""
+    if job.recipe.scan.keep == "best":
+        return under(objective.best.weights(), "heads"), {}
+    num_clusters = objective.heads.bias.shape[1]
+    groupings = source.clusters(objective.module)
+    return voted_head(_space(job), groupings, num_clusters, job.recipe.seed)
 
 
 def _graph(job: TrainJob, source: TrainSource, num_neighbors: int) -> tuple[Any, HeldoutGraph, NeighborPairs]:
@@ -159,13 +179,15 @@ def _graph(job: TrainJob, source: TrainSource, num_neighbors: int) -> tuple[Any,
 
 
 def _write_heads(job: TrainJob, objective: Scan, source: FeatureSource) -> dict[str, FileEntry]:
-    """The best head alone and with its features, and the clusters of all heads."""
-    draft, best = job.draft, objective.best.weights()
-    whole = with_backbone(job.recipe, job.inputs.get("pretext"), best)
+    """The kept head alone and with its features, and the clusters of all heads."""
+    draft = job.draft
+    head, told = kept_head(job, objective, source)
+    whole = with_backbone(job.recipe, job.inputs.get("pretext"), {f"heads.{k}": v for k, v in head.items()})
+    facts = objective.best.facts() | ({"vote": told} if told else {})
     return {
-        HEADS: draft.write(HEADS, pack(under(best, "heads"))),
+        HEADS: draft.write(HEADS, pack(head)),
         MODEL: draft.write(MODEL, pack(whole)),
-        "heads.json": draft.write_json("heads.json", objective.best.facts()),
+        "heads.json": draft.write_json("heads.json", facts),
         HEADS_CLUSTERS: draft.write_table(HEADS_CLUSTERS, _clusters_of_heads(objective, source)),
     }
 

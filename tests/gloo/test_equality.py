@@ -18,6 +18,7 @@ from rayscan.nets.heads import ClusterHeads, ClusterNet
 from rayscan.nets.modes import evaluating
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import Objective
+from rayscan.objectives.information_loss import InformationLoss
 from rayscan.objectives.scan_loss import ScanLoss
 from rayscan.objectives.sela import Sela, random_labels
 from rayscan.objectives.selflabel import SelfLabel
@@ -62,6 +63,12 @@ def pmi() -> Objective:
     return scan_of(net, pmi_of(net, decay=0.8))
 
 
+def information() -> Objective:
+    """The running joint distribution is state; the sum over workers comes before the logarithms."""
+    running = RunningMarginal(0.8, torch.zeros(3, C, C, dtype=torch.float64))
+    return scan_of(cluster_net(3), InformationLoss(running))
+
+
 def selflabel() -> Objective:
     return SelfLabel(cluster_net(1), SelfLabelConfig(threshold=0.27, ema_decay=0.9), num_images=B)
 
@@ -85,7 +92,7 @@ def sela() -> Objective:
     return Sela(cluster_net(2), settings, random_labels(2, B, C, 0), features, lambda net: torch.zeros(2), 1)
 
 
-BUILDS = (scan, scan_running, pmi, selflabel, selflabel_taught, sela)
+BUILDS = (scan, scan_running, pmi, information, selflabel, selflabel_taught, sela)
 
 
 def pixels(step: int, name: str) -> torch.Tensor:

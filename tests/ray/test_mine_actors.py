@@ -19,6 +19,7 @@ import ray
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import FleetConfig, MineConfig, Recipe, ScanLossConfig
+from rayscan.consensus.space import make_space
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.errors import ArtifactError, DataError, FleetError
@@ -31,7 +32,7 @@ from rayscan.stages import mine
 from rayscan.storage import Place
 from rayscan.vectors.merge import Block, blocks
 from rayscan.vectors.parts import EmbeddingRows
-from testing.matrices import brute_force, collapsed, embedded, planted
+from testing.matrices import brute_force, collapsed, embedded, planted, unit
 from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_ivf import bundles
 from tests.unit.vectors.test_mutual import naive
@@ -92,6 +93,23 @@ def left_after_a_while() -> list[int]:
     while (pids := actor_pids()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return pids
+
+
+def test_the_whitened_space_is_mined_as_the_features_are(tmp_path):
+    """Rows projected as the space of the method consensus says, on any number of shards; eval rows wait."""
+    rng = np.random.default_rng(3)
+    x = unit(rng.normal(size=(5, 30))[np.arange(340) % 5] + 0.5 * rng.normal(size=(340, 30)))
+    embed = embedded(Place(str(tmp_path / "in")), x, num_eval=40)
+    space = make_space(x[:300])
+    rows = unit((x[:300] - space.mean) @ (space.components @ space.projection))
+    for shards in (1, 3):
+        artifact = run_stage(
+            Place(str(tmp_path / f"out-{shards}")), embed, num_shards=shards, space="whitened"
+        )
+        ids = np.array(artifact.read_table("neighbors.parquet")["ids"].to_pylist())
+        assert (ids == brute_force(rows, K)[1]).mean() > 0.99  # projected in blocks of other float32 sums
+        assert artifact.facts["space"] == "whitened"
+        assert (ids != brute_force(x[:300], K)[1]).any(axis=1).mean() > 0.9, "not those of the features"
 
 
 def test_stage_equals_brute_force_for_any_number_of_shards(tmp_path):

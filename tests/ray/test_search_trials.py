@@ -20,9 +20,9 @@ from rayscan.search.space import make_space
 from rayscan.search.trial import CLUSTERS, SearchSetup, run_trial, train_heads
 from rayscan.stages import scan, selflabel
 from rayscan.storage import Place
-from rayscan.training.fit import alone
+from rayscan.training.fit import alone, fit
 from rayscan.training.job import TrainJob
-from rayscan.training.models import load_heads
+from rayscan.training.models import heads_from, load_heads
 from rayscan.vectors.neighbor_table import neighbor_ids
 from testing.matrices import brute_force, embedded, unit
 
@@ -93,7 +93,7 @@ def test_a_trial_finds_the_groups_reports_at_its_rungs_and_is_done_once(tmp_path
     clusters = load(setup.out.child(trial.name)).read_array(CLUSTERS)
     purity = sum(np.bincount(clusters[g::4]).max() for g in range(4)) / 200
     assert purity > 0.9
-    assert facts["score"] == pytest.approx((facts["nmi_nn"] + facts["cv_mi"]) / 2)
+    assert facts["score"] == pytest.approx((2 * facts["nmi_nn"] + facts["cv_mi"]) / 3)
     before = (Path(setup.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns
     assert ran(setup, GOOD) == facts
     assert (Path(setup.out.uri) / trial.name / "manifest.json").stat().st_mtime_ns == before
@@ -130,6 +130,29 @@ def test_a_trial_is_what_the_stages_would_do(tmp_path: Path) -> None:
     assert trial.facts["scan_val_loss"] == pytest.approx(float(graph.losses(logits)[0]), rel=1e-6)
     assert trial.facts["confident"] == made.facts["confident"][-1]
     assert trial.facts["heldout_loss"] == facts["heads"]["best_loss"]
+
+
+def test_a_trial_starts_from_groupings_and_keeps_the_vote_as_the_stage_does(tmp_path: Path) -> None:
+    learned = replace(RECIPE.scan, inputs="embeddings", start="grouping", keep="consensus")
+    untaught = replace(RECIPE, scan=learned, selflabel=replace(TAUGHT, epochs=0))
+    setup = make_setup(tmp_path, recipe=untaught, texts=SPACE[:2])
+    values = {path: GOOD[path] for path in ("scan.entropy_weight", "scan.num_neighbors")}
+    facts = ran(setup, values)
+    assert facts["status"] == "finished"
+    trial = stored_trials.find_trial(setup, values, 0)
+    assert trial is not None
+    clusters = load(setup.out.child(trial.name)).read_array(CLUSTERS)
+    assert sum(np.bincount(clusters[g::4]).max() for g in range(4)) / 200 > 0.95
+    recipe = setup.recipe(values, 0)
+    draft = Draft(Place(str(tmp_path / "stages")), Step("scan", 1, {}))
+    job = TrainJob(recipe, setup.inputs, draft, Place(str(tmp_path / "work")), "embeddings")
+    source = job.source("cpu")
+    objective, schedule = scan.build(job, source, "cpu")
+    fit(job, alone(), objective, source, schedule)
+    head, told = scan.kept_head(job, objective, source)
+    assert (heads_from(head)(torch.from_numpy(grouped()))[0].argmax(1).numpy() == clusters).all()
+    assert told["voters"] >= 1
+    assert any((one != head["weight"][0]).any() for one in objective.module.weight), "no head, their vote"
 
 
 def test_k_is_a_slice_of_the_largest_k(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ def judge(x: np.ndarray, num: int) -> Judge:
     np.fill_diagonal(cosine, -2)
     ids = np.argsort(-cosine, axis=1, kind="stable")[:, :8]
     order = np.random.default_rng(3).permutation(len(x))
-    return Judge(np.arange(len(x)) * 3, ids * 3, np.arange(len(x)), LinearProbe(x, order), num)
+    rows = np.arange(len(x))
+    return Judge(rows * 3, rows, ids, rows, LinearProbe(x, order), num)
 
 
 def test_probe_equals_the_dense_normal_equations(planted: tuple[np.ndarray, np.ndarray]) -> None:
@@ -84,7 +86,7 @@ def test_score_equals_a_loop_over_pairs(planted: tuple[np.ndarray, np.ndarray]) 
         told = judge(x, 4)
         left, right = [], []
         for i in range(len(x)):
-            for j in told.ids[i, :5] // 3:
+            for j in told.ids[i, :5]:
                 left += [clusters[i], clusters[j]]
                 right += [clusters[j], clusters[i]]
         agree = mutual_information(np.array(left), np.array(right), 4) / math.log(4)
@@ -94,7 +96,7 @@ def test_score_equals_a_loop_over_pairs(planted: tuple[np.ndarray, np.ndarray]) 
         got = told.score(clusters)
         assert got["nmi_nn"] == pytest.approx(agree, abs=1e-12)
         assert got["cv_mi"] == pytest.approx(rule, abs=1e-12)
-        assert got["score"] == pytest.approx((agree + rule) / 2, abs=1e-12)
+        assert got["score"] == pytest.approx((2 * agree + rule) / 3, abs=1e-12)
 
 
 def test_score_orders_the_true_groups_a_half_wrong_and_a_random_grouping(
@@ -112,9 +114,21 @@ def test_the_probe_asks_only_rows_it_was_given(planted: tuple[np.ndarray, np.nda
     x, group = planted
     whole = judge(x, 4)
     some = np.arange(0, 100, 2)
-    part = Judge(whole.anchors, whole.ids, some, LinearProbe(x[some], np.arange(50)), 4)
+    part = replace(whole, probed=some, probe=LinearProbe(x[some], np.arange(50)))
     expected = LinearProbe(x[some], np.arange(50)).cv_mi(group[some], 4)
     assert part.score(group)["cv_mi"] == expected
+
+
+def test_the_graph_of_a_sample_asks_only_the_clusters_of_the_sample(
+    planted: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """As if there were no other images; positions in the sample are no rows of the whole."""
+    x, group = planted
+    some = np.arange(1, 100, 2)
+    alone = judge(x[some], 4)
+    part = replace(judge(x, 4), judged=some, ids=alone.ids)
+    noisy = np.where(np.arange(100) % 2, group, np.random.default_rng(7).integers(0, 4, 100))
+    assert part.neighbors_agree(noisy) == alone.neighbors_agree(group[some])
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ READ_BY_HEADS = {
     *(f"scan.{name}" for name in (
         "num_neighbors", "head_num_neighbors", "neighbors_per_step", "include_self", "heldout_fraction",
         "num_heads", "head_epochs", "head_batch_size", "loss", "entropy_weight", "marginal", "marginal_decay",
-        "pmi_beta", "pmi_temperature", "teacher_decay",
+        "pmi_beta", "pmi_temperature", "teacher_decay", "joint_decay", "start", "keep",
     )),
     *(f"selflabel.{name}" for name in (
         "threshold", "threshold_kind", "threshold_floor", "class_balance", "teacher", "ema_decay", "epochs",
