@@ -227,6 +227,6 @@ def _prepared(embed: Artifact, mine: Artifact, out: Place, num_clusters: int) ->
 
 def prepare(setup: SearchSetup) -> None:
     """Make the space of the score, so that the trials, in their processes, find it."""
-    num_clusters = setup.space.base.num_clusters
-    assert num_clusters is not None
-    judged_space.find_or_make(setup.inputs["embed"], setup.inputs["mine"], setup.out, num_clusters)
+    judged_space.find_or_make(
+        setup.inputs["embed"], setup.inputs["mine"], setup.out, setup.space.base.clusters
+    )

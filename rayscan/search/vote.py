@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import load
 from rayscan.consensus.confidence import agreement, translation
 from rayscan.consensus.result import by_size
-from rayscan.consensus.vote import vote, weights_by_score
+from rayscan.consensus.vote import vote, weights_by_merit
 from rayscan.search.finalists import choose
 from rayscan.search.stored_trials import Trial
 from rayscan.search.trial import CLUSTERS, SearchSetup, prepared
@@ -70,22 +70,20 @@ def voters(runs: Sequence[Trial], setup: SearchSetup) -> list[Trial]:
         setup: Settings and addresses.
     """
     finished = choose(runs, len(runs))
-    assert setup.space.base.num_clusters is not None
-    fits = max(1, TABLE // setup.space.base.num_clusters)
+    fits = max(1, TABLE // setup.space.base.clusters)
     best = finished[: min(fits, max(AT_LEAST, math.ceil(len(finished) / QUARTER)))]
-    weights = weights_by_score([run.score or 0.0 for run in best])
+    weights = weights_by_merit([run.score or 0.0 for run in best])
     return [run for run, weight in zip(best, weights, strict=True) if weight >= NEGLIGIBLE * weights[0]]
 
 
 def vote_trials(task: VoteTask) -> Vote:
     """Let the runs vote, and write what they agree on; runs on a worker."""
     setup = task.setup
-    num_clusters = setup.space.base.num_clusters
-    assert num_clusters is not None
+    num_clusters = setup.space.base.clusters
     groupings = [load(setup.out.child(run.name)).read_array(CLUSTERS).astype(np.int64) for run in task.voters]
     scores = [run.score or 0.0 for run in task.voters]
     key = [setup.space.base.seed, 15]
-    labels = by_size(agreed(groupings, weights_by_score(scores), num_clusters, key), num_clusters)
+    labels = by_size(agreed(groupings, weights_by_merit(scores), num_clusters, key), num_clusters)
     judge = prepared(setup)[1]
     table = pa.table(
         {

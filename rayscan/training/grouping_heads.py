@@ -18,7 +18,7 @@ from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.score import Score
 from rayscan.consensus.space import Space
-from rayscan.consensus.vote import vote, weights_by_score
+from rayscan.consensus.vote import vote, weights_by_merit
 from rayscan.consensus.whitening import total_scatter
 from rayscan.nets.heads import ClusterHeads
 from rayscan.training.whitened import SampledSpace
@@ -91,9 +91,9 @@ def voted_head(
     score = Score(sampled.space, num_clusters, seed)
     scores = np.array(score.of(voices))
     order = np.argsort(-scores, kind="stable")[: max(1, TABLE // num_clusters)]
-    weights = weights_by_score(scores[order].tolist())
+    weights = weights_by_merit(scores[order].tolist())
     order = order[weights >= NEGLIGIBLE * weights[0]]
-    shares = weights_by_score(scores[order].tolist())
+    shares = weights_by_merit(scores[order].tolist())
     labels = vote([voices[head] for head in order], shares, num_clusters, [seed, 17])
     weight, bias = heads_of_groupings(sampled.space, [labels], num_clusters)
     facts = {"score": score.of([labels])[0], "best_score": float(scores.max()), "voters": float(len(order))}
