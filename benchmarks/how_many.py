@@ -2,8 +2,8 @@
 
     python -m benchmarks.how_many --data DIR --out docs/results/how_many.md
 
-DIR holds the files `<set>_lite0.npz` of `benchmarks.clustering`; the digits come by themselves. Labels judge
-and choose nothing. Prints a line for each set and seed, and writes the tables.
+DIR holds the files `<set>_lite0.npz` of `benchmarks.clustering`; the digits come by themselves. Labels
+judge alone. Prints a line for each set and seed, and writes the tables.
 """
 
 from __future__ import annotations
