@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from rayscan import pipeline, storage
+from rayscan import pipeline
 from rayscan.artifacts import Artifact
 from rayscan.assignments import Assignments
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
-from rayscan.data.sources.table import read_table, texts
+from rayscan.data.class_map import read_class_map
 from rayscan.errors import DataError
 from rayscan.fleet.connect import Fleet
 from rayscan.metrics.contingency import Contingency
@@ -55,7 +54,7 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
     classes = _labels_of(run, sources, out)
     assign = Run(out_uri).artifact("assign")
     assigned = Assignments.read(assign)
-    wanted = None if class_map is None else _read_map(class_map)
+    wanted = None if class_map is None else read_class_map(class_map)
     allowed = allowed_classes(classes.names, home_names, wanted)
     labels = np.full(len(assigned.gids), -1, np.int64)
     known = assigned.gids < len(classes.of)
@@ -120,22 +119,3 @@ def _labels_of(run: Run, sources: Sources, out: Place) -> Classes:
         context = Context(out, sources, fleet, progress)
         artifact, _ = pipeline.do(labels_stage, run.recipe, done, context)
     return read_classes(artifact, num_images=0)
-
-
-def _read_map(uri: str) -> dict[str, list[str]]:
-    """Read which classes of the run a class of the other set maps to, by name."""
-    try:
-        table = read_table(uri, storage.read(uri))
-        columns = {name: texts(table, name, uri) for name in ("class", "maps_to")}
-    except (pa.ArrowInvalid, UnicodeDecodeError, KeyError) as error:
-        raise DataError(
-            "the class map cannot be used",
-            expected="a CSV with columns class and maps_to",
-            got=error,
-            where=uri,
-        ) from error
-    found: dict[str, list[str]] = {}
-    for theirs, ours in zip(columns["class"], columns["maps_to"], strict=True):
-        if theirs is not None and ours is not None:
-            found.setdefault(theirs, []).append(ours)
-    return found

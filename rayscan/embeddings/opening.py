@@ -37,7 +37,7 @@ def open_vectors(spec: str) -> Vectors:
     """
     if not spec.strip() or "\0" in spec:
         raise ConfigError("no file of vectors is named", expected="a path or URI", got=ascii(spec))
-    is_list = "," in _query(spec) or not _is_there(spec)
+    is_list = "," in _query(spec) or not _is_there(_member(spec)[0])
     texts = addresses.split_commas(spec) if is_list else [spec]
     files = [file for text in texts for file in _part(text)]
     twice = [name for name, count in Counter(f.where for f in files).items() if count > 1]
@@ -50,6 +50,12 @@ def open_vectors(spec: str) -> Vectors:
 def _query(text: str) -> str:
     """What follows the name in a URI: no part of the name, so it may hold what ends or parts names."""
     return text.partition("?")[2] if "://" in text else ""
+
+
+def _member(text: str) -> tuple[str, str]:
+    """An address and the member named after its query; after a query a `#` is no part of a name."""
+    head, _, member = text.rpartition("#")
+    return (head, member) if storage.split_query(head)[1] else (text, "")
 
 
 def _is_there(text: str) -> bool:
@@ -75,8 +81,8 @@ def _refuse(text: str) -> None:
 
 def _part(text: str) -> list[VectorFile]:
     """The files of one part of a list, in order."""
-    member = ""
-    if "#" in _query(text) or ("#" in text and not _is_there(text)):
+    text, member = _member(text)
+    if not member and "#" in text and not _is_there(text):
         text, _, member = text.rpartition("#")
     _refuse(text)
     uri = addresses.absolute(text)

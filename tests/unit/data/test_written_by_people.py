@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rayscan.data.class_map import read_class_map
 from rayscan.data.labels import from_file, read_members
 from rayscan.data.listing import list_sources
 from rayscan.errors import ConfigError, DataError
 from rayscan.recipes import by_name
 from rayscan.run import recipe_from_json, recipe_to_json
 from rayscan.training.prior import read_prior
-from rayscan.transfer import _read_map
 from tests.unit.data.conftest import encoded, make_tar, picture, write_files
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]
@@ -206,4 +206,4 @@ def test_a_prior_that_is_not_there_is_a_mistake_in_the_settings(tmp_path: Path) 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_class_map_in_any_dialect(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "map.csv").write_bytes("class;maps_to\r\na;x\r\na;y\r\nb;x\r\n".encode(encoding))
-    assert _read_map(str(tmp_path / "map.csv")) == {"a": ["x", "y"], "b": ["x"]}
+    assert read_class_map(str(tmp_path / "map.csv")) == {"a": ["x", "y"], "b": ["x"]}
