@@ -8,6 +8,7 @@ from rayscan.artifacts import Draft, Step
 from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
 from rayscan.fleet.connect import Fleet
+from rayscan.spaces import ALONE
 from rayscan.storage import Place, refuse_secrets
 
 
@@ -32,7 +33,7 @@ class Sources:
         """
         for uri in (self.data, self.eval_data, self.labels):
             for one in (uri or "").split(","):
-                refuse_secrets(one)
+                refuse_secrets(one.removeprefix(ALONE))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import PREDICTION
 from rayscan.run import Run, inherit_names, record
-from rayscan.spaces import parse_spaces
+from rayscan.spaces import ALONE, parse_spaces
 from rayscan.stages import assign, embed, index, join, pretext, report
 from rayscan.stages.per_space import for_spaces, key_of
 from rayscan.storage import Place
@@ -51,7 +51,8 @@ def predict(
     recipe = replace(recipe, features=with_new_files(recipe, features))
     require_spaces(recipe)
     model = METHODS[recipe.method].model
-    shown = data or next((space.spec for space in recipe.spaces if space.kind == "file"), None)
+    files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
+    shown = data or next(files, None)
     out, progress = Place(out_uri), Progress()
     sources = Sources(data=None, eval_data=shown, image_column=image_column)
     done = {**_networks(trained, recipe), model: trained.artifact(model)}

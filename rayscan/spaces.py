@@ -19,6 +19,8 @@ from rayscan.errors import ConfigError
 Kind = Literal["own", "pretrained", "checkpoint", "file"]
 
 OWN = "own"
+ALONE = "embeddings:"
+"""Begins an address of embeddings in the place of images, where a run has no pictures."""
 EXPECTED = "own, lite0, a name of the catalog, timm/NAME, checkpoint:PATH or file:PATH"
 
 

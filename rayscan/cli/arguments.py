@@ -21,14 +21,12 @@ from tyro.conf import Positional, arg
 from rayscan.config import Recipe
 from rayscan.config.variants import with_variants
 from rayscan.errors import ConfigError
-from rayscan.spaces import parse_spaces
+from rayscan.spaces import ALONE, parse_spaces
 
 if TYPE_CHECKING:
     from rayscan.context import Sources
 
 HELP = ("-h", "--help")
-FILE_WORD = "file:"
-"""Begins an address of embeddings; what follows is a path."""
 
 Settings = Annotated[Recipe, arg(name="")]
 """A recipe whose settings are options without a prefix."""
@@ -190,8 +188,8 @@ def absolute(pattern: str | None) -> str | None:
     """Return what names data, with its local parts made absolute (`data.addresses`)."""
     from rayscan.data.addresses import absolute_all
 
-    if pattern is not None and pattern.startswith(FILE_WORD) and "://" not in pattern[:8]:
-        return FILE_WORD + str(absolute(pattern.removeprefix(FILE_WORD)))
+    if pattern is not None and pattern.startswith(ALONE):
+        return ALONE + str(absolute(pattern.removeprefix(ALONE)))
     return None if pattern is None or not pattern.strip() else absolute_all(pattern)
 
 
@@ -219,7 +217,7 @@ def embeddings_alone(recipe: Recipe) -> str:
     """
     for space in recipe.spaces:
         if space.kind == "file":
-            return space.spec
+            return ALONE + space.target
     raise ConfigError(
         "a run needs images",
         expected="--data: shards, a folder, or a list",

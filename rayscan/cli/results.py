@@ -102,12 +102,12 @@ def consensus(runs: RunUris, *, out: str) -> None:
 
 
 def feature_lines(recipe: Recipe) -> Iterator[str]:
-    """Yield what has to be known of each space of features."""
+    """Yield what has to be known of each space of features that is not trained here."""
     from rayscan.report.features import feature_note
+    from rayscan.spaces import OWN
     from rayscan.training.spaces import told_of_spaces
 
-    for told in told_of_spaces(recipe):
-        yield feature_note(told)
+    yield from (feature_note(told) for told in told_of_spaces(recipe) if told["kind"] != OWN)
 
 
 def plan_lines(planned: Iterable[StagePlan]) -> Iterator[str]:

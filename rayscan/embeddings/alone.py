@@ -1,4 +1,4 @@
-"""Embeddings without pictures: `file:PATH` in the place of images, indexed as a row for each vector."""
+"""Embeddings without pictures: `embeddings:PATH` in the place of images, indexed as a row for each vector."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from rayscan.embeddings.index_tables import index_of_vectors
 from rayscan.embeddings.opening import open_vectors
 from rayscan.embeddings.vectors import Vectors
 from rayscan.errors import DataError
-
-FILE_WORD = "file:"
-"""Begins an address of embeddings in the place of images; what follows is a path or URI."""
+from rayscan.spaces import ALONE
 
 
 def vectors_alone(data: str | None, eval_data: str | None) -> tuple[Split, Vectors] | None:
@@ -25,8 +23,8 @@ def vectors_alone(data: str | None, eval_data: str | None) -> tuple[Split, Vecto
         ConfigError: the words name no file.
         DataError: both splits are named, nothing is there, or a file cannot be used.
     """
-    is_train = data is not None and data.startswith(FILE_WORD)
-    is_eval = eval_data is not None and eval_data.startswith(FILE_WORD)
+    is_train = data is not None and data.startswith(ALONE)
+    is_eval = eval_data is not None and eval_data.startswith(ALONE)
     if not is_train and not is_eval:
         return None
     if data is not None and eval_data is not None:
@@ -36,7 +34,7 @@ def vectors_alone(data: str | None, eval_data: str | None) -> tuple[Split, Vecto
             got=f"{data} and {eval_data}",
             fix="pass pictures too, as --data and --eval-data, or all embeddings as one split",
         )
-    text = (data or eval_data or "").removeprefix(FILE_WORD)
+    text = (data or eval_data or "").removeprefix(ALONE)
     return ("train" if is_train else "eval"), open_vectors(text)
 
 

@@ -53,8 +53,8 @@ def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place,
 
     weights = under(unpack(done["pretext"].read("backbone.safetensors")), "backbone")
     save_file(weights, tmp_path / "weights.safetensors")
-    taken = recipe(checkpoint=str(tmp_path / "weights.safetensors"), checkpoint_license="mine")
-    again = run(place, taken)
+    taken = recipe(checkpoint_license="mine")
+    again = run(place, replace(taken, features=(f"checkpoint:{tmp_path}/weights.safetensors",)))
     assert again["pretext"].facts["method"] == "checkpoint"
     assert again["pretext"].identity != done["pretext"].identity
     for name in ("part-00000.npy", "gids.npy"):
