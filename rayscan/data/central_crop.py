@@ -4,8 +4,8 @@ Geometry and rounding are those of torchvision's `Resize` and `CenterCrop`, whic
 is made of: the short side becomes floor(size / crop share), the long one follows rounded down, and the square
 begins at half of what is left, rounded. Resampling is antialiased as in Pillow.
 
-Deviation: a picture that has no more px than the square is enlarged to it whole. To enlarge it further and cut
-its border off takes from what there is little of: 2 points of purity on CIFAR-10 at 160 px.
+Deviation: a picture that has no more px than the square is enlarged to it whole. To enlarge it further and
+cut its border off takes from what there is little of (docs/results/features.md).
 """
 
 from __future__ import annotations
