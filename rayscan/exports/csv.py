@@ -13,7 +13,7 @@ import pyarrow.csv as pacsv
 
 from rayscan.exports.described import as_plain, described
 from rayscan.exports.rows import named_rows
-from rayscan.exports.whole_file import write_whole
+from rayscan.exports.whole_file import write_tables_whole
 from rayscan.run import Run
 
 COLUMNS = ("gid", "id", "source", "key", "split", "cluster", "confidence", "margin", "is_prototype")
@@ -32,20 +32,9 @@ def export_csv(run: Run, out: str) -> str:
     Raises:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
     """
-
-    def produce(sink: IO[bytes]) -> int:
-        count, writer = 0, None
-        for rows in map(as_plain, described(run, named_rows(run, COLUMNS))):
-            writer = writer or _writer(sink, rows.schema)
-            writer.write_table(rows)
-            count += len(rows)
-        assert writer is not None  # a run has images
-        writer.close()
-        return count
-
-    return write_whole(out, produce)
+    return write_tables_whole(out, map(as_plain, described(run, named_rows(run, COLUMNS))), _writer)
 
 
-def _writer(sink: object, schema: pa.Schema) -> pacsv.CSVWriter:
+def _writer(sink: IO[bytes], schema: pa.Schema) -> pacsv.CSVWriter:
     options = pacsv.WriteOptions(eol="\r\n", quoting_style="needed", quoting_header="none")
     return pacsv.CSVWriter(sink, schema, write_options=options)

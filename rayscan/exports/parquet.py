@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import IO
+from functools import partial
 
 import pyarrow.parquet as pq
 
 from rayscan.assignments import SCHEMA
 from rayscan.exports.described import described
 from rayscan.exports.rows import named_rows
-from rayscan.exports.whole_file import write_whole
+from rayscan.exports.whole_file import write_tables_whole
 from rayscan.run import Run
 
 
@@ -26,15 +26,5 @@ def export_parquet(run: Run, out: str) -> str:
     Raises:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
     """
-
-    def produce(sink: IO[bytes]) -> int:
-        count, writer = 0, None
-        for rows in described(run, named_rows(run, SCHEMA.names)):
-            writer = writer or pq.ParquetWriter(sink, rows.schema, compression="zstd")
-            writer.write_table(rows)
-            count += len(rows)
-        assert writer is not None  # a run has images
-        writer.close()
-        return count
-
-    return write_whole(out, produce)
+    tables = described(run, named_rows(run, SCHEMA.names))
+    return write_tables_whole(out, tables, partial(pq.ParquetWriter, compression="zstd"))

@@ -8,7 +8,6 @@ heads_clusters.parquet            cluster of every image of the fit by every hea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +19,8 @@ from rayscan.consensus.ensemble import Ensemble
 from rayscan.consensus.result import Result
 from rayscan.context import Context, Sources
 from rayscan.sections import semantic
+from rayscan.training.fitted_rows import FitTask, fit_once, fitted_rows
 from rayscan.types import Ints
-from rayscan.vectors.neighbor_table import neighbor_ids
-from rayscan.vectors.parts import EmbeddingRows
 
 NAME = "consensus"
 SCHEMA = 1
@@ -31,18 +29,6 @@ MODEL_PART = "model"
 READS = "consensus"
 """What the model reads, as `assign` asks: embeddings through the ensemble."""
 ARRAYS = ("mean", "projection", "weights", "biases", "translations")
-NEIGHBORS = 50
-"""Mined neighbors that are read, of each image."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """The fit, for one worker."""
-
-    recipe: Recipe
-    embed: Artifact
-    mine: Artifact
-    draft: Draft
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -62,38 +48,16 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         ConfigError: there are too few train images for the clusters.
         DataError: an embedding is not finite.
     """
-    draft, rows = context.draft(step), EmbeddingRows(done["embed"])
-    count = min(rows.train_rows, recipe.consensus.max_rows)
-    context.progress.start(NAME, count, "images")
-    if draft.finished_part(MODEL_PART) is None:
-        context.fleet.map(fit, [Task(recipe, done["embed"], done["mine"], draft)], uses_gpu=True)
-    finished = draft.finished_part(MODEL_PART)
-    assert finished is not None
-    files, facts = finished
-    artifact = draft.commit(files, facts=facts)
+    artifact, facts = fit_once(fit, MODEL_PART, recipe, done, context.draft(step), context)
     context.progress.finish(f"{facts['candidates']} groupings, {score_in_words(facts['score'])}")
     return artifact
 
 
-def fit(task: Task) -> None:
+def fit(task: FitTask) -> None:
     """Cluster the train rows, or a sample of them, and store the model; runs on a worker."""
-    recipe, rows, draft = task.recipe, EmbeddingRows(task.embed), task.draft
-    chosen = sampled(rows.train_rows, recipe.consensus.max_rows, recipe.seed)
-    if len(chosen) == rows.train_rows:
-        gids, lists = neighbor_ids(task.mine, NEIGHBORS)
-        features, neighbors = rows.read(0, rows.train_rows), np.searchsorted(gids, lists)
-    else:  # neighbors of the sample within it are others than those that were mined
-        features, neighbors = rows.take(chosen), None
-    result = consensus(features, recipe.clusters, recipe.seed, neighbors)
-    _store(draft, result, rows.gids[chosen])
-
-
-def sampled(num_rows: int, max_rows: int, seed: int) -> Ints:
-    """All rows, or a seeded sample of them, ascending: int64 [min(N, max_rows)]."""
-    if num_rows <= max_rows:
-        return np.arange(num_rows)
-    drawn = np.random.default_rng([seed, num_rows]).choice(num_rows, max_rows, replace=False)
-    return np.sort(drawn)
+    recipe = task.recipe
+    gids, features, neighbors = fitted_rows(recipe, task.embed, task.mine)
+    _store(task.draft, consensus(features, recipe.clusters, recipe.seed, neighbors), gids)
 
 
 def _store(draft: Draft, result: Result, gids: Ints) -> None:

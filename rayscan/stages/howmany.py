@@ -6,11 +6,11 @@ howmany.json                      the number, its range, every estimator, the cu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
-from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
 from rayscan.consensus.how_many import Estimate, how_many
 from rayscan.consensus.neighbors import unit_rows
@@ -18,10 +18,8 @@ from rayscan.consensus.space import Space, make_space
 from rayscan.context import Context, Sources
 from rayscan.errors import DataError
 from rayscan.sections import semantic
-from rayscan.stages.consensus import NEIGHBORS, sampled
+from rayscan.training.fitted_rows import FitTask, fit_once, fitted_rows
 from rayscan.types import Ints
-from rayscan.vectors.neighbor_table import neighbor_ids
-from rayscan.vectors.parts import EmbeddingRows
 
 NAME = "howmany"
 SCHEMA = 1
@@ -29,16 +27,6 @@ INPUTS = ("embed", "mine")
 FOUND = "howmany.json"
 PART = "estimate"
 MIN_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Task:
-    """The estimate, for one worker."""
-
-    recipe: Recipe
-    embed: Artifact
-    mine: Artifact
-    draft: Draft
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -53,20 +41,12 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     Raises:
         DataError: there are too few train images, or an embedding is not finite.
     """
-    draft = context.draft(step)
-    count = min(EmbeddingRows(done["embed"]).train_rows, recipe.consensus.max_rows)
-    context.progress.start(NAME, count, "images")
-    if draft.finished_part(PART) is None:
-        context.fleet.map(fit, [Task(recipe, done["embed"], done["mine"], draft)], uses_gpu=True)
-    finished = draft.finished_part(PART)
-    assert finished is not None
-    files, facts = finished
-    artifact = draft.commit(files, facts=facts)
+    artifact, facts = fit_once(fit, PART, recipe, done, context.draft(step), context)
     context.progress.finish(f"{facts['num_clusters']} clusters, {facts['low']} to {facts['high']}")
     return artifact
 
 
-def fit(task: Task) -> None:
+def fit(task: FitTask) -> None:
     """Estimate and store; runs on a worker."""
     _, space = whitened(task.recipe, task.embed, task.mine)
     found = how_many(space, task.recipe.seed)
@@ -81,28 +61,21 @@ def whitened(recipe: Recipe, embed: Artifact, mine: Artifact) -> tuple[Ints, Spa
     Raises:
         DataError: there are too few rows, or one is not finite.
     """
-    rows = EmbeddingRows(embed)
-    chosen = sampled(rows.train_rows, recipe.consensus.max_rows, recipe.seed)
-    if len(chosen) < MIN_ROWS:
+    gids, features, neighbors = fitted_rows(recipe, embed, mine)
+    if len(gids) < MIN_ROWS:
         raise DataError(
             "there are too few train images to tell how many clusters",
             expected=f">= {MIN_ROWS}",
-            got=len(chosen),
+            got=len(gids),
             fix="pass a number: --num-clusters 2",
         )
-    features, neighbors = rows.take(chosen), None
-    if (
-        len(chosen) == rows.train_rows
-    ):  # neighbors of a sample within it are others than those that were mined
-        gids, lists = neighbor_ids(mine, NEIGHBORS)
-        neighbors = np.searchsorted(gids, lists)
     if not np.isfinite(features).all():
         raise DataError(
             "the embeddings are not finite", got="NaN or infinity", fix="look at what made the features"
         )
-    if neighbors is not None and neighbors.shape[1] < min(15, len(chosen) - 1):
+    if neighbors is not None and neighbors.shape[1] < min(15, len(gids) - 1):
         neighbors = None
-    return rows.gids[chosen], make_space(unit_rows(np.asarray(features, np.float32)), neighbors)
+    return gids, make_space(unit_rows(np.asarray(features, np.float32)), neighbors)
 
 
 def as_json(found: Estimate, num_rows: int) -> dict[str, object]:
