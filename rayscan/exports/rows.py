@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rayscan.assignments import FILE
 from rayscan.errors import ArtifactError, DataError
 from rayscan.run import Run
-from rayscan.storage import is_local
+from rayscan.storage import is_local, resolve
 from rayscan.tables import row_groups
 
 NAME_AFTER = "cluster"
@@ -43,6 +44,22 @@ def named_rows(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
                 fix="edit names only, or remove the file and run the same command again",
             )
         yield rows.add_column(list(columns).index(NAME_AFTER) + 1, "name", table_of_names.take(clusters))
+
+
+def columns_of(run: Run) -> list[str]:
+    """Names of all columns that the assignments of a run have, in order.
+
+    Raises:
+        ArtifactError: the run has no assignments, or they cannot be read.
+    """
+    assign = run.artifact("assign")
+    filesystem, path = resolve(assign.uri_of(FILE))
+
+    def read() -> list[str]:
+        with filesystem.open_input_file(path) as source:
+            return list(pq.read_schema(source).names)
+
+    return assign.place.retried(read, FILE)
 
 
 def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
