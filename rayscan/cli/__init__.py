@@ -32,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "transfer": Command(commands.transfer),
     "report": Command(commands.report),
     "export": Command(results.export, choices=format_choices),
+    "view": Command(results.view),
     "compare": Command(results.compare),
     "howmany": Command(results.howmany),
     "merge": Command(results.merge),

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable
 
 from rayscan.errors import ConfigError
+from rayscan.exports.atlas import export_atlas
 from rayscan.exports.cleanlab import export_cleanlab
 from rayscan.exports.csv import export_csv
 from rayscan.exports.cvat import export_cvat
@@ -31,6 +32,7 @@ EXPORTERS: dict[str, Exporter] = {
     "folders": symlinked,
     "folders-hardlink": hardlinked,
     "folders-copy": copied,
+    "atlas": export_atlas,
     "huggingface": export_huggingface,
     "fiftyone": export_fiftyone,
     "label-studio": export_label_studio,

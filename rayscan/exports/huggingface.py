@@ -78,7 +78,9 @@ def _tables(run: Run, pictures: Pictures, names: list[str]) -> Iterator[pa.Table
         data = pictures.encoded(rows)
         paths = [
             file_name(key, source, one or b"")
-            for key, source, one in zip(rows["key"].to_pylist(), rows["source"].to_pylist(), data, strict=True)
+            for key, source, one in zip(
+                rows["key"].to_pylist(), rows["source"].to_pylist(), data, strict=True
+            )
         ]
         classes = pa.array([class_of[name] for name in rows["name"].to_pylist()], pa.int64())
         at = rows.column_names.index("cluster")
@@ -149,4 +151,3 @@ def _card(run: Run, counts: dict[str, int], names: list[str]) -> str:
         "probability of the cluster, `margin` its distance to the second; pictures are the original files.\n\n"
         f"Classes:\n\n{listed}"
     )
-
