@@ -17,11 +17,12 @@ from embedding_atlas.data_source import DataSource
 from embedding_atlas.options import make_embedding_atlas_props
 from embedding_atlas.server import make_server
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayscan.exports.atlas import IMAGE, NEIGHBORS, TEXT, X, Y
 
+SCRIPT = "/half_floats.js"
 ROW = "__row_index__"
 COLOR = "name"
 CHARTS = ("name", "confidence", "margin", "split")
@@ -46,7 +47,8 @@ def atlas_app(table: pa.Table, port: int) -> ASGIApp:
     rows = table.append_column(ROW, pa.array(np.arange(len(table))))
     source = _Held("rayscan", rows, {"props": _props(table)})
     static = Path(embedding_atlas.__file__).parent / "static"
-    return _Closed(make_server(source, static_path=str(static), duckdb_uri="server"), port)
+    server = make_server(source, static_path=str(static), duckdb_uri="server")
+    return _Closed(_Page(server, (static / "index.html").read_text("utf-8")), port)
 
 
 class _Held(DataSource):  # type: ignore[misc]  # the package has no types
@@ -67,6 +69,24 @@ class _Held(DataSource):  # type: ignore[misc]  # the package has no types
 
     def cache_items(self) -> dict[str, Any]:
         return dict(self._noted)
+
+
+class _Page:
+    """The page with a script of ours before its own, and the server for all else."""
+
+    def __init__(self, server: ASGIApp, page: str) -> None:
+        self._server = server
+        with_script = page.replace("<script ", f'<script src=".{SCRIPT}"></script>\n    <script ', 1)
+        script = (Path(__file__).parent / SCRIPT.removeprefix("/")).read_text("ascii")
+        self._own: dict[str, Response] = {
+            "/": HTMLResponse(with_script),
+            SCRIPT: Response(script, media_type="text/javascript"),
+            "/favicon.ico": Response(status_code=204),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._own.get(scope["path"], self._server)
+        await answer(scope, receive, send)
 
 
 class _Closed:
@@ -138,5 +158,7 @@ def _labels(table: pa.Table) -> list[dict[str, Any]]:
         number, size = row["cluster"], row["cluster_count"]
         at = np.flatnonzero(clusters == number)
         x, y = (float(np.median(table[axis].to_numpy()[at])) for axis in (X, Y))
-        labels.append({"x": x, "y": y, "text": names[int(at[0])].as_py(), "priority": int(size)})
+        text = names[int(at[0])].as_py()
+        # documented as text, read as content (embedding-atlas 0.26)
+        labels.append({"x": x, "y": y, "text": text, "content": text, "priority": int(size)})
     return sorted(labels, key=lambda label: -int(label["priority"]))
