@@ -22,11 +22,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayscan.exports.atlas import IMAGE, NEIGHBORS, TEXT, X, Y
 
-SCRIPT = "/half_floats.js"
+SCRIPT = "/canvas_map.js"
 ROW = "__row_index__"
 COLOR = "name"
 CHARTS = ("name", "confidence", "margin", "split")
 """Columns that have a chart from the start, as far as they are there; others can be added on the page."""
+FIRST = (IMAGE, "name", "confidence", "margin", "source", "key")
+"""Columns that the table begins with."""
 HIDDEN = ("gid", "top5", "top5_probs", NEIGHBORS, X, Y, TEXT, "cluster")
 """Columns that the table leaves out at first."""
 POLICY = (
@@ -44,7 +46,9 @@ def atlas_app(table: pa.Table, port: int) -> ASGIApp:
         table: Rows of `exports.atlas`.
         port: It will be served at, on loopback.
     """
-    rows = table.append_column(ROW, pa.array(np.arange(len(table))))
+    first = [name for name in FIRST if name in table.column_names]
+    ordered = table.select([*first, *(name for name in table.column_names if name not in first)])
+    rows = ordered.append_column(ROW, pa.array(np.arange(len(table))))
     source = _Held("rayscan", rows, {"props": _props(table)})
     static = Path(embedding_atlas.__file__).parent / "static"
     server = make_server(source, static_path=str(static), duckdb_uri="server")

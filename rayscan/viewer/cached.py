@@ -1,4 +1,4 @@
-"""The file that the viewer shows, kept in the run: made again when clusters, names or neighbors are others."""
+"""The file that the viewer shows, kept in the run: made again when clusters, names or neighbors change."""
 
 from __future__ import annotations
 
