@@ -1,7 +1,7 @@
 """Export for Embedding Atlas: one Parquet file with a map, neighbors and small pictures.
 
-Its conventions: x and y; neighbors struct<ids, distances>, where ids are numbers of rows in the file; pictures
-struct<bytes, path>. Every column of the assignments and the metadata of the images follow.
+Its conventions: x and y; neighbors struct<ids, distances>, where ids are numbers of rows in the file, and
+pictures struct<bytes, path>. They follow every column of the assignments and the metadata of the images.
 """
 
 from __future__ import annotations

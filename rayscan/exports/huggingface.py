@@ -148,6 +148,7 @@ def _card(run: Run, counts: dict[str, int], names: list[str]) -> str:
     return (
         f"---\ntask_categories:\n- image-classification\n{configs}---\n\n# Clusters by rayscan\n\n{told}. "
         f"`cluster` was found without labels by method {recipe.method} on features "
-        f"{', '.join(recipe.features)}: it is no annotation by people. `confidence` is the probability of the "
-        f"cluster, `margin` its distance to the second; pictures are the original files.\n\nClasses:\n\n{listed}"
+        f"{', '.join(recipe.features)}: it is no annotation by people. `confidence` is the probability of "
+        "the cluster, `margin` its distance to the second; pictures are the original files.\n\n"
+        f"Classes:\n\n{listed}"
     )

@@ -28,8 +28,8 @@ NEGATIVES = 5
 CLIP = 4.0
 EXTENT = 10.0
 """Largest coordinate of the start."""
-EDGES_AT_ONCE = 32_768
-"""Edges of a block at most; it is smaller where that were more than a tenth of an epoch."""
+MOST_EDGES, LEAST_EDGES, BLOCKS = 32_768, 1024, 10
+"""Edges of a block at most; between these, an epoch has so many blocks."""
 NEAR, LEAST = np.float32(1e-3), np.float32(1e-9)
 """UMAP's epsilon, which parts rows in one place gently; the least square of a distance."""
 
@@ -59,7 +59,8 @@ def map_layout(graph: Graph, start: Places, seed: int) -> Places:
         rate = np.float32(1 - epoch / epochs)
         taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
         rng.shuffle(taken)
-        for block in np.array_split(taken, max(10, math.ceil(len(taken) / EDGES_AT_ONCE))):
+        count = max(math.ceil(len(taken) / MOST_EDGES), min(BLOCKS, math.ceil(len(taken) / LEAST_EDGES)))
+        for block in np.array_split(taken, max(1, count)):
             negatives = rng.integers(len(places), size=(NEGATIVES, len(block)), dtype=np.int32)
             _move(places, heads[block], tails[block], negatives, rate)
     return places

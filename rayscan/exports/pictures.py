@@ -28,6 +28,8 @@ BYTES_AT_ONCE = 32_000_000
 """Stored files in memory at a time, or one that is larger."""
 ROWS_AT_ONCE = 256
 QUALITY = 80
+GIVE_UP = 64
+"""Addresses that may lead to no picture in a row, from the first on, before no other is tried."""
 
 
 class Pictures:
@@ -81,7 +83,7 @@ class Pictures:
         if self._reader is not None:
             found: list[bytes | None] = list(self._reader.read(rows["gid"].to_numpy()))
         else:
-            found = [_fetched(source) for source in rows["source"].to_pylist()]
+            found = [_fetched(source) for source in self._addresses(rows)]
         self._count(found)
         return found
 
@@ -106,9 +108,16 @@ class Pictures:
             self._reader.each(gids, use, threads=threads, min_px=longest_px)
         else:
             most = self._settings.max_pixels
-            made = [_fetched_small(source, longest_px, most) for source in rows["source"].to_pylist()]
+            made = [_fetched_small(source, longest_px, most) for source in self._addresses(rows)]
         self._count(made)
         return made
+
+    def _addresses(self, rows: pa.Table) -> list[str | None]:
+        """Where pictures may be, None for those that are not to be tried."""
+        if not self.seen and self.missed >= GIVE_UP:
+            return [None] * len(rows)
+        addresses: list[str | None] = rows["source"].to_pylist()
+        return addresses
 
     def _count(self, found: Sequence[bytes | None]) -> None:
         missed = sum(one is None for one in found)
@@ -116,7 +125,9 @@ class Pictures:
         self.seen += len(found) - missed
 
 
-def _fetched(source: str) -> bytes | None:
+def _fetched(source: str | None) -> bytes | None:
+    if not source:
+        return None
     try:
         place, name = split_uri(source)
         return place.read(name)
@@ -124,7 +135,7 @@ def _fetched(source: str) -> bytes | None:
         return None
 
 
-def _fetched_small(source: str, longest_px: int, max_pixels: int) -> bytes | None:
+def _fetched_small(source: str | None, longest_px: int, max_pixels: int) -> bytes | None:
     data = _fetched(source)
     try:
         return data and _webp(decode(data, max_pixels=max_pixels, min_px=longest_px), longest_px)
