@@ -17,6 +17,7 @@ from rayscan.exports.fiftyone import export_fiftyone
 from rayscan.exports.folders import copied, hardlinked, symlinked
 from rayscan.exports.huggingface import export_huggingface
 from rayscan.exports.label_studio import export_label_studio
+from rayscan.exports.onnx import export_onnx
 from rayscan.exports.parquet import export_parquet
 from rayscan.out_kinds import require_no_own_file
 from rayscan.run import Run
@@ -38,6 +39,7 @@ EXPORTERS: dict[str, Exporter] = {
     "label-studio": export_label_studio,
     "cvat": export_cvat,
     "cleanlab": export_cleanlab,
+    "onnx": export_onnx,
 }
 """Name on the command line -> format."""
 
