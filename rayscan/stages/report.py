@@ -134,7 +134,7 @@ def _content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
-        label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
+        label_free=scores["label_free"] if scores else label_free_facts(done),
         notes=_notes(done),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
