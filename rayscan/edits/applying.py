@@ -23,7 +23,7 @@ from rayscan.edits.history import (
 )
 from rayscan.edits.images import with_gids
 from rayscan.edits.operations import Edits, Operation, read_edits
-from rayscan.edits.result import edited_result, names_of
+from rayscan.edits.result import clusters_after, edited_result
 from rayscan.errors import ConfigError, DataError
 from rayscan.lock import RunLock
 from rayscan.out_kinds import RUN, kind_at
@@ -60,7 +60,7 @@ class Edited:
         said = run.record["stages"].get("assign", {})
         original = load(run.place.child(said[ORIGINAL])) if ORIGINAL in said else run.artifact("assign")
         history = read_history(run.place, fingerprint_of(original))
-        clusters = history.clusters(names_of(original), run.place.uri_of(name_of(history.fingerprint)))
+        clusters = clusters_after(history, run.place, original)
         embed = run.artifact("embed") if "embed" in run.record["stages"] else None
         current = edited_result(run.place, original, clusters, embed)
         return cls(run, original, current, history, embed)
@@ -74,11 +74,6 @@ class Edited:
     def is_recorded(self) -> bool:
         """Whether the record of the run names the assignments after its edits; not if `apply` was cut off."""
         return bool(self.run.record["stages"]["assign"]["directory"] == directory_of(self.current))
-
-    def clusters(self, history: History) -> EditedClusters:
-        """The clusters after a history."""
-        where = self.run.place.uri_of(name_of(history.fingerprint))
-        return history.clusters(names_of(self.original), where)
 
 
 def apply(uri: str, edits: str | None = None, *, reset: bool = False, dry_run: bool = False) -> str:
@@ -112,7 +107,7 @@ def apply(uri: str, edits: str | None = None, *, reset: bool = False, dry_run: b
                 _publish(state, state.current)
             return _told(state, "nothing to change")
         history = state.history.plus(session)
-        clusters = state.clusters(history)
+        clusters = clusters_after(history, state.run.place, state.original)
         if dry_run:
             return _told(state, f"would apply {_counted(session)}: {_shape(clusters)} after it")
         result = edited_result(state.run.place, state.original, clusters, state.embed)

@@ -17,12 +17,14 @@ class EditedClusters:
     the highest there was.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(self, names: Mapping[int, str], first_free: int = 0) -> None:
         """Begin with clusters as they were found.
 
         Args:
             names: Number -> name.
+            first_free: No new cluster has a lower number.
         """
+        self._first_free = first_free
         self.names = dict(names)
         """Of all numbers there ever were."""
         self.joined: dict[int, int] = {}
@@ -35,7 +37,7 @@ class EditedClusters:
     @property
     def next_number(self) -> int:
         """What a new cluster is called."""
-        return max(self.names, default=-1) + 1
+        return max(self._first_free, max(self.names, default=-1) + 1)
 
     @property
     def numbers(self) -> list[int]:

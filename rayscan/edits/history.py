@@ -68,17 +68,16 @@ class History:
                 return tuple(chain.from_iterable(s.operations for s in self.sessions[at:]))
         return None
 
-    def clusters(self, names: Mapping[int, str], where: str) -> EditedClusters:
+    def applied(self, edited: EditedClusters, where: str) -> EditedClusters:
         """The clusters after all of it.
 
         Args:
-            names: Number -> name, as the model's clusters have them.
+            edited: As the model made them; they are changed.
             where: Address of the edits, for messages.
 
         Raises:
             DataError: an operation does not go with the clusters.
         """
-        edited = EditedClusters(names)
         for session in self.sessions:
             edited.call(session.names, where)
             edited.apply(session.operations, where)

@@ -16,12 +16,11 @@ from rayscan.edits.applying import ORIGINAL, Edited, directory_of, recorded
 from rayscan.edits.history import (
     Session,
     fingerprint_of,
-    name_of,
     others,
     read_history,
     write_history,
 )
-from rayscan.edits.result import edited_result, names_of, step_of
+from rayscan.edits.result import clusters_after, edited_result, names_of, step_of
 from rayscan.run import Run, edited_names
 from rayscan.storage import Place
 
@@ -48,12 +47,11 @@ def with_edits(
         The assignments, and what the record says of them.
     """
     history = read_history(out, fingerprint_of(original))
-    where = out.uri_of(name_of(history.fingerprint))
-    names, edited = names_of(original), history.clusters(names_of(original), where)
+    edited = clusters_after(history, out, original)
     result = edited_result(out, original, edited, embed)
     by_hand = {n: name for n, name in edited_names(result).items() if n != WASTE}
     more = history.plus(Session(fingerprint_of(result), (), by_hand))
-    joined = more.clusters(names, where)
+    joined = clusters_after(more, out, original)
     if len(joined.joined) > len(edited.joined):
         say(f"  edits: clusters of one name in clusters.json are joined, {len(joined.numbers):,} are left")
         result, history = edited_result(out, original, joined, embed), more
@@ -71,7 +69,7 @@ def with_edits(
 def current(out: Place, original: Artifact) -> Artifact:
     """The assignments of a run with its edits, where both are there already; nothing is written."""
     history = read_history(out, fingerprint_of(original))
-    edited = history.clusters(names_of(original), out.uri_of(name_of(history.fingerprint)))
+    edited = clusters_after(history, out, original)
     if edited.is_as(names_of(original)):
         return original
     place = out.child(step_of(original, edited).directory)
@@ -109,7 +107,7 @@ def predicted(trained: Run, out: Place, assign: Artifact, embed: Artifact) -> Ar
         embed: Features of the new images.
     """
     state = Edited.read(trained)
-    edited = state.clusters(state.history)
+    edited = clusters_after(state.history, trained.place, state.original)
     edited.call(edited_names(state.current), trained.place.uri_of("clusters.json"))
     if not (state.history.sessions or edited.joined):
         return assign

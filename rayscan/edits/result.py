@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Artifact, Draft, Step, digest, find
 from rayscan.assignments import CLUSTERS, FILE, WASTE
 from rayscan.edits.clusters import EditedClusters
-from rayscan.edits.history import fingerprint_of
+from rayscan.edits.history import History, fingerprint_of, name_of
 from rayscan.edits.operations import WASTE_NAME
 from rayscan.edits.rule import COLUMNS, Rule
 from rayscan.storage import Place, resolve
@@ -28,6 +28,26 @@ def names_of(assign: Artifact) -> dict[int, str]:
     """Number -> name of the clusters of assignments, as they were written; waste is none."""
     listed = assign.read_json(CLUSTERS)
     return {int(row["cluster"]): str(row["name"]) for row in listed if row["cluster"] != WASTE}
+
+
+def first_free(assign: Artifact) -> int:
+    """Number of the first new cluster: one more than the highest there ever was."""
+    return max(int(assign.facts.get("num_clusters", 0)), max(names_of(assign), default=-1) + 1)
+
+
+def clusters_after(history: History, out: Place, original: Artifact) -> EditedClusters:
+    """The clusters of assignments after a history.
+
+    Args:
+        history: What was applied.
+        out: The run that keeps it.
+        original: The assignments as the model made them.
+
+    Raises:
+        DataError: an operation does not go with the clusters.
+    """
+    begun = EditedClusters(names_of(original), first_free(original))
+    return history.applied(begun, out.uri_of(name_of(history.fingerprint)))
 
 
 def step_of(original: Artifact, edited: EditedClusters, *, is_for_new: bool = False) -> Step:
