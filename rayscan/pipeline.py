@@ -19,6 +19,7 @@ from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
 from rayscan.context import Context, Sources
 from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
+from rayscan.edits.rerun import current, keep_names, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -26,7 +27,7 @@ from rayscan.methods import FINDS, METHODS
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import evaluate, index, labels, mine
+from rayscan.stages import assign, evaluate, index, labels, mine
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
 from rayscan.training.spaces import require_spaces
@@ -73,6 +74,9 @@ def run(
             if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
                 continue
             done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
+            if stage is assign:
+                keep_names(out, before.get(assign.NAME, {}), done[assign.NAME])
+                done[assign.NAME], said = with_edits(out, done[assign.NAME], done["embed"], said, shown.say)
             records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             recipe = with_found(recipe, done)
             record(out, asked, vars(sources), records)
@@ -172,7 +176,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
             unknown = stage.NAME
             yield StagePlan(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
-            done[stage.NAME] = found
+            done[stage.NAME] = current(out, found) if stage is assign else found
             recipe = with_found(recipe, done)
             yield StagePlan(stage.NAME, True, step.directory, step.directory, cost, 0.0)
 

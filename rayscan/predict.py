@@ -10,6 +10,8 @@ from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.edits.applying import directory_of
+from rayscan.edits.rerun import predicted
 from rayscan.engine.inference.choice import engine_family, is_usable
 from rayscan.errors import ConfigError
 from rayscan.fleet.connect import Fleet
@@ -64,7 +66,11 @@ def predict(
         context = Context(out, sources, fleet, progress)
         for stage in for_spaces((index, pretext, embed, assign), recipe.spaces):
             if stage.NAME not in done:
-                done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
+                done[stage.NAME], said = pipeline.do(stage, recipe, done, context)
+                if stage is assign:
+                    done[assign.NAME] = predicted(trained, out, done[assign.NAME], done["embed"])
+                    said["directory"] = directory_of(done[assign.NAME])
+                stages[stage.NAME] = said
                 record(out, recipe, vars(sources), stages)
         inherit_names(trained, out)
         given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, load
+from rayscan.assignments import CLUSTERS
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.methods import FINDS, METHODS
@@ -27,7 +28,6 @@ from rayscan.version import __version__
 
 S = TypeVar("S", bound=Section)
 
-CLUSTERS = "clusters.json"
 PUBLISHED = {
     "assignments.parquet": ("assign", "assignments.parquet"),
     "clusters.json": ("assign", "clusters.json"),

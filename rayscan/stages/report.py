@@ -23,6 +23,8 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
+from rayscan.edits.history import fingerprint_of
+from rayscan.edits.result import first_free
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.features import feature_note
 from rayscan.report.fetched import fetching
@@ -134,7 +136,7 @@ def _content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
-        label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
+        label_free=scores["label_free"] if scores else label_free_facts(done),
         notes=_notes(done),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
         scores=scores,
@@ -146,6 +148,8 @@ def _content(
         ],
         num_quarantined=len(quarantine),
         facts=[*_versions(done["assign"]), *_times(context)],
+        fingerprint=fingerprint_of(done["assign"]),
+        next_cluster=first_free(done["assign"]),
     )
 
 
@@ -193,6 +197,7 @@ def _clusters(
                 mean_confidence=row["mean_confidence"],
                 prototypes=typical,
                 uncertain=[gid for gid in doubtful if gid not in typical][:num_uncertain],
+                waste=row.get("waste", ()),
             )
         )
     return clusters
