@@ -9,10 +9,12 @@ import difflib
 from collections.abc import Callable
 
 from rayscan.errors import ConfigError
+from rayscan.exports.cleanlab import export_cleanlab
 from rayscan.exports.csv import export_csv
 from rayscan.exports.cvat import export_cvat
 from rayscan.exports.fiftyone import export_fiftyone
 from rayscan.exports.folders import copied, hardlinked, symlinked
+from rayscan.exports.huggingface import export_huggingface
 from rayscan.exports.label_studio import export_label_studio
 from rayscan.exports.parquet import export_parquet
 from rayscan.out_kinds import require_no_own_file
@@ -29,9 +31,11 @@ EXPORTERS: dict[str, Exporter] = {
     "folders": symlinked,
     "folders-hardlink": hardlinked,
     "folders-copy": copied,
+    "huggingface": export_huggingface,
     "fiftyone": export_fiftyone,
     "label-studio": export_label_studio,
     "cvat": export_cvat,
+    "cleanlab": export_cleanlab,
 }
 """Name on the command line -> format."""
 

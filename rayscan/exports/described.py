@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,12 +14,13 @@ PREFIX = "metadata_"
 """Begins the name of a column that would have the name of one of ours."""
 
 
-def described(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def described(run: Run, tables: Iterable[pa.Table], taken: Collection[str] = ()) -> Iterator[pa.Table]:
     """Append the metadata of images to rows; null where an image has none.
 
     Args:
         run: Whose index has the metadata, or none.
         tables: Rows with a column `gid`, all of one schema.
+        taken: Names of columns that will come to these.
 
     Raises:
         ArtifactError: the metadata are missing or altered.
@@ -32,7 +33,7 @@ def described(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for table in tables:
         chosen = columns.take(pc.index_in(table["gid"], gids))
         for name in columns.column_names:
-            own = f"{PREFIX}{name}" if name in table.column_names else name
+            own = f"{PREFIX}{name}" if name in table.column_names or name in taken else name
             table = table.append_column(own, chosen[name])
         yield table
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from rayscan.assignments import FILE
 from rayscan.errors import ArtifactError, DataError
 from rayscan.run import Run
-from rayscan.storage import is_local
+from rayscan.storage import is_local, resolve
 from rayscan.tables import row_groups
 
 NAME_AFTER = "cluster"
@@ -43,6 +44,22 @@ def named_rows(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
             )
         found = called.take(pc.index_in(clusters.cast(pa.int64()), numbers))
         yield rows.add_column(list(columns).index(NAME_AFTER) + 1, "name", found)
+
+
+def columns_of(run: Run) -> list[str]:
+    """Names of all columns that the assignments of a run have, in order.
+
+    Raises:
+        ArtifactError: the run has no assignments, or they cannot be read.
+    """
+    assign = run.artifact("assign")
+    filesystem, path = resolve(assign.uri_of(FILE))
+
+    def read() -> list[str]:
+        with filesystem.open_input_file(path) as source:
+            return list(pq.read_schema(source).names)
+
+    return assign.place.retried(read, FILE)
 
 
 def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
