@@ -67,7 +67,7 @@ class Edited:
 
     @property
     def fingerprint(self) -> str:
-        """Of the assignments that the run has now."""
+        """Fingerprint of the assignments that the run has now."""
         return fingerprint_of(self.current)
 
     @property
