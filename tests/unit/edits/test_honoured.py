@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rayscan.artifacts import Artifact, Draft, Step, load
@@ -18,6 +19,7 @@ from rayscan.edits.history import fingerprint_of, name_of
 from rayscan.edits.rerun import current, keep_names, predicted, with_edits
 from rayscan.exports import export
 from rayscan.exports.rows import class_names
+from rayscan.grouping import merge
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores
 from rayscan.run import Run, record
@@ -100,6 +102,21 @@ def test_exports_name_the_edited_clusters_and_waste(run: DigitsRun, tmp_path: Pa
     called = {3: "sevens", 10: "new \u732b", -1: "waste"}
     assert names == {gid: called.get(c, f"cluster {c}") for gid, c in clusters_of(run).items()}
     assert class_names(opened)[-1] == "waste"
+
+
+def test_merge_speaks_of_the_edited_clusters_and_leaves_waste_alone(run: DigitsRun) -> None:
+    text = merge(run.out.uri, to=4)
+    assert text.startswith("8 clusters")
+    merges = json.loads(run.out.read("merges.json"))
+    own = {0, 1, 2, 3, 4, 6, 8, 10}
+    assert {join[end] for join in merges["joins"] for end in ("into", "joined")} <= own
+    table = pq.read_table(f"{run.out.uri}/assignments-4.parquet")
+    after = dict(zip(table["gid"].to_pylist(), table["cluster"].to_pylist(), strict=True))
+    before = clusters_of(run)
+    assert {gid for gid, c in after.items() if c == -1} == {gid for gid, c in before.items() if c == -1}
+    assert set(after.values()) == {-1, 0, 1, 2, 3}
+    apart = {(before[gid], cluster) for gid, cluster in after.items()}
+    assert len(apart) == len(set(before.values())), "no cluster was torn"
 
 
 @pytest.fixture
