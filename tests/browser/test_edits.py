@@ -216,6 +216,25 @@ def test_unsaved_edits_warn_and_survive_a_reload(port: int, tmp_path: Path) -> N
     at_page(port, page_of(run), act)
 
 
+def test_a_proposed_name_is_taken_with_one_click(port: int, tmp_path: Path) -> None:
+    run = recorded(tmp_path)
+    run.commit("names", {"proposed.json": {"4": ["twos <b>", "swans"]}})
+
+    async def act(tab: Tab) -> None:
+        await opened(tab, 4)
+        assert await tab.value("document.querySelector('#cluster-4 .title').firstChild.data") == "Cluster 4"
+        assert "Proposed" in await tab.value("document.querySelector('#cluster-4 .proposed').textContent")
+        await click(tab, "[data-key='proposed-4-0']")
+        assert await tab.value("document.querySelector('#cluster-4 .title').firstChild.data") == "twos <b>"
+        offers = "[...document.querySelectorAll('#cluster-4 .proposed button')].map(b => b.textContent)"
+        assert await tab.value(offers) == ["swans"]
+        await click(tab, "#save")
+
+    at_page(port, page_of(run), act)
+    saved = json.loads(asyncio.run(downloaded(tmp_path / "edits.json")))
+    assert saved["operations"] == [{"op": "rename", "cluster": 4, "name": "twos <b>"}]
+
+
 def test_a_thousand_clusters(port: int, tmp_path: Path) -> None:
     run = recorded(tmp_path, num_images=4000, num_clusters=1000, report=ReportConfig(max_megabytes=1.0))
     before = clusters_of(run)
