@@ -7,7 +7,7 @@ the mean number of terms of a cluster. A term is a word, or two in a row.
 
 Deviation: the equation ranks; which terms may be proposed is decided before, since common words rank high
 where texts are few, and no list of stop words knows every language. A term is proposed where it is with at
-least MIN_IMAGES and MIN_SHARE of a cluster's images, MIN_LIFT times as often as with those of others, and more
+least MIN_IMAGES and MIN_SHARE of the images of a cluster, MIN_LIFT times as often as elsewhere, and more
 often than chance would have it (hypergeometric, MAX_CHANCE). Stop words are as frequent everywhere.
 """
 
