@@ -90,6 +90,12 @@ class Run:
         return self.artifact("assign").read_table("assignments.parquet")
 
     @property
+    def edits(self) -> str:
+        """What tells the edits of its assignments from others; empty if nobody edited them."""
+        said = self.record["stages"].get("assign", {})
+        return str(said["directory"]).rpartition("-")[2] if "original" in said else ""
+
+    @property
     def neighbors(self) -> pa.Table:
         """Mined neighbors of the train images: gid, ids, scores and, under a rule of `mine`, chosen."""
         return self.artifact("mine").read_table("neighbors.parquet")
