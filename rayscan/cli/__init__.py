@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(commands.report),
     "apply": Command(apply.apply),
     "export": Command(results.export, choices=format_choices),
+    "view": Command(results.view),
     "compare": Command(results.compare),
     "howmany": Command(results.howmany),
     "merge": Command(results.merge),

@@ -86,9 +86,9 @@ def _take_mined(run: Run, gids: Ints, graph: Graph) -> None:
 def _search_all(rows: EmbeddingRows, at: Ints, lonely: Ints, graph: Graph) -> None:
     """Exactly, block by block."""
     k = graph.ids.shape[1]
-    for stored in _blocks(len(at), STORED):
+    for stored in blocks(len(at)):
         there = rows.take(at[stored])
-        for part in _blocks(len(lonely), QUERIES):
+        for part in blocks(len(lonely), QUERIES):
             asking = lonely[part]
             scores, ids = faiss.knn(
                 rows.take(at[asking]), there, min(k + 1, len(there)), metric=faiss.METRIC_INNER_PRODUCT
@@ -111,10 +111,10 @@ def _search_lists(rows: EmbeddingRows, at: Ints, lonely: Ints, graph: Graph) -> 
     index.nprobe = PROBES
     step = max(1, len(at) // (64 * index.nlist))
     index.train(_unit(pca.project(rows.take(at[::step]))))
-    for stored in _blocks(len(at), STORED):
+    for stored in blocks(len(at)):
         index.add(_unit(pca.project(rows.take(at[stored]))))
     k = graph.ids.shape[1]
-    for part in _blocks(len(lonely), QUERIES):
+    for part in blocks(len(lonely), QUERIES):
         scores, ids = index.search(_unit(pca.project(rows.take(at[lonely[part]]))), k + 1)
         _merge(graph, lonely[part], ids, np.where(ids >= 0, 1 - scores, np.inf))
 
@@ -139,7 +139,7 @@ def components(rows: EmbeddingRows, at: Ints, count: int) -> Pca:
         count: Components at most.
     """
     shift = shift_of(rows) if rows.train_rows else rows.read(0, 1)[0]
-    parts = [moments(rows.take(at[some]), shift) for some in _blocks(len(at), STORED)]
+    parts = [moments(rows.take(at[some]), shift) for some in blocks(len(at))]
     return solve(parts, shift, min(count, rows.dim, len(at)))
 
 
@@ -148,6 +148,7 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows / np.maximum(lengths, 1e-12), np.float32)
 
 
-def _blocks(count: int, size: int) -> Iterator[slice]:
+def blocks(count: int, size: int = STORED) -> Iterator[slice]:
+    """Cut rows 0..count into consecutive slices."""
     for first in range(0, count, size):
         yield slice(first, min(first + size, count))

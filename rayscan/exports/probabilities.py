@@ -1,4 +1,4 @@
-"""Probabilities of all clusters for every image, some rows at a time: assignments keep the five best alone."""
+"""Probabilities of all clusters for every image, some rows at a time: assignments keep the five best."""
 
 from __future__ import annotations
 
