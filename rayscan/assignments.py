@@ -17,6 +17,10 @@ from rayscan.types import Ints
 FILE = "assignments.parquet"
 SEEDS = "seeds.npy"
 """Clusters by every seed of a k-means beside it, int32 [seeds, rows]."""
+CLUSTERS = "clusters.json"
+"""The clusters beside it: number, name, size, mean confidence and prototypes of each."""
+WASTE = -1
+"""Cluster of images that a person marked as of no use (`rayscan.edits`); no method gives it."""
 SCHEMA = pa.schema(
     {
         "gid": pa.int64(),
@@ -45,7 +49,8 @@ class Assignments:
     split: NDArray[np.object_]
     """eval or train, [n]."""
     best: Ints
-    """The most probable clusters, best first, int64 [n, T] with T <= 5."""
+    """The most probable clusters, best first, int64 [n, T] with T <= 5; in edited assignments WASTE is among
+    them, and stands where there are fewer than T."""
     confidence: NDArray[np.float32]
     """Probability of the best [n]."""
     by_seed: Ints | None
@@ -84,6 +89,12 @@ class Assignments:
     def groupings(self) -> Ints:
         """Clusters by every seed, or the assigned ones where there is one fit: [seeds, n]."""
         return self.clusters[None] if self.by_seed is None else self.by_seed
+
+
+def cluster_numbers(assign: Artifact) -> Ints:
+    """Numbers of the clusters, rising, without waste; edited clusters may leave numbers out, int64 [C]."""
+    numbers = sorted(int(row["cluster"]) for row in assign.read_json(CLUSTERS) if row["cluster"] != WASTE)
+    return np.array(numbers, np.int64)
 
 
 def _by_seed(assign: Artifact) -> NDArray[np.int32] | None:

@@ -35,7 +35,7 @@ class Method:
 FEATURES = ("index", "pretext", "embed")
 FINDS = "howmany"
 """The stage that finds the number of clusters; a run has it where the method does and none was given."""
-RESULTS = ("assign", "labels", "evaluate", "report")
+RESULTS = ("assign", "names", "labels", "evaluate", "report")
 
 METHODS: dict[str, Method] = {
     method.name: method

@@ -10,6 +10,8 @@ from rayscan.errors import DataError
 OK = "ok"
 MISSING = "missing"
 """Status of an image that is named and not there."""
+GONE = "gone"
+"""Status of an image that an earlier index had, and that is not there any more: no other has its gid."""
 CHANGED = "checksum"
 """Status of an image whose bytes are not those that were packed."""
 

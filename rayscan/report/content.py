@@ -41,6 +41,10 @@ class Cluster:
     """gids of the most typical images, best first."""
     uncertain: Sequence[int] = ()
     """gids of the least confident images, worst first."""
+    proposed: Sequence[str] = ()
+    """Names that the words beside its images suggest, best first."""
+    waste: Sequence[int] = ()
+    """Clusters marked as waste, which may be restored; of waste itself, number -1."""
 
 
 @dataclass(frozen=True)
@@ -111,3 +115,12 @@ class Content:
     """Versions, places and times, as name and text."""
     notes: Sequence[str] = ()
     """What the reader must know of this page, such as pictures left out."""
+    fingerprint: str = ""
+    """Of the assignments, which edits of this page are made for."""
+    next_cluster: int = 0
+    """Number of the next new cluster."""
+
+    @property
+    def num_clusters(self) -> int:
+        """Clusters without waste."""
+        return sum(cluster.number >= 0 for cluster in self.clusters)

@@ -1,0 +1,80 @@
+"""What the scans of all files come to: the tables of an index, rows numbered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from rayscan.data import metadata
+from rayscan.data.index_chunks import FORMER, ScannedChunk
+from rayscan.data.shard_keys import with_unique_keys
+from rayscan.data.sources.base import ROWS
+from rayscan.data.stable_gids import with_gids
+from rayscan.data.table import IMAGE_SCHEMA
+
+_SCANNED = ["split", "shard", *ROWS.names, FORMER]
+
+
+@dataclass(frozen=True)
+class IndexRows:
+    """The images of an index."""
+
+    rows: pa.Table
+    """By `IMAGE_SCHEMA`, gids rising, without those that are gone."""
+    gone: pa.Table
+    """Images of the former index that are not there any more."""
+    shards: pa.Table
+    """One row per file, by number."""
+    metadata: pa.Table | None
+    """See `metadata.of_index`."""
+    members: Mapping[str, int]
+    """See `Scan.members`, summed."""
+    roots: Mapping[str, str]
+    """The root of each split whose keys begin with the name of their shard."""
+    changes: Mapping[str, int]
+    """See `with_gids`."""
+
+    @property
+    def all(self) -> pa.Table:
+        """One row per gid."""
+        return pa.concat_tables([self.rows, self.gone]).sort_by("gid") if len(self.gone) else self.rows
+
+
+def assembled(
+    parts: Sequence[ScannedChunk],
+    uris: Sequence[str],
+    roots: Mapping[str, str],
+    listed: Sequence[pa.Table | None],
+    former: pa.Table | None,
+) -> IndexRows:
+    """Put together what was scanned, and what is taken over.
+
+    Args:
+        parts: Every file is in one of them.
+        uris: Addresses of the files by their number.
+        roots: Folder that names of files are relative to, of each split.
+        listed: What lists and folders say of images.
+        former: Rows of a former index of the same place.
+
+    Raises:
+        DataError: a key comes twice within a file.
+    """
+    rows = pa.concat_tables([part.rows.select(_SCANNED) for part in parts])
+    rows, changed = with_unique_keys(rows, uris, roots)
+    rows, gone, changes = with_gids(rows, former)
+    told = metadata.of_index(rows, listed, [(len(part.rows), part.metadata) for part in parts])
+    members: Counter[str] = Counter()
+    for part in parts:
+        members.update(part.members)
+    return IndexRows(
+        rows.select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA).sort_by("gid"),
+        gone,
+        pa.concat_tables([part.shards for part in parts]).sort_by("shard"),
+        told,
+        members,
+        changed,
+        changes,
+    )
