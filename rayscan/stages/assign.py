@@ -21,6 +21,7 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
+from rayscan.stages import duplicates
 from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
 from rayscan.tables import write_tables
@@ -63,7 +64,7 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
     """What this stage would do."""
     images = images_of(recipe, done.get("pretext"))
     config = {"assign": semantic(recipe.assign), "images": semantic(images)}
-    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model, duplicates.NAME)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs if name in done})
 
 
@@ -100,13 +101,14 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
     prototypes = find_prototypes(summary, done["embed"])
 
+    mined = duplicates.columns_of(done[duplicates.NAME], gids) if duplicates.NAME in done else None
     files = {
         FILE: write_tables(
             draft,
             FILE,
             TABLE_SCHEMA,
             lambda: assignment_tables(
-                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values()
+                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values(), mined
             ),
         ),
         "clusters.json": draft.write_json("clusters.json", summary.cluster_list(gids, prototypes)),
