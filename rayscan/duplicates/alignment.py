@@ -105,7 +105,7 @@ def _blocks(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _likeness(cuts: list[NDArray[np.float32]], one: Ints, other: Ints) -> NDArray[np.float32]:
-    """Of pairs whose cuts are known: the worst blocks at the alignment whose whole correlation is best."""
+    """Likeness of pairs from their cuts: the worst blocks where the whole correlation is best."""
     energies = [np.einsum("nbp,nbp->nb", cut, cut) for cut in cuts]
     best = np.full(len(one), -np.inf, np.float32)
     found = np.zeros(len(one), np.float32)

@@ -100,7 +100,6 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         tops = _tops(draft, part)
         summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
     prototypes = find_prototypes(summary, done["embed"])
-
     mined = duplicates.columns_of(done[duplicates.NAME], gids) if duplicates.NAME in done else None
     files = {
         FILE: write_tables(
