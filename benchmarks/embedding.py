@@ -54,6 +54,7 @@ def main() -> None:
     """Measure and report."""
     asked = options(__doc__)
     report = Report(asked, "embedding")
+    report.ceilings()
     report.detail("threads", torch.get_num_threads())
     report.detail("has_bf16_units", has_bf16_units())
     times: dict[str, Times] = {}

@@ -69,6 +69,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores)  # OMP_NUM_THREADS may say 1, for Ray's sake
     report = Report(asked, "pretext")
+    report.ceilings()
     report.detail("bf16_units", has_bf16_units())
     report.detail("sizes", vars(sizes))
     report.detail("threads", cores)

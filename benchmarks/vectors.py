@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure everything and report."""
     asked = options(__doc__, arguments)
     report, times = Report(asked, "vectors"), dict[str, Times]()
+    report.ceilings()
     for measure in (neighbors, kmeans, pca, metrics, sharding, *(() if asked.quick else (growth,))):
         times |= measure(asked, report)
     return report.finish(times)

@@ -51,15 +51,14 @@ def predict(
         DataError: the new images or embeddings cannot be read, or are of another width.
     """
     trained = Run(run_uri)
+    out, progress = Place(out_uri), Progress()
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
     recipe = replace(recipe, features=with_new_files(recipe, features))
     require_spaces(recipe)
+    recipe = with_engine_of(trained, recipe, progress.say)
     model = METHODS[recipe.method].model
     files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
-    shown = data or next(files, None)
-    out, progress = Place(out_uri), Progress()
-    recipe = with_engine_of(trained, recipe, progress.say)
-    sources = Sources(data=None, eval_data=shown, image_column=image_column)
+    sources = Sources(data=None, eval_data=data or next(files, None), image_column=image_column)
     done = {**_networks(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
