@@ -155,7 +155,7 @@ def assign_part(part: Part) -> None:
         _assign_by_centroids(part)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = _best(_probabilities(part, device))
+    rows = best_of(_probabilities(part, device))
     entry = part.draft.write(part.name, rows.tobytes())
     part.draft.finish_part(part.name, {part.name: entry})
 
@@ -167,7 +167,7 @@ def _assign_by_centroids(part: Part) -> None:
     tops, labels = [], []
     for first in range(part.first, part.stop, step):
         x = fitted.pca.project(rows.read(first, min(first + step, part.stop)))
-        tops.append(_best(torch.from_numpy(fitted.probabilities(x))))
+        tops.append(best_of(torch.from_numpy(fitted.probabilities(x))))
         labels.append(np.stack([nearest_centroid(x, c)[0] for c in fitted.all]))
     by_seed = np.concatenate(labels, axis=1)
     by_seed[fitted.best] = np.concatenate([top["ids"][:, 0] for top in tops])
@@ -178,7 +178,7 @@ def _assign_by_centroids(part: Part) -> None:
     part.draft.finish_part(part.name, entries)
 
 
-def _best(probs: Tensor) -> np.ndarray[Any, Any]:
+def best_of(probs: Tensor) -> np.ndarray[Any, Any]:
     """The five best of [n, C] probabilities, see `top_dtype`."""
     count = min(TOP, probs.shape[1])
     # A stable sort, so that equal probabilities give the lower cluster number.
