@@ -27,7 +27,7 @@ def predict(
     data: str | None,
     out_uri: str,
     features: tuple[str, ...] = (),
-    image_column: str | None = None,
+    reading: Sources | None = None,
 ) -> Place:
     """Cluster new images by the model of a run, and render a page of them.
 
@@ -36,7 +36,7 @@ def predict(
         data: New images: shards, a folder, or a list; None if their features are all there is.
         out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
         features: New embeddings, `file:PATH`, in the place of each file the run read.
-        image_column: The column with the images, where they are in Parquet files.
+        reading: Which parts of the files are the images: column, member, boxes.
 
     Returns:
         The place of the results.
@@ -54,7 +54,7 @@ def predict(
     files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
     shown = data or next(files, None)
     out, progress = Place(out_uri), Progress()
-    sources = Sources(data=None, eval_data=shown, image_column=image_column)
+    sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
     done = {**_networks(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import absolute, sources
+from rayscan.cli.arguments import NO_READING, ReadingOptions, absolute, sources
 from rayscan.errors import ArtifactError, DataError, FleetError
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def index(
     *,
     out: str,
     eval_data: str | None = None,
-    image_column: str | None = None,
     on_bad: Literal["skip", "stop"] = "skip",
     max_bad_fraction: float = 0.001,
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """Write the index of a run: every image is decoded once, bad ones are named.
 
@@ -90,8 +90,7 @@ def index(
         data: Images of the train split: shards, a folder, or a list.
         out: Where the index goes; a later `run` with the same --out takes it over.
         eval_data: Images of the eval split.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         on_bad: Images that cannot be decoded go into quarantine, or end the command.
         max_bad_fraction: With skip: end the command when more than this share is bad.
     """
@@ -101,7 +100,7 @@ def index(
     custom = by_name("custom")
     limits = replace(custom.images, on_bad=on_bad, max_bad_fraction=max_bad_fraction)
     recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
-    given = sources(data, eval_data, image_column=image_column)
+    given = sources(data, eval_data, reading=reading)
     from rayscan import pipeline
     from rayscan.stages import index
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from rayscan.data import metadata
+from rayscan.data.box_files import Boxes
+from rayscan.data.boxes import Crops, crops_of
 from rayscan.data.index_chunks import FORMER, ScannedChunk
 from rayscan.data.shard_keys import with_unique_keys
 from rayscan.data.sources.base import ROWS
@@ -36,6 +38,13 @@ class IndexRows:
     """The root of each split whose keys begin with the name of their shard."""
     changes: Mapping[str, int]
     """See `with_gids`."""
+    crops: Crops | None = None
+    """Where the images are crops: the pictures' rows are those of the crops then."""
+
+    def cropped(self, boxes: Boxes, margin: float, where: str) -> IndexRows:
+        """The crops of the pictures in their place, see `crops_of`."""
+        crops = crops_of(self.rows, boxes, margin, self.metadata, where)
+        return replace(self, rows=crops.rows, metadata=crops.metadata, crops=crops)
 
     @property
     def all(self) -> pa.Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -115,11 +115,13 @@ class Reader:
         Raises:
             DataError: an image cannot be read, or does not decode as it did at index time.
         """
-        asked = self._usable(gids)
-        jobs = zip(self.read(asked), asked.tolist(), strict=True)
-        if threads <= 1 or len(asked) < 2:
-            return [self._decoded(job) for job in jobs]
-        return list(self._pool(threads).map(self._decoded, jobs))
+        found: list[Pixels | None] = [None] * len(np.asarray(gids).reshape(-1))
+
+        def use(row: int, picture: Pixels) -> None:
+            found[row] = picture
+
+        self.each(gids, use, threads=threads)
+        return [picture for picture in found if picture is not None]
 
     def each(
         self,
@@ -143,12 +145,31 @@ class Reader:
         asked = self._usable(gids)
         data = self.read(asked)
 
-        def job(row: int) -> None:
-            use(row, self._decoded((data[row], int(asked[row])), min_px))
+        def job(rows: Sequence[int]) -> None:
+            picture = self._decoded((data[rows[0]], int(asked[rows[0]])), min_px)
+            for row in rows:
+                use(row, self._crop(picture, int(asked[row])))
 
-        apply = map if threads <= 1 or len(asked) < 2 else self._pool(threads).map
-        for _ in apply(job, range(len(asked))):
+        jobs = self._together(asked)
+        apply = map if threads <= 1 or len(jobs) < 2 else self._pool(threads).map
+        for _ in apply(job, jobs):
             pass
+
+    def _together(self, gids: Ints) -> Sequence[Sequence[int]]:
+        """Positions in `gids`, those of crops of one picture together: it is decoded once."""
+        if self.table.boxes is None:
+            return [(row,) for row in range(len(gids))]
+        rows: dict[tuple[int, int], list[int]] = {}
+        places = zip(self.table.shard[gids].tolist(), self.table.offset[gids].tolist(), strict=True)
+        for row, place in enumerate(places):
+            rows.setdefault(place, []).append(row)
+        return list(rows.values())
+
+    def _crop(self, picture: Pixels, gid: int) -> Pixels:
+        if self.table.boxes is None:
+            return picture
+        left, top, right, bottom = self.table.boxes[gid, :4].tolist()
+        return np.ascontiguousarray(picture[top:bottom, left:right])
 
     def _usable(self, gids: npt.ArrayLike) -> Ints:
         asked = self._known(gids)
@@ -162,6 +183,9 @@ class Reader:
     def _decoded(self, job: tuple[bytes, int], min_px: int | None = None) -> Pixels:
         data, gid = job
         size = int(self.table.height[gid]), int(self.table.width[gid])
+        if self.table.boxes is not None:  # whole: boxes are in its pixels
+            width, height = self.table.boxes[gid, 4:].tolist()
+            size, min_px = (height, width), None
         try:
             pixels = decode(data, max_pixels=size[0] * size[1], min_px=min_px)
         except DataError as error:

@@ -20,7 +20,8 @@ from rayscan.artifacts import MANIFEST, Artifact, Draft, Step, digest, load
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
-from rayscan.data import metadata
+from rayscan.data import boxes, metadata
+from rayscan.data.box_files import read_boxes
 from rayscan.data.former_index import FormerIndex
 from rayscan.data.identity import content_identity
 from rayscan.data.index_chunks import Chunk, chunks_of, finished_chunk, numbered, scan_chunk
@@ -28,7 +29,7 @@ from rayscan.data.index_rows import IndexRows, assembled
 from rayscan.data.inspection import OK
 from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
-from rayscan.data.table import IMAGES, SHARDS
+from rayscan.data.table import BOXES, IMAGES, SHARDS
 from rayscan.embeddings.alone import index_alone, vectors_alone
 from rayscan.errors import DataError
 from rayscan.out_kinds import read_record
@@ -95,6 +96,8 @@ def _config(recipe: Recipe, listings: Mapping[str, Listing], sources: Sources) -
     given = {"image_column": sources.image_column} if sources.image_column else {}
     told = [metadata.fingerprint(x.metadata) for x in listings.values() if x.metadata is not None]
     given |= {"metadata": digest(told)} if told else {}
+    if sources.boxes is not None:
+        given["boxes"] = boxes.fingerprint(read_boxes(sources.boxes), sources.boxes_margin)
     return {"max_pixels": recipe.images.max_pixels, **data, **given}
 
 
@@ -125,11 +128,13 @@ def run(recipe: Recipe, _done: Mapping[str, Artifact], step: Step, context: Cont
     roots = {split: listing.root for split, listing in listings.items()}
     listed = [listing.metadata for listing in listings.values()]
     result = assembled(parts, uris, roots, listed, None if before is None else before.rows)
+    if (where := context.sources.boxes) is not None:
+        result = result.cropped(read_boxes(where), context.sources.boxes_margin, where)
     _check_bad(result.rows, listings, recipe.images)
     artifact = _commit(result, draft)
     for path in (path for part in parts for path in part.paths):
         draft.place.delete(path)
-    for line in lines_of_members(result.members):
+    for line in (*lines_of_members(result.members), *_lines_of_boxes(result)):
         context.progress.say(f"  {NAME}: {line}")
     context.progress.finish(_summary(artifact.facts))
     return artifact
@@ -142,7 +147,7 @@ def _former(step: Step, context: Context) -> FormerIndex | None:
         ArtifactError: it is damaged.
     """
     directory = (read_record(context.out) or {}).get("stages", {}).get(NAME, {}).get("directory")
-    if directory is None or context.out.child(directory).size(MANIFEST) is None:
+    if "boxes" in step.config or directory is None or context.out.child(directory).size(MANIFEST) is None:
         return None
     artifact = load(context.out.child(directory))
     was, now = (_but_files(config) for config in (artifact.manifest["config"], step.config))
@@ -159,7 +164,7 @@ def _but_files(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _commit(found: IndexRows, draft: Draft) -> Artifact:
     """Write the tables of an index."""
-    rows = found.all
+    rows, crops = found.all, None if found.crops is None else found.crops.boxes
     bad = found.rows.filter(pc.not_equal(found.rows["status"], OK))
     files = {
         IMAGES: draft.write_table(IMAGES, rows),
@@ -168,13 +173,29 @@ def _commit(found: IndexRows, draft: Draft) -> Artifact:
             "quarantine.parquet", bad.select(["gid", "key", "source", "status"]).rename_columns(_QUARANTINE)
         ),
     }
+    if crops is not None:
+        files[BOXES] = draft.write_table(BOXES, crops)
     if found.metadata is not None:
         files[metadata.METADATA] = draft.write_table(metadata.METADATA, found.metadata)
     facts: dict[str, Any] = {split: _count_ok(rows, split) for split in ("train", "eval")}
     facts |= {"quarantined": len(bad), **{name: found.members[name] for name in _BESIDE}}
     facts |= {KEYS_BY_SHARD: dict(found.roots)} if found.roots else {}
     facts |= {CHANGES: dict(found.changes)} if found.changes["kept"] or found.changes["changed"] else {}
-    return draft.commit(files, facts=facts, identity=content_identity(rows))
+    return draft.commit(files, facts=facts, identity=content_identity(rows, crops))
+
+
+def _lines_of_boxes(found: IndexRows) -> list[str]:
+    """What happened to boxes."""
+    if found.crops is None:
+        return []
+    words = {
+        "clipped": "boxes reach beyond their picture, and are cut there",
+        "unmatched": "boxes are of pictures that are not here",
+        "without": "pictures have no box, and are left out",
+    }
+    return [
+        f"{found.crops.counts[name]:,} {text}" for name, text in words.items() if found.crops.counts[name]
+    ]
 
 
 def _summary(facts: Mapping[str, Any]) -> str:
