@@ -55,7 +55,11 @@ def predict(
     shown = data or next(files, None)
     out, progress = Place(out_uri), Progress()
     sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
-    done = {**_networks(trained, recipe), model: trained.artifact(model)}
+    done = {
+        index.TRAINED: trained.artifact(index.NAME),
+        **_networks(trained, recipe),
+        model: trained.artifact(model),
+    }
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)

@@ -82,6 +82,8 @@ def index(
     eval_data: str | None = None,
     on_bad: Literal["skip", "stop"] = "skip",
     max_bad_fraction: float = 0.001,
+    max_pixels: int = 64_000_000,
+    bands: str | None = None,
     reading: ReadingOptions = NO_READING,
 ) -> None:
     """Write the index of a run: every image is decoded once, bad ones are named.
@@ -93,12 +95,16 @@ def index(
         reading: Which parts of files are the images.
         on_bad: Images that cannot be decoded go into quarantine, or end the command.
         max_bad_fraction: With skip: end the command when more than this share is bad.
+        max_pixels: Larger pictures are decoded at a reduced scale (JPEG, JPEG 2000), or are bad.
+        bands: Bands of TIFFs that are red, green and blue, as 3,2,1, or the one that is grey.
     """
     from rayscan.recipes import by_name
     from rayscan.storage import Place
 
     custom = by_name("custom")
-    limits = replace(custom.images, on_bad=on_bad, max_bad_fraction=max_bad_fraction)
+    limits = replace(
+        custom.images, on_bad=on_bad, max_bad_fraction=max_bad_fraction, max_pixels=max_pixels, bands=bands
+    )
     recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
     given = sources(data, eval_data, reading=reading)
     from rayscan import pipeline

@@ -19,7 +19,7 @@ from rayscan.data.inspection import OK
 from rayscan.data.metadata import metadata_of
 from rayscan.data.shard_keys import as_in_files
 from rayscan.data.sources.base import SourceFile
-from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.data.table import DECODING, IMAGE_SCHEMA, IMAGES, SHARDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class FormerIndex:
     shards: Mapping[int, Mapping[str, Any]]
     """Its files that can be taken over, by their number, with their split: all of their images decode."""
     metadata: pa.Table | None
+    decoding: Mapping[str, Any] | None
+    """Ranges of pictures of more than 8 bits: they stay when others come."""
 
     @classmethod
     def read(cls, artifact: Artifact, keys_by_shard: Mapping[str, str]) -> FormerIndex:
@@ -56,7 +58,13 @@ class FormerIndex:
             for shard in (shards.to_pylist() if has_times else ())
             if shard["shard"] in split_of and shard["shard"] not in bad and shard["mtime_ns"]
         }
-        return cls(rows, as_in_files(rows, uris, keys_by_shard), known, metadata_of(artifact))
+        return cls(
+            rows,
+            as_in_files(rows, uris, keys_by_shard),
+            known,
+            metadata_of(artifact),
+            artifact.facts.get(DECODING),
+        )
 
     def unchanged(self, files: Mapping[int, SourceFile], split: str) -> dict[int, int]:
         """Files that are as they were, by size and time of the last change: number -> former number.

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rayscan.data import sources
 from rayscan.data.decode import Pixels, decode, reduction
 from rayscan.data.node_cache import NodeCache
+from rayscan.data.reduced_scale import JPEG_STEPS
 from rayscan.data.sources.base import Images, Rows
 from rayscan.data.stored_files import StoredFiles
 from rayscan.data.table import ImageTable
@@ -187,11 +188,13 @@ class Reader:
             width, height = self.table.boxes[gid, 4:].tolist()
             size, min_px = (height, width), None
         try:
-            pixels = decode(data, max_pixels=size[0] * size[1], min_px=min_px)
+            pixels = decode(data, max_pixels=size[0] * size[1], min_px=min_px, how=self.table.decoding)
         except DataError as error:
             raise self._changed(gid, f"it does not decode: {error}") from error
-        by = 1 if min_px is None else reduction(*size, min_px)
-        if pixels.shape[:2] not in (size, (-(-size[0] // by), -(-size[1] // by))):
+        most = 1 if min_px is None else reduction(*size, min_px)
+        # One that is reduced already, for its size, may be reduced less than asked.
+        sizes = [(-(-size[0] // by), -(-size[1] // by)) for by in JPEG_STEPS if by <= most]
+        if pixels.shape[:2] not in sizes:
             raise self._changed(
                 gid, f"{pixels.shape[1]} x {pixels.shape[0]} px, {size[1]} x {size[0]} indexed"
             )

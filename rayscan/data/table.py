@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.types import Ints
 
 Split = Literal["train", "eval"]
@@ -35,6 +36,8 @@ IMAGE_SCHEMA = pa.schema(
 )
 """Columns of `images.parquet`: bytes for offset and length, px for width and height as decoded."""
 
+DECODING = "decoding"
+"""Fact of an index of pictures of more than 8 bits: see `Decoding.facts`."""
 BOXES = "boxes.parquet"
 """File of an index whose images are crops, by `BOX_SCHEMA`."""
 BOX_SCHEMA = pa.schema(
@@ -82,6 +85,8 @@ class ImageTable:
     """Their hashes; empty if not known, and an empty text for an image that is a file."""
     boxes: Ints | None = None
     """Where images are crops: left, top, right, bottom, and width and height of the picture, px [N, 6]."""
+    decoding: Decoding = PLAIN
+    """Bands and ranges of pictures of more than 8 bits."""
 
     @classmethod
     def from_artifact(cls, index: Artifact) -> Self:
@@ -123,6 +128,7 @@ class ImageTable:
             shard_bytes=tuple(shards["bytes"].to_pylist()),
             shard_sha256=tuple(shards["sha256"].to_pylist()),
             boxes=boxes,
+            decoding=Decoding.of_facts(index.facts.get(DECODING)),
         )
 
     def gids(self, split: Split | None = None) -> Ints:

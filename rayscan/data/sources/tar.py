@@ -16,13 +16,14 @@ from typing import Any
 
 from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import CHANGED, MISSING, inspect
+from rayscan.data.inspection import CHANGED, MISSING, inspected
 from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
 from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
 from rayscan.data.sources.notes import read_note
 from rayscan.data.tar_members import Member, members, normalized
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
@@ -52,9 +53,9 @@ class Tar(Format):
                 fix="unpack them with gunzip, unxz or unzstd; images gain nothing from a second compression",
             )
 
-    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+    def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`."""
-        return scan_tar(entry.uri, max_pixels=max_pixels)
+        return scan_tar(entry.uri, max_pixels=max_pixels, how=how)
 
     def side_files(self, uri: str, extensions: Collection[str]) -> Iterator[SideFile]:
         """See `Format.side_files`; larger ones than a megabyte are left out."""
@@ -83,12 +84,13 @@ class _Sample:
     """The image, where it is a link."""
 
 
-def scan_tar(uri: str, *, max_pixels: int) -> Scan:
+def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
     """Read a tar through: find, checksum and decode its images, hash the whole.
 
     Args:
         uri: A plain tar, local or remote.
-        max_pixels: Images with more pixels are noted as bad, undecoded.
+        max_pixels: Images with more pixels are decoded reduced, or noted as bad, undecoded.
+        how: See `decode`.
 
     Raises:
         DataError: the tar is damaged, a key comes twice or in pieces, or a sample has two images.
@@ -110,7 +112,7 @@ def scan_tar(uri: str, *, max_pixels: int) -> Scan:
             if extension in sample.extensions and member.link is None:
                 raise _confused(file, member, "this key has this extension already")
             sample.extensions.add(extension)
-            _take(file, member, extension, sample, counts, max_pixels)
+            _take(file, member, extension, sample, counts, max_pixels, how)
         images = {normalized(s.image): s.row for s in samples.values() if s.row is not None}
         links = {normalized(s.link.name): s.link for s in samples.values() if s.link is not None}
         for sample in samples.values():
@@ -130,6 +132,7 @@ def _take(
     sample: _Sample,
     counts: Counter[str],
     max_pixels: int,
+    how: Decoding,
 ) -> None:
     """Read one member into its sample."""
     kind = extension.rpartition(".")[2]
@@ -142,7 +145,7 @@ def _take(
         if sample.row is not None:
             raise _confused(file, member, f"this key has an image already, {sample.image}")
         data = file.read(member.length)
-        seen = inspect(data, max_pixels=max_pixels)
+        seen = inspected(data, max_pixels=max_pixels, how=how)
         sample.image = member.name
         sample.row = {
             "key": sample.key,
@@ -150,7 +153,7 @@ def _take(
             "length": member.length,
             "crc32": zlib.crc32(data),
             "source": f"{file.uri}#{member.name}",
-            **seen._asdict(),
+            **seen,
         }
     elif extension == "json":
         counts["json"] += 1
