@@ -123,6 +123,7 @@ def doctor(
     address: str | None = None,
     out: str | None = None,
     image_column: str | None = None,
+    image_member: str | None = None,
 ) -> None:
     """Are the machines fit? With DATA: what is there, and what is damaged.
 
@@ -134,6 +135,7 @@ def doctor(
         out: Without DATA: an --out that every node shall write and read.
         image_column: The column with the images, where they are in Parquet files; found by itself if there is
             one.
+        image_member: The extension of the members that are the images, where samples of shards have several.
 
     Raises:
         DataError: the collection is not whole.
@@ -142,16 +144,18 @@ def doctor(
     if data is None:
         _examine_machines(address, out)
     else:
-        _examine_data(absolute(data) or "", against, address, image_column)
+        _examine_data(absolute(data) or "", against, address, image_column, image_member)
 
 
-def _examine_data(data: str, against: str | None, address: str | None, image_column: str | None) -> None:
+def _examine_data(
+    data: str, against: str | None, address: str | None, image_column: str | None, image_member: str | None
+) -> None:
     """Print what is there, and fail if images are lost or changed."""
     from rayscan.config import ImagesConfig
     from rayscan.data import doctor, verification
     from rayscan.stages.index import listed
 
-    listing = listed(data, image_column=image_column)
+    listing = listed(data, image_column=image_column, image_member=image_member)
     with ExitStack() as stack:
         apply = _mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(

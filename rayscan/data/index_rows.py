@@ -20,6 +20,9 @@ from rayscan.data.stable_gids import with_gids
 from rayscan.data.table import IMAGE_SCHEMA
 from rayscan.data.tones import Decoding, of_samples
 
+TOO_LARGE = "too-many-pixels"
+LARGER = "larger ones are taken with --images.max-pixels (of rayscan index: --max-pixels)"
+"""What to do about those."""
 _SCANNED = ["split", "shard", *ROWS.names, FORMER]
 
 
@@ -57,6 +60,19 @@ class IndexRows:
             return None
         samples = [np.asarray(sample, np.float32) for sample in self.tones[TONES].to_pylist()]
         return of_samples(samples, self.tones["crc32"].to_numpy().astype(np.int64), bands)
+
+    @property
+    def lines(self) -> list[str]:
+        """What to do about pictures that are too large, and what happened to boxes."""
+        large = self.rows["status"].to_pylist().count(TOO_LARGE)
+        lines = [f"{large:,} pictures have too many pixels; {LARGER}"] if large else []
+        words = {
+            "clipped": "boxes reach beyond their picture, and are cut there",
+            "unmatched": "boxes are of pictures that are not here",
+            "without": "pictures have no box, and are left out",
+        }
+        counts = {} if self.crops is None else self.crops.counts
+        return lines + [f"{counts[name]:,} {text}" for name, text in words.items() if counts.get(name)]
 
     @property
     def all(self) -> pa.Table:

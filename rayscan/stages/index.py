@@ -25,7 +25,7 @@ from rayscan.data.box_files import read_boxes
 from rayscan.data.former_index import FormerIndex
 from rayscan.data.identity import content_identity
 from rayscan.data.index_chunks import Chunk, chunks_of, finished_chunk, numbered, scan_chunk
-from rayscan.data.index_rows import IndexRows, assembled
+from rayscan.data.index_rows import LARGER, TOO_LARGE, IndexRows, assembled
 from rayscan.data.inspection import OK
 from rayscan.data.left_out import lines_of_members
 from rayscan.data.listing import Listing, list_sources
@@ -59,13 +59,19 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Step
     return Step(NAME, SCHEMA, _config(recipe, done, _listings(sources), sources))
 
 
-def listed(data: str, progress: Progress | None = None, image_column: str | None = None) -> Listing:
+def listed(
+    data: str,
+    progress: Progress | None = None,
+    image_column: str | None = None,
+    image_member: str | None = None,
+) -> Listing:
     """The files that the user means, as `list_sources` finds them; their number so far is shown meanwhile.
 
     Args:
         data: Name, pattern, folder or list, local or remote.
         progress: Where to show; standard error if not given.
         image_column: The column with the images, where they are in Parquet files.
+        image_member: The extension of the members that are the images, where samples have several.
 
     Raises:
         DataError: see `list_sources`.
@@ -73,7 +79,7 @@ def listed(data: str, progress: Progress | None = None, image_column: str | None
     shown = Progress() if progress is None else progress
     shown.start(f"looking for {data}", 0, "files")
     try:
-        return list_sources(data, shown.at, image_column)
+        return list_sources(data, shown.at, image_column, image_member)
     finally:
         shown.clear()
 
@@ -81,7 +87,7 @@ def listed(data: str, progress: Progress | None = None, image_column: str | None
 def _listings(sources: Sources) -> dict[str, Listing]:
     named = {"train": sources.data, "eval": sources.eval_data}
     listings = {
-        split: listed(data, image_column=sources.image_column)
+        split: listed(data, image_column=sources.image_column, image_member=sources.image_member)
         for split, data in named.items()
         if data is not None
     }
@@ -99,6 +105,7 @@ def _config(
         for split, x in listings.items()
     }
     given: dict[str, Any] = {"image_column": sources.image_column} if sources.image_column else {}
+    given |= {"image_member": sources.image_member} if sources.image_member else {}
     told = [metadata.fingerprint(x.metadata) for x in listings.values() if x.metadata is not None]
     given |= {"metadata": digest(told)} if told else {}
     given |= {"bands": list(recipe.images.band_numbers)} if recipe.images.bands else {}
@@ -151,7 +158,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = _commit(result, draft, decoding)
     for path in (path for part in parts for path in part.paths):
         draft.place.delete(path)
-    for line in (*lines_of_members(result.members), *_lines_of_rows(result)):
+    for line in (*lines_of_members(result.members), *result.lines):
         context.progress.say(f"  {NAME}: {line}")
     context.progress.finish(_summary(artifact.facts))
     return artifact
@@ -205,22 +212,6 @@ def _commit(found: IndexRows, draft: Draft, decoding: Mapping[str, Any] | None) 
     return draft.commit(files, facts=facts, identity=identity)
 
 
-def _lines_of_rows(found: IndexRows) -> list[str]:
-    """What to do about pictures that are too large, and what happened to boxes."""
-    large = found.rows["status"].to_pylist().count(_TOO_LARGE)
-    lines = [f"{large:,} pictures have too many pixels; {_LARGER}"] if large else []
-    if found.crops is None:
-        return lines
-    words = {
-        "clipped": "boxes reach beyond their picture, and are cut there",
-        "unmatched": "boxes are of pictures that are not here",
-        "without": "pictures have no box, and are left out",
-    }
-    return [
-        f"{found.crops.counts[name]:,} {text}" for name, text in words.items() if found.crops.counts[name]
-    ]
-
-
 def _summary(facts: Mapping[str, Any]) -> str:
     """What an index holds, in a line."""
     text = f"{facts['train']:,} train, {facts['eval']:,} eval, {facts['quarantined']:,} in quarantine"
@@ -245,8 +236,6 @@ def _unchanged_listings(
     return listings
 
 
-_TOO_LARGE = "too-many-pixels"
-_LARGER = "larger ones are taken with --images.max-pixels (of rayscan index: --max-pixels)"
 _BESIDE = ("cls", "json", "imageless")
 _QUARANTINE = ["gid", "key", "source", "reason"]
 
@@ -284,7 +273,7 @@ def _check_bad(rows: pa.Table, listings: Mapping[str, Listing], images: ImagesCo
             got=f"{len(bad):,}: {', '.join(worst)}",
             where="; ".join(f"{reason}: {first}" for (reason, _), first in zip(reasons, firsts, strict=True)),
             fix="repair or remove them, or allow more with --images.max-bad-fraction and on-bad skip"
-            + (f"; {_LARGER}" if _TOO_LARGE in dict(reasons) else ""),
+            + (f"; {LARGER}" if TOO_LARGE in dict(reasons) else ""),
         )
 
 

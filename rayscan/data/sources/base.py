@@ -141,6 +141,18 @@ class Format(Protocol):
             got=f"{self.name}, --image-column {column}",
         )
 
+    def with_member(self, extension: str) -> Format:
+        """The format for files whose images are the members with this extension, of several in a sample.
+
+        Raises:
+            ConfigError: its files have no samples of several members.
+        """
+        raise ConfigError(
+            "there are no members to choose from",
+            expected="tars with samples",
+            got=f"{self.name}, --image-member {extension}",
+        )
+
     def holding(self, uris: Sequence[str]) -> Sequence[str]:
         """Those of the files it claims that hold images: all, unless other files have such names too.
 

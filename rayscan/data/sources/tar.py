@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rayscan.data import addresses
@@ -30,8 +30,12 @@ MAX_NOTE_BYTES = 1 << 20
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
+@dataclass(frozen=True)
 class Tar(Format):
     """Many images per file, each a contiguous range of bytes."""
+
+    member: str | None = None
+    """Extension of the members that are the images, if the user named one."""
 
     name = "shards"
     suffixes = (".tar",)
@@ -55,7 +59,11 @@ class Tar(Format):
 
     def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`."""
-        return scan_tar(entry.uri, max_pixels=max_pixels, how=how)
+        return scan_tar(entry.uri, max_pixels=max_pixels, how=how, chosen=self.member)
+
+    def with_member(self, extension: str) -> Format:
+        """See `Format.with_member`."""
+        return replace(self, member=extension)
 
     def side_files(self, uri: str, extensions: Collection[str]) -> Iterator[SideFile]:
         """See `Format.side_files`; larger ones than a megabyte are left out."""
@@ -84,13 +92,14 @@ class _Sample:
     """The image, where it is a link."""
 
 
-def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
+def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN, chosen: str | None = None) -> Scan:
     """Read a tar through: find, checksum and decode its images, hash the whole.
 
     Args:
         uri: A plain tar, local or remote.
         max_pixels: Images with more pixels are decoded reduced, or noted as bad, undecoded.
         how: See `decode`.
+        chosen: Extension of the members that are the images; without it, those that pictures have.
 
     Raises:
         DataError: the tar is damaged, a key comes twice or in pieces, or a sample has two images.
@@ -112,6 +121,13 @@ def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
             if extension in sample.extensions and member.link is None:
                 raise _confused(file, member, "this key has this extension already")
             sample.extensions.add(extension)
+            if (
+                chosen is not None
+                and extension != chosen
+                and extension.rpartition(".")[2] in IMAGE_EXTENSIONS
+            ):
+                counts["other"] += 1
+                continue
             _take(file, member, extension, sample, counts, max_pixels, how)
         images = {normalized(s.image): s.row for s in samples.values() if s.row is not None}
         links = {normalized(s.link.name): s.link for s in samples.values() if s.link is not None}
@@ -207,5 +223,6 @@ def _confused(file: SequentialFile, member: Member, how: str) -> DataError:
         expected="one image per key, the members of a key side by side",
         got=how,
         where=f"{file.uri}, member {member.name!a}",
-        fix="write the shard again with unique keys; a key ends at the first dot of the base name",
+        fix="write the shard again with unique keys; a key ends at the first dot of the base name. Where "
+        "samples have several images, --image-member jpg takes those that end so",
     )

@@ -20,6 +20,7 @@ from rayscan.data.packing import write_shards
 from rayscan.data.reader import Reader
 from rayscan.data.sources.base import Format, Images, Scan
 from rayscan.data.table import ImageTable
+from rayscan.data.tones import PLAIN
 from rayscan.data.verification import compare
 from rayscan.errors import DataError
 from rayscan.recipes import by_name
@@ -43,7 +44,7 @@ class Bundle(Format):
     suffixes = (".bundle",)
     has_many = True
 
-    def scan(self, entry, *, max_pixels, how):
+    def scan(self, entry, *, max_pixels, how=PLAIN):
         with open_file(entry.uri) as stream:
             whole = stream.read()
         head, _, packed = whole.partition(b"\n")
