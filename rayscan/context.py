@@ -30,6 +30,8 @@ class Sources:
     """Boxes in the pictures: each is an image then."""
     boxes_margin: float = 0.0
     """What is added to a box on every side, as a part of its width or height."""
+    rebase: str | None = None
+    """OLD=NEW: where files that an earlier index knows are now."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that carry credentials: they are written to `run.json`.

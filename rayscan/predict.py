@@ -57,7 +57,7 @@ def predict(
     sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
     done = {
         index.TRAINED: trained.artifact(index.NAME),
-        **_networks(trained, recipe),
+        **networks_of(trained, recipe),
         model: trained.artifact(model),
     }
     stages: dict[str, object] = {}
@@ -94,7 +94,7 @@ def with_new_files(recipe: Recipe, features: tuple[str, ...]) -> tuple[str, ...]
     return tuple(next(new).spec if space.kind == "file" else space.spec for space in recipe.spaces)
 
 
-def _networks(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
+def networks_of(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
     """What makes the features of new images: the networks of the run, and the components of a join."""
     spaces = recipe.spaces
     if len(spaces) == 1:

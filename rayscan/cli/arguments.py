@@ -45,6 +45,9 @@ class Reading:
     a folder of Pascal VOC .xml or of YOLO .txt."""
     boxes_margin: float = 0.0
     """What is added to a box on every side, as a part of its width or height."""
+    rebase: str | None = None
+    """OLD=NEW: files below OLD are below NEW now, and are what they were: only their sizes are compared with
+    what this --out has indexed, not their times."""
 
 
 NO_READING = Reading()
@@ -204,8 +207,24 @@ def sources(
 
     margin = reading.boxes_margin
     require(0 <= margin <= 10, "boxes-margin", "0 to 10", margin)
-    told = replace(reading, boxes=absolute_file(reading.boxes), image_member=_extension(reading.image_member))
+    told = replace(
+        reading,
+        boxes=absolute_file(reading.boxes),
+        image_member=_extension(reading.image_member),
+        rebase=_absolute_pair(reading.rebase),
+    )
     return Sources(absolute(data), absolute(eval_data), absolute_file(labels), **vars(told))
+
+
+def _absolute_pair(text: str | None) -> str | None:
+    """OLD=NEW with absolute paths."""
+    from rayscan.sections import require
+
+    if text is None:
+        return None
+    old, sign, new = text.partition("=")
+    require(bool(old and sign and new), "rebase", "OLD=NEW, two folders", text)
+    return f"{absolute(old)}={absolute(new)}"
 
 
 def _extension(text: str | None) -> str | None:

@@ -54,6 +54,7 @@ def run(
     until: str | None = None,
     plan: bool = False,
     verify: bool = False,
+    retrain: bool = False,
     reading: ReadingOptions = NO_READING,
 ) -> None:
     """Images in, clusters and a report out; run it again to resume.
@@ -69,6 +70,8 @@ def run(
         until: Stop after this stage: index, pretext, embed, mine, ...
         plan: Say what would run and why, and do nothing.
         verify: Re-hash every result that is taken over, instead of comparing sizes.
+        retrain: Where images came, changed or went since the run was finished: learn clusters of all of them.
+            Without it the model there is places what is new, and what is stale is said.
     """
     from rayscan.run import require_clusters
     from rayscan.storage import Place
@@ -78,13 +81,19 @@ def run(
     recipe = replace(recipe, features=absolute_features(recipe.features))
     given = sources(data or embeddings_alone(recipe), eval_data, labels, reading)
     place = Place(out)
-    from rayscan import pipeline
+    from rayscan import growing, pipeline
 
+    grown = None if retrain or until is not None else growing.grown_run(recipe, given, place)
     if plan:
         from rayscan.cli.results import feature_lines, plan_lines
 
+        if grown is not None:
+            sys.stdout.write("images changed: what is new is placed by the model there is; with --retrain:\n")
         lines = (*feature_lines(recipe), *plan_lines(pipeline.plan(recipe, given, place)))
         sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return
+    if grown is not None and growing.follow(grown, recipe, given, rehash=verify) is not None:
+        sys.stdout.write(f"report: {place.uri_of('report/index.html')}\n")
         return
     stages = None if until is None else pipeline.stages_until(recipe, until)
     done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)

@@ -136,7 +136,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     listings = _unchanged_listings(recipe, done, step, context)
     draft, files = context.draft(step), numbered(listings)
     before = _former(step, context)
-    taken = {split: {} if before is None else before.unchanged(files[split], split) for split in files}
+    moved = context.sources.rebase
+    taken = {s: {} if before is None else before.unchanged(files[s], s, moved) for s in files}
     after = f"-{digest(sorted(taken.items()))[:8]}" if any(taken.values()) else ""
     known = {number for numbers in taken.values() for number in numbers}
     how = Decoding(recipe.images.band_numbers, may_reduce=context.sources.boxes is None)
