@@ -8,8 +8,9 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rayscan.assignments import CLUSTERS
 from rayscan.exports.atlas import export_atlas
-from rayscan.run import CLUSTERS, Run
+from rayscan.run import Run
 from rayscan.storage import resolve
 from rayscan.version import __version__
 
