@@ -18,10 +18,9 @@ from rayscan.config import (
     EmbedConfig,
     ImagesConfig,
     KMeansConfig,
-    MineConfig,
     PcaConfig,
-    PretextConfig,
     Recipe,
+    SimCLRConfig,
 )
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
@@ -214,7 +213,7 @@ def test_a_net_that_reads_pictures(made: PicturedRun, tmp_path: Path) -> None:
         name="own",
         num_clusters=5,
         images=ImagesConfig(size_px=32, canvas_px=None),
-        pretext=PretextConfig(method="simclr", backbone="resnet18", stem="cifar"),
+        pretext=SimCLRConfig(backbone="resnet18", stem="cifar"),
     )
     recipe = replace(recipe, scan=replace(recipe.scan, inputs="images"))
     torch.manual_seed(0)
@@ -225,16 +224,18 @@ def test_a_net_that_reads_pictures(made: PicturedRun, tmp_path: Path) -> None:
     trained = draft.commit(
         {"backbone.safetensors": draft.write("backbone.safetensors", pack(net.state_dict()))}
     )
-    cluster_net = build_cluster_net(recipe, trained, num_heads=1)
-    with torch.no_grad():
+    table, images = ImageTable.from_artifact(made.done["index"]), images_of(recipe, trained)
+    loader = ViewLoader(table, images, recipe.seed)
+    cluster_net = build_cluster_net(recipe, trained, num_heads=1).eval()
+    with torch.no_grad():  # logits about zero, so that pictures differ in their clusters
         cluster_net.heads.weight.normal_(std=0.5)
+        cluster_net.heads.bias -= cluster_net(loader.plain(table.gids(None)))[0].mean(dim=0)
     draft = Draft(made.out, Step("selflabel", 1, {"of": "this test"}))
     weights = draft.write("model.safetensors", pack(cluster_net.state_dict()))
     model = draft.commit({"model.safetensors": weights}, facts={"reads": "images"})
     given = {"pretext": trained, "embed": made.done["embed"], "selflabel": model}
     run = finished(made, recipe, given=given)
-    table, images = ImageTable.from_artifact(run.artifact("index")), images_of(recipe, trained)
-    cuts = ViewLoader(table, images, recipe.seed).cuts(table.gids(None), "plain", 0, (0,))[0]
+    cuts = loader.cuts(table.gids(None), "plain", 0, (0,))[0]
     require_equal(run, np.ascontiguousarray(cuts.permute(0, 2, 3, 1).numpy()), tmp_path / "out")
 
 
