@@ -3,7 +3,7 @@
     python -m benchmarks.vectors [--quick] --json FILE
 
 --quick (at most 10 minutes on two cores; one thread each, CPU seconds):
-    neighbors   50,000 x 128 and 50,000 x 512, K = 20, all against all. `speed_vs_fp32_gemm_*`: time of numpy's
+    neighbors   50,000 x 128 and 50,000 x 512, K = 20, all against all. `speed_vs_fp32_gemm_*`: time of
                 sgemm of the same size, in the same tiles, into a preallocated output, over ours. At 128 also
                 `ratio_vs_sklearn` (brute force by cosine) and `ratio_vs_faiss` (IndexFlatIP as it comes, in a
                 process of its own: its threads wait as it has them wait). Times are those of 8,192 queries.

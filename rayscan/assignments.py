@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,15 @@ SCHEMA = pa.schema(
         "top5": pa.list_(pa.int32()),
         "top5_probs": pa.list_(pa.float32()),
         "is_prototype": pa.bool_(),
+        "duplicate_of": pa.int64(),
+        "outlier": pa.float32(),
     }
 )
-"""One row per usable image, in gid order."""
+"""One row per usable image, in gid order. `duplicate_of` is the gid that stands for a group of near-copies,
+null for that one itself and for images without a copy; `outlier` the quantile of the distance to the farthest
+mined neighbor, 0..1. Both are null where no neighbors were mined, as in the eval split, and are not there in
+runs of earlier versions."""
+MINED = ("duplicate_of", "outlier")
 _COLUMNS = ["gid", "split", "top5", "confidence"]
 
 
@@ -106,6 +112,7 @@ def assignment_tables(
     gids: Ints,
     tops_of: Callable[[int, int], NDArray[Any]],
     prototypes: Iterable[Iterable[int]],
+    mined: Mapping[str, pa.Array] | None = None,
 ) -> Iterator[pa.Table]:
     """The table of SCHEMA, in pieces.
 
@@ -115,6 +122,7 @@ def assignment_tables(
         tops_of: Predictions of rows [first, stop): fields ids int32 [T] and probs float32 [T], best
             first, ids below 0 where there are fewer clusters than T.
         prototypes: Rows of the prototypes of each cluster.
+        mined: Columns that come from mined neighbors, see MINED [n]; null without.
     """
     is_prototype = np.zeros(len(gids), bool)
     for rows in prototypes:
@@ -139,5 +147,10 @@ def assignment_tables(
             "top5": as_lists(ids),
             "top5_probs": as_lists(probs),
             "is_prototype": pa.array(is_prototype[first:stop]),
+            **{name: _slice(mined, name, int(first), int(stop)) for name in MINED},
         }
         yield pa.table(columns, schema=SCHEMA)
+
+
+def _slice(columns: Mapping[str, pa.Array] | None, name: str, first: int, stop: int) -> pa.Array:
+    return pa.nulls(stop - first, SCHEMA.field(name).type) if columns is None else columns[name][first:stop]

@@ -28,9 +28,10 @@ from rayscan.naming.stored import proposed_names
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import assign, evaluate, index, labels, mine, names
+from rayscan.stages import assign, evaluate, index, labels, mine, names, scan
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
+from rayscan.training.prior import read_prior
 from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
@@ -66,6 +67,11 @@ def run(
     if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
         require_clusters(recipe, may_find=True)
     require_spaces(recipe)
+    is_judged = labels in chain
+    if is_judged:
+        labels.require_file(sources)
+    if scan in chain and not recipe.is_auto:
+        read_prior(recipe, recipe.scan.prior)
     shown, asked = progress or Progress(), recipe
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -86,6 +92,8 @@ def run(
                 publish_proposals(out, proposed_names(done[names.NAME]))
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
+            if stage is index and is_judged:
+                labels.require_images(done["index"], sources)
     return done
 
 

@@ -50,7 +50,7 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
     """
     run = Run(run_uri)
     home, home_names = _training_tables(run)
-    out = predict(run_uri, sources.data or "", out_uri, image_column=sources.image_column)
+    out = predict(run_uri, sources.data or "", out_uri, reading=sources)
     classes = _labels_of(run, sources, out)
     assign = Run(out_uri).artifact("assign")
     assigned = Assignments.read(assign)

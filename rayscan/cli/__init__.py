@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from rayscan.cli import apply, commands, data, results, signals, weights
+from rayscan.cli import apply, commands, data, results, serve, signals, weights
 from rayscan.cli.arguments import (
     HELP,
     Command,
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "transfer": Command(commands.transfer),
     "report": Command(commands.report),
     "apply": Command(apply.apply),
+    "serve": Command(serve.serve),
     "export": Command(results.export, choices=format_choices),
     "view": Command(results.view),
     "compare": Command(results.compare),

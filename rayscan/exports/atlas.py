@@ -23,6 +23,7 @@ from rayscan.exports.pictures import Pictures, as_images, file_name
 from rayscan.exports.rows import columns_of, named_rows
 from rayscan.exports.whole_file import write_tables_whole
 from rayscan.run import Run
+from rayscan.training.space_rows import rows_of
 from rayscan.types import Ints
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -79,7 +80,7 @@ def map_of(run: Run) -> Map:
     rows, (gids, _) = EmbeddingRows(run.artifact("embed")), gids_and_clusters(run)
     require_embeddings(rows, gids)
     graph = neighbor_graph(run, rows, gids)
-    at = np.searchsorted(rows.gids, gids)
+    at = rows_of(rows, gids)
     if len(gids) < 2:
         return Map(gids, np.zeros((len(gids), 2), np.float32), graph)
     pca = components(rows, at, 2)

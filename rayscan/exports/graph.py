@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rayscan.run import Run
 from rayscan.tables import as_rows, row_groups
+from rayscan.training.space_rows import rows_of
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import FILE
 from rayscan.vectors.parts import EmbeddingRows
@@ -60,7 +61,7 @@ def neighbor_graph(run: Run, rows: EmbeddingRows, gids: Ints, k: int = NEIGHBORS
     lonely = np.flatnonzero(graph.ids[:, :1].ravel() == NONE) if k > 0 else np.empty(0, np.int64)
     if not len(lonely):
         return graph
-    at = np.searchsorted(rows.gids, gids)
+    at = rows_of(rows, gids)
     if len(lonely) * len(gids) <= PAIRS:
         _search_all(rows, at, lonely, graph)
     else:
@@ -70,10 +71,13 @@ def neighbor_graph(run: Run, rows: EmbeddingRows, gids: Ints, k: int = NEIGHBORS
 
 def _take_mined(run: Run, gids: Ints, graph: Graph) -> None:
     """Fill in what was mined, row group by row group."""
-    k = graph.ids.shape[1]
+    k, order_of = graph.ids.shape[1], np.argsort(gids)
+    last = len(gids) - 1
     for group in row_groups(run.artifact("mine"), FILE, ["gid", "ids", "scores"]):
         asked, found = group["gid"].to_numpy(), as_rows(group["ids"])
-        at, to = (np.searchsorted(gids, some).clip(max=len(gids) - 1) for some in (asked, found))
+        at, to = (
+            order_of[np.searchsorted(gids, some, sorter=order_of).clip(max=last)] for some in (asked, found)
+        )
         is_there = gids[to] == found
         distances = np.where(is_there, np.maximum(1 - as_rows(group["scores"]), 0), np.inf)
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]

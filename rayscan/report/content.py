@@ -59,6 +59,25 @@ class Neighbors:
 
 
 @dataclass(frozen=True)
+class NearCopies:
+    """Groups of near-copies, and how they were told."""
+
+    groups: Sequence[Sequence[int]]
+    """gids of the largest groups, the one that stands for the group first."""
+    num_groups: int
+    num_copies: int
+    """Images that another one stands for."""
+    compared: str
+    """pixels or features."""
+    threshold: float
+    """Likeness from which on two images are near-copies, -1..1."""
+    is_asked: bool
+    """Whether a user set it."""
+    nearest: Ints
+    """Images per equal bin of the likeness of the neighbor most like them, over -1..1: int64 [bins]."""
+
+
+@dataclass(frozen=True)
 class Curve:
     """The values of one quantity in one training."""
 
@@ -104,6 +123,9 @@ class Content:
     pictures: Mapping[int, Picture] = field(default_factory=dict)
     """By gid."""
     neighbors: Sequence[Neighbors] = ()
+    copies: NearCopies | None = None
+    outliers: Sequence[tuple[int, float]] = ()
+    """gids of the images farthest from all others, and their quantile, farthest first."""
     scores: Mapping[str, Any] | None = None
     """scores.json, or None without labels."""
     curves: Sequence[Curve] = ()

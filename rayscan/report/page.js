@@ -205,6 +205,21 @@
     }
   }
 
+  function drawCopies() {
+    for (const group of data.copies) {
+      const row = element("div", "row"), detail = statusLine();
+      row.append(...group.filter(gid => data.pictures[gid]).map(gid => picture(gid, `cluster ${data.pictures[gid][1]}`, detail)));
+      if (row.childElementCount) byId("copy-rows").append(row, detail);
+    }
+  }
+
+  function drawOutliers() {
+    const box = byId("outlier-grid"), detail = statusLine();
+    if (!box) return;
+    for (const [gid, score] of data.outliers) if (data.pictures[gid]) box.append(picture(gid, score.toFixed(4), detail));
+    box.after(detail);
+  }
+
   byId("controls").addEventListener("submit", event => event.preventDefault());
   byId("query").addEventListener("input", () => choose());
   byId("order").addEventListener("change", () => choose());
@@ -213,6 +228,8 @@
   addEventListener("hashchange", follow);
   choose();
   drawNeighbors();
+  drawCopies();
+  drawOutliers();
   follow();
   if (edits.count) bar.tell("Edits of an earlier visit are here again.");
   if (!edits.isKept) bar.tell("This browser keeps no edits over a reload: save before you leave.");

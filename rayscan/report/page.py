@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from rayscan.methods import METHODS
 from rayscan.report import figures
-from rayscan.report.content import Content
+from rayscan.report.content import Content, NearCopies
 from rayscan.sections import flat
 
 METRICS = {
@@ -149,6 +149,7 @@ def _figures(content: Content) -> dict[str, Any]:
     return {
         "sizes": figures.sizes(np.array([c.size for c in content.clusters if c.number >= 0])),
         "confidence": figures.histogram(content.confidences, 0.0, 1.0, "confidence"),
+        "nearest": _nearest(content.copies) if content.copies else None,
         "curves": [
             (c.stage, c.name, figures.curve(c.epochs, c.values, "epoch", f"{c.stage}, {c.name}"))
             for c in content.curves
@@ -166,6 +167,11 @@ def _figures(content: Content) -> dict[str, Any]:
         "confusion": confusion[0] if confusion else None,
         "confused": confusion[1] if confusion else [],
     }
+
+
+def _nearest(copies: NearCopies) -> Markup:
+    """Draw how like its nearest neighbor each image is, with the threshold."""
+    return figures.histogram(copies.nearest, -1.0, 1.0, "likeness of the nearest", mark=copies.threshold)
 
 
 def _confusion(
@@ -229,6 +235,8 @@ def _data(content: Content) -> dict[str, Any]:
             for gid, p in content.pictures.items()
         },
         "neighbors": [[n.anchor, list(n.ids), [_rounded(s) for s in n.scores]] for n in content.neighbors],
+        "copies": [list(group) for group in content.copies.groups] if content.copies else [],
+        "outliers": [[gid, _rounded(score)] for gid, score in content.outliers],
     }
 
 
