@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from rayscan.data.pictures import PictureLoader
 from rayscan.data.table import ImageTable
 from rayscan.edits.applying import apply
 from rayscan.edits.history import fingerprint_of
-from rayscan.engine.inference.fast import fast_net
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.exports import export
@@ -51,7 +49,7 @@ LITE0 = Recipe(
     name="test",
     num_clusters=5,
     features=("lite0",),
-    embed=EmbedConfig(size_px=64),
+    embed=EmbedConfig(size_px=64, engine="torch", precision="fp32"),
     pca=PcaConfig(num_components=20),
     kmeans=KMeansConfig(num_seeds=1, n_init=1, max_iter=5),
 )
@@ -63,9 +61,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PicturedRun:
 
 
 @pytest.fixture(autouse=True)
-def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine that computes as the graph does."""
-    monkeypatch.setattr(embed, "fast_net", partial(fast_net, engine="eager", precision="fp32"))
+def nothing_kept() -> None:
+    """Nets that stages of another test keep in this process."""
     for cached in (embed._frozen, embed._loaded, assign._loaded):
         cached.cache_clear()
 
@@ -177,7 +174,7 @@ def test_rules_in_the_graph_are_those_of_assign(tmp_path: Path, kind: str, dtype
 @pytest.mark.soak
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_kmeans(made: PicturedRun, tmp_path: Path, local_pool: None, dtype: Any) -> None:
-    recipe = replace(LITE0, method="kmeans", embed=EmbedConfig(size_px=64, dtype=dtype))
+    recipe = replace(LITE0, method="kmeans", embed=replace(LITE0.embed, dtype=dtype))
     run = finished(made, recipe, embed, pca, kmeans)
     require_equal(run, pretrained_squares(run), tmp_path / "out")
 
