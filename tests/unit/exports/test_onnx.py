@@ -27,6 +27,8 @@ from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.pictures import PictureLoader
 from rayscan.data.table import ImageTable
+from rayscan.edits.applying import apply
+from rayscan.edits.history import fingerprint_of
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.exports import export
@@ -61,15 +63,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PicturedRun:
 
 
 @pytest.fixture(autouse=True)
-def with_fresh_networks() -> None:
-    """None that an earlier test has loaded."""
+def nothing_kept() -> None:
+    """Nets that stages of another test keep in this process."""
     for cached in (embed._frozen, embed._loaded, assign._loaded):
         cached.cache_clear()
 
 
 def finished(made: PicturedRun, recipe: Recipe, *stages: Any, given: dict[str, Any] | None = None) -> Run:
     """A run of these stages on the pictures, recorded with edited names."""
-    out = made.out.child(f"onnx-{recipe.method}-{recipe.embed.dtype}")
+    out = made.out
     context = Context(out, Sources(str(made.folder)), LocalFleet(recipe.fleet, out), made.context.progress)
     done = {"index": made.done["index"], **(given or {})}
     if "pretext" not in done:
@@ -79,12 +81,11 @@ def finished(made: PicturedRun, recipe: Recipe, *stages: Any, given: dict[str, A
     for stage in (*stages, assign):
         step = stage.plan(recipe, done, context.sources)
         done[stage.NAME] = stage.run(recipe, done, step, context)
-    root = made.out.uri
     told = {
-        name: {"directory": artifact.place.uri.removeprefix(root + "/"), "seconds": 1.0, "reused": False}
+        name: {"directory": artifact.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}
         for name, artifact in done.items()
     }
-    record(made.out, recipe, vars(context.sources), told)
+    record(out, recipe, vars(context.sources), told)
     run = made.opened
     named = [{**cluster, "name": NAMES[cluster["cluster"]]} for cluster in run.clusters]
     run.place.write("clusters.json", json.dumps(named).encode())
@@ -165,7 +166,9 @@ def test_rules_in_the_graph_are_those_of_assign(tmp_path: Path, kind: str, dtype
         rule = EnsembleRule(ensemble)
         expect = lambda rows: ensemble.probabilities((rows,))  # noqa: E731
     images = ImagesConfig(size_px=16, canvas_px=None)
-    write_model(Exported(UnitFeatures(Tiny(), dtype), rule, images).eval(), 16, tmp_path / "model.onnx", {})
+    write_model(
+        Exported(UnitFeatures(Tiny(), dtype), rule, images, range(5)).eval(), 16, tmp_path / "model.onnx", {}
+    )
     squares = rng.integers(256, size=(9, 16, 16, 3), dtype=np.uint8)
     means = squares.reshape(9, 2, 8, 2, 8, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2) / 255
     shape = (1, 3, 1, 1)
@@ -242,7 +245,34 @@ def test_a_net_that_reads_pictures(made: PicturedRun, tmp_path: Path) -> None:
     given = {"pretext": trained, "embed": made.done["embed"], "selflabel": model}
     run = finished(made, recipe, given=given)
     cuts = loader.cuts(table.gids(None), "plain", 0, (0,))[0]
-    require_equal(run, np.ascontiguousarray(cuts.permute(0, 2, 3, 1).numpy()), tmp_path / "out")
+    squares = np.ascontiguousarray(cuts.permute(0, 2, 3, 1).numpy())
+    require_equal(run, squares, tmp_path / "out")
+    require_edits_honoured(run, squares, tmp_path)
+
+
+def require_edits_honoured(run: Run, squares: np.ndarray, folder: Path) -> None:
+    """Join two clusters and put one into waste, as a person does, and export again."""
+    edits = {
+        "schema": 1,
+        "fingerprint": fingerprint_of(run.artifact("assign")),
+        "operations": [
+            {"op": "join", "clusters": [3], "into": 1},
+            {"op": "waste", "clusters": [2]},
+            {"op": "rename", "cluster": 0, "name": "zero"},
+        ],
+    }
+    (folder / "edits.json").write_text(json.dumps(edits))
+    apply(run.place.uri, str(folder / "edits.json"))
+    edited = Run(run.place.uri)
+    export(edited, "onnx", str(folder / "edited"))
+    listed = json.loads((folder / "edited/clusters.json").read_text("utf-8"))
+    assert [row["cluster"] for row in listed] == [0, 1, 4, -1]
+    assert [row["name"] for row in listed] == ["zero", NAMES[1], NAMES[4], "waste"]
+    probabilities, clusters = answers(folder / "edited", squares, 20)
+    assigned = edited.assignments
+    assert np.array_equal(clusters, assigned["cluster"].to_numpy())
+    own = probabilities[np.arange(len(clusters)), [[0, 1, 4, -1].index(c) for c in clusters]]
+    assert np.abs(own - assigned["confidence"].to_numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize("features", [("lite0", "own"), ("file:/x/vectors.npy",)])
