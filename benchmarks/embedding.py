@@ -38,9 +38,9 @@ from rayscan.config.preprocessing import Preprocessing  # noqa: E402
 from rayscan.data.central_crop import central_crop, short_side  # noqa: E402
 from rayscan.data.decode import decode  # noqa: E402
 from rayscan.data.pictures import PictureLoader  # noqa: E402
-from rayscan.engine.inference.choice import has_bf16_units  # noqa: E402
 from rayscan.engine.inference.fast import fast_net  # noqa: E402
 from rayscan.engine.inference.features import features  # noqa: E402
+from rayscan.processor import has_bf16_units  # noqa: E402
 
 IMAGES = {"lite0": (128, 1024), "vits": (64, 192)}
 """Images a round: quick, full."""

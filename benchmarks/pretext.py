@@ -43,9 +43,9 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import LoopSettings, Training
-from rayscan.engine.precision import has_bf16_units
 from rayscan.objectives.base import Batch
 from rayscan.objectives.pretexts import build_objective, build_projected_net
+from rayscan.processor import has_bf16_units
 from rayscan.recipes import by_name
 from rayscan.storage import Place
 

@@ -36,7 +36,7 @@ FEATURES = ("index", "pretext", "embed")
 MINED = (*FEATURES, "mine", "duplicates")
 FINDS = "howmany"
 """The stage that finds the number of clusters; a run has it where the method does and none was given."""
-RESULTS = ("assign", "labels", "evaluate", "report")
+RESULTS = ("assign", "names", "labels", "evaluate", "report")
 
 METHODS: dict[str, Method] = {
     method.name: method

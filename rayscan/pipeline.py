@@ -19,21 +19,24 @@ from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
 from rayscan.context import Context, Sources
 from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
-from rayscan.edits.rerun import current, keep_names, with_edits
+from rayscan.edits.rerun import current, keep_names, publish_proposals, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import FINDS, METHODS
+from rayscan.naming.stored import proposed_names
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import assign, evaluate, index, labels, mine
+from rayscan.stages import assign, evaluate, index, labels, mine, names, scan
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
+from rayscan.training.prior import read_prior
 from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
+NEEDS_WORDS = (names.NAME,)
 FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME, "duplicates")
 """Those that form no clusters."""
 
@@ -64,6 +67,11 @@ def run(
     if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
         require_clusters(recipe, may_find=True)
     require_spaces(recipe)
+    is_judged = labels in chain
+    if is_judged:
+        labels.require_file(sources)
+    if scan in chain and not recipe.is_auto:
+        read_prior(recipe, recipe.scan.prior)
     shown, asked = progress or Progress(), recipe
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -71,7 +79,7 @@ def run(
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet, Trackers(out, recipe.name) as trackers:
         context = Context(out, sources, fleet, shown, trackers)
         for stage in chain:
-            if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
+            if _is_without(stage, done, sources):
                 continue
             done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
             if stage is assign:
@@ -80,9 +88,20 @@ def run(
             records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             recipe = with_found(recipe, done)
             record(out, asked, vars(sources), records)
+            if stage is names:
+                publish_proposals(out, proposed_names(done[names.NAME]))
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
+            if stage is index and is_judged:
+                labels.require_images(done["index"], sources)
     return done
+
+
+def _is_without(stage: ModuleType, done: Mapping[str, Artifact], sources: Sources) -> bool:
+    """Whether there is nothing that a stage could read: no labels, or no words."""
+    if stage.NAME in NEEDS_WORDS:
+        return not names.available(done["index"])
+    return stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources)
 
 
 def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
@@ -162,7 +181,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     known = rates(out)
     unknown = ""
     for stage in stages_of(recipe):
-        if stage.NAME in NEEDS_LABELS and (unknown or not labels.available(done["index"], sources)):
+        if stage.NAME in NEEDS_WORDS + NEEDS_LABELS and (unknown or _is_without(stage, done, sources)):
             continue
         cost = _cost(stage.NAME, recipe, done)
         rate = None if cost is None else known.get((stage.NAME, cost.scale))

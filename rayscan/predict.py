@@ -31,7 +31,7 @@ def predict(
     data: str | None,
     out_uri: str,
     features: tuple[str, ...] = (),
-    image_column: str | None = None,
+    reading: Sources | None = None,
 ) -> Place:
     """Cluster new images by the model of a run, and render a page of them.
 
@@ -40,7 +40,7 @@ def predict(
         data: New images: shards, a folder, or a list; None if their features are all there is.
         out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
         features: New embeddings, `file:PATH`, in the place of each file the run read.
-        image_column: The column with the images, where they are in Parquet files.
+        reading: Which parts of the files are the images: column, member, boxes.
 
     Returns:
         The place of the results.
@@ -58,8 +58,13 @@ def predict(
     recipe = with_engine_of(trained, recipe, progress.say)
     model = METHODS[recipe.method].model
     files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
-    sources = Sources(data=None, eval_data=data or next(files, None), image_column=image_column)
-    done = {**_networks(trained, recipe), model: trained.artifact(model)}
+    shown = data or next(files, None)
+    sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
+    done = {
+        index.TRAINED: trained.artifact(index.NAME),
+        **networks_of(trained, recipe),
+        model: trained.artifact(model),
+    }
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
@@ -125,7 +130,7 @@ def with_new_files(recipe: Recipe, features: tuple[str, ...]) -> tuple[str, ...]
     return tuple(next(new).spec if space.kind == "file" else space.spec for space in recipe.spaces)
 
 
-def _networks(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
+def networks_of(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
     """What makes the features of new images: the networks of the run, and the components of a join."""
     spaces = recipe.spaces
     if len(spaces) == 1:

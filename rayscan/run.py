@@ -90,6 +90,12 @@ class Run:
         return self.artifact("assign").read_table("assignments.parquet")
 
     @property
+    def edits(self) -> str:
+        """What tells the edits of its assignments from others; empty if nobody edited them."""
+        said = self.record["stages"].get("assign", {})
+        return str(said["directory"]).rpartition("-")[2] if "original" in said else ""
+
+    @property
     def neighbors(self) -> pa.Table:
         """Mined neighbors of the train images: gid, ids, scores and, under a rule of `mine`, chosen."""
         return self.artifact("mine").read_table("neighbors.parquet")
@@ -163,7 +169,16 @@ def inherit_names(trained: Run, out: Place) -> None:
         trained: The run whose model predicted.
         out: Of the prediction, with its `clusters.json`.
     """
-    names = edited_names(trained.artifact("assign"))
+    name_clusters(out, edited_names(trained.artifact("assign")))
+
+
+def name_clusters(out: Place, names: Mapping[int, str]) -> None:
+    """Give clusters names in `clusters.json`, those that have none yet.
+
+    Args:
+        out: Of a run or a prediction.
+        names: By the number of the cluster.
+    """
     clusters = Run(out.uri).clusters
     named = [
         {**c, "name": names.get(c["cluster"], c["name"])} if c["name"] == f"cluster {c['cluster']}" else c

@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "apply": Command(apply.apply),
     "serve": Command(serve.serve),
     "export": Command(results.export, choices=format_choices),
+    "view": Command(results.view),
     "compare": Command(results.compare),
     "howmany": Command(results.howmany),
     "merge": Command(results.merge),

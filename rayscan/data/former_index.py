@@ -19,7 +19,7 @@ from rayscan.data.inspection import OK
 from rayscan.data.metadata import metadata_of
 from rayscan.data.shard_keys import as_in_files
 from rayscan.data.sources.base import SourceFile
-from rayscan.data.table import IMAGE_SCHEMA, IMAGES, SHARDS
+from rayscan.data.table import DECODING, IMAGE_SCHEMA, IMAGES, SHARDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class FormerIndex:
     shards: Mapping[int, Mapping[str, Any]]
     """Its files that can be taken over, by their number, with their split: all of their images decode."""
     metadata: pa.Table | None
+    decoding: Mapping[str, Any] | None
+    """Ranges of pictures of more than 8 bits: they stay when others come."""
 
     @classmethod
     def read(cls, artifact: Artifact, keys_by_shard: Mapping[str, str]) -> FormerIndex:
@@ -56,9 +58,17 @@ class FormerIndex:
             for shard in (shards.to_pylist() if has_times else ())
             if shard["shard"] in split_of and shard["shard"] not in bad and shard["mtime_ns"]
         }
-        return cls(rows, as_in_files(rows, uris, keys_by_shard), known, metadata_of(artifact))
+        return cls(
+            rows,
+            as_in_files(rows, uris, keys_by_shard),
+            known,
+            metadata_of(artifact),
+            artifact.facts.get(DECODING),
+        )
 
-    def unchanged(self, files: Mapping[int, SourceFile], split: str) -> dict[int, int]:
+    def unchanged(
+        self, files: Mapping[int, SourceFile], split: str, rebase: str | None = None
+    ) -> dict[int, int]:
         """Files that are as they were, by size and time of the last change: number -> former number.
 
         One at another address is the same file if name, size and time are, and no other file has them.
@@ -66,17 +76,21 @@ class FormerIndex:
         Args:
             files: Those of a split, by number.
             split: They are of.
+            rebase: OLD=NEW: files below OLD are below NEW now, and the same if their size is.
         """
+        old, _, new = (rebase or "").partition("=")
         own = {number: shard for number, shard in self.shards.items() if shard["split"] == split}
-        by_uri = {shard["uri"]: number for number, shard in own.items()}
+        by_uri = {_moved(shard["uri"], old, new): number for number, shard in own.items()}
         found: dict[int, int] = {}
         moved: dict[tuple[str, int, int], list[int]] = {}
         for number, entry in files.items():
             former = by_uri.pop(entry.uri, None)
             if former is None:
                 moved.setdefault(_name(entry.uri, entry.size, entry.mtime_ns), []).append(number)
-            elif (own[former]["bytes"], own[former]["mtime_ns"]) == (entry.size, entry.mtime_ns):
-                found[number] = former
+            elif own[former]["bytes"] == entry.size:
+                is_told = own[former]["uri"] != entry.uri
+                if is_told or own[former]["mtime_ns"] == entry.mtime_ns:
+                    found[number] = former
         gone: dict[tuple[str, int, int], list[int]] = {}
         for number in by_uri.values():
             gone.setdefault(_name(*(own[number][k] for k in ("uri", "bytes", "mtime_ns"))), []).append(number)
@@ -129,6 +143,12 @@ class FormerIndex:
         if self.metadata is None:
             return None
         return self.metadata.take(pc.index_in(gids, self.metadata["gid"])).drop_columns(["gid"])
+
+
+def _moved(uri: str, old: str, new: str) -> str:
+    """An address below one folder, below another."""
+    head = old.rstrip("/")
+    return new.rstrip("/") + uri[len(head) :] if head and uri.startswith(f"{head}/") else uri
 
 
 def _name(uri: str, size: int, mtime_ns: int) -> tuple[str, int, int]:

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Draft
-from rayscan.data.inspection import OK
+from rayscan.data.inspection import OK, TONES
 from rayscan.data.listing import Listing
 from rayscan.data.sources.base import Format, SourceFile
 from rayscan.data.table import IMAGE_SCHEMA
+from rayscan.data.tones import PLAIN, Decoding
 
 _CHUNK_SCHEMA = pa.schema([field for field in IMAGE_SCHEMA if field.name != "gid"])
 SHARD_SCHEMA = pa.schema(
@@ -48,6 +49,7 @@ class Chunk:
     """Number of each file."""
     entries: tuple[SourceFile, ...]
     max_pixels: int
+    how: Decoding = PLAIN
     after: str = ""
     """Former index that others of the files were taken over from."""
 
@@ -67,6 +69,7 @@ def chunks_of(
     draft: Draft,
     listings: Mapping[str, Listing],
     max_pixels: int,
+    how: Decoding = PLAIN,
     known: Collection[int] = (),
     after: str = "",
 ) -> list[Chunk]:
@@ -75,7 +78,8 @@ def chunks_of(
     Args:
         draft: The attempt that finished chunks are stored in.
         listings: By split.
-        max_pixels: Images that declare more go into quarantine undecoded.
+        max_pixels: Images that declare more are decoded reduced, or go into quarantine undecoded.
+        how: See `decode`.
         known: Numbers of files that need not be scanned.
         after: Where those are known from.
     """
@@ -85,7 +89,7 @@ def chunks_of(
         form = listings[split].format
         for entries in replace(listings[split], entries=tuple(todo)).batches():
             shards = tuple(todo[entry] for entry in entries)
-            chunks.append(Chunk(draft, len(chunks), split, form, shards, entries, max_pixels, after))
+            chunks.append(Chunk(draft, len(chunks), split, form, shards, entries, max_pixels, how, after))
     return chunks
 
 
@@ -99,7 +103,7 @@ def scan_chunk(chunk: Chunk) -> dict[str, int]:
     shards: list[dict[str, Any]] = []
     members: Counter[str] = Counter()
     for number, entry in zip(chunk.shards, chunk.entries, strict=True):
-        scan = chunk.format.scan(entry, max_pixels=chunk.max_pixels)
+        scan = chunk.format.scan(entry, max_pixels=chunk.max_pixels, how=chunk.how)
         rows += [{**row, "shard": number, "split": chunk.split} for row in scan.rows]
         told = {"uri": entry.uri, "bytes": scan.size, "count": len(scan.rows), "sha256": scan.sha256}
         own = json.dumps({name: found for name, found in scan.members.items() if found}, sort_keys=True)
@@ -113,6 +117,9 @@ def scan_chunk(chunk: Chunk) -> dict[str, int]:
             f"part-{chunk.name}-shards.parquet", pa.Table.from_pylist(shards, SHARD_SCHEMA)
         ),
     }
+    if deep := [row for row in rows if TONES in row]:
+        told = {"crc32": [row["crc32"] for row in deep], TONES: [row[TONES].tolist() for row in deep]}
+        entries[TONES] = chunk.draft.write_table(f"part-{chunk.name}-tones.parquet", pa.table(told))
     if scan.metadata is not None:  # files that have any are a chunk each
         entries["metadata"] = chunk.draft.write_table(f"part-{chunk.name}-metadata.parquet", scan.metadata)
     chunk.draft.finish_part(chunk.name, entries, members)
@@ -132,6 +139,8 @@ class ScannedChunk:
     """See `Scan.members`, summed."""
     paths: tuple[str, ...]
     """Files of the draft that hold all this."""
+    tones: pa.Table | None = None
+    """Of images of more than 8 bits: crc32, and `TONES`."""
 
 
 def finished_chunk(chunk: Chunk) -> ScannedChunk:
@@ -146,4 +155,4 @@ def finished_chunk(chunk: Chunk) -> ScannedChunk:
     paths = tuple(entry.path for entry in entries.values())
     rows = tables["rows"]
     rows = rows.append_column(FORMER, pa.array(np.full(len(rows), -1)))
-    return ScannedChunk(rows, tables["shards"], tables.get("metadata"), members, paths)
+    return ScannedChunk(rows, tables["shards"], tables.get("metadata"), members, paths, tables.get(TONES))

@@ -79,16 +79,22 @@ class _Part:
     """Whether the user named each file, so that all of them are meant."""
 
 
-def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: str | None = None) -> Listing:
+def list_sources(
+    data: str,
+    tell: folders.Tell = folders.silent,
+    image_column: str | None = None,
+    image_member: str | None = None,
+) -> Listing:
     """Find the files that the user means.
 
     Args:
         data: Name, glob, brace pattern, comma list of those, folder, or list file; local or remote.
         tell: Hears how many files of a part of that list were found so far, now and then.
         image_column: The column with the images, where they are in Parquet files.
+        image_member: The extension of the members that are the images, where samples of shards have several.
 
     Raises:
-        ConfigError: a column was named, and the files have none.
+        ConfigError: a column or member was named, and the files have none.
         DataError: nothing matches; named files are missing; tars and images are mixed; the text is a command
             or a web address; a list cannot be read.
     """
@@ -126,6 +132,8 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
     left.add([uri for uri in others if uri not in told])
     chosen = _only_format(data, usable, left)
     in_order = tuple(entries[uri] for uri in sorted(usable[chosen]))
+    if image_member is not None:
+        chosen = chosen.with_member(image_member)
     return Listing(chosen, in_order, root, left, metadata.of_pictures([*listed, *told.values()]))
 
 

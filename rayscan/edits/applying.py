@@ -30,7 +30,7 @@ from rayscan.out_kinds import RUN, kind_at
 from rayscan.run import Run, edited_names, record
 from rayscan.storage import split_uri
 
-STALE = ("evaluate", "report")
+STALE = ("names", "evaluate", "report")
 """Stages whose results say nothing of the new assignments."""
 SCORES = "scores.json"
 ORIGINAL = "original"
@@ -67,7 +67,7 @@ class Edited:
 
     @property
     def fingerprint(self) -> str:
-        """Of the assignments that the run has now."""
+        """Fingerprint of the assignments that the run has now."""
         return fingerprint_of(self.current)
 
     @property

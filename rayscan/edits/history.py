@@ -54,7 +54,7 @@ class History:
 
     @property
     def num_operations(self) -> int:
-        """Of all sessions, a changed name in `clusters.json` being one."""
+        """Operations of all sessions, a changed name in `clusters.json` being one."""
         return sum(len(session.operations) + len(session.names) for session in self.sessions)
 
     def plus(self, session: Session) -> History:

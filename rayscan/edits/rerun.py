@@ -7,11 +7,12 @@ come back with their settings.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayscan.artifacts import MANIFEST, Artifact, load
-from rayscan.assignments import WASTE
+from rayscan.assignments import CLUSTERS, WASTE
 from rayscan.edits.applying import ORIGINAL, Edited, directory_of, recorded
 from rayscan.edits.history import (
     Session,
@@ -93,6 +94,18 @@ def keep_names(out: Place, said: Mapping[str, Any], original: Artifact) -> None:
     if names := {n: name for n, name in edited_names(shown).items() if n != WASTE}:
         history = read_history(out, fingerprint_of(former))
         write_history(out, history.plus(Session(fingerprint_of(shown), (), names)))
+
+
+def publish_proposals(out: Place, proposed: Mapping[int, list[str]]) -> None:
+    """Write the names that are proposed for clusters beside their names in `clusters.json`."""
+    listed = Run(out.uri).clusters
+    told = [
+        {**{k: v for k, v in row.items() if k != "proposed"}, **({"proposed": names} if names else {})}
+        for row in listed
+        for names in [proposed.get(row["cluster"], [])]
+    ]
+    if told != listed:
+        out.write(CLUSTERS, json.dumps(told, indent=2).encode())
 
 
 def predicted(trained: Run, out: Place, assign: Artifact, embed: Artifact) -> Artifact:

@@ -29,6 +29,7 @@ from rayscan.exports.rows import columns_of, named_rows
 from rayscan.exports.whole_folder import whole_folder
 from rayscan.run import Run
 from rayscan.tables import regrouped
+from rayscan.training.space_rows import rows_of
 from rayscan.types import Ints
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -119,7 +120,7 @@ def _write_arrays(run: Run, folder: Path, rows: EmbeddingRows, gids: Ints, used:
     for table in regrouped(named_rows(run, columns), ROWS_AT_ONCE):
         some: pa.Table = table
         here = slice(first, first + len(some))
-        features[here] = rows.take(np.searchsorted(rows.gids, gids[here]))
+        features[here] = rows.take(rows_of(rows, gids[here]))
         probs[here] = probabilities(compute, some, rows, used)
         labels[here] = np.searchsorted(used, some["cluster"].to_numpy())
         first = here.stop

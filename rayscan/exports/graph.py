@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rayscan.run import Run
 from rayscan.tables import as_rows, row_groups
+from rayscan.training.space_rows import rows_of
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import FILE
 from rayscan.vectors.parts import EmbeddingRows
@@ -60,7 +61,7 @@ def neighbor_graph(run: Run, rows: EmbeddingRows, gids: Ints, k: int = NEIGHBORS
     lonely = np.flatnonzero(graph.ids[:, :1].ravel() == NONE) if k > 0 else np.empty(0, np.int64)
     if not len(lonely):
         return graph
-    at = np.searchsorted(rows.gids, gids)
+    at = rows_of(rows, gids)
     if len(lonely) * len(gids) <= PAIRS:
         _search_all(rows, at, lonely, graph)
     else:
@@ -70,10 +71,13 @@ def neighbor_graph(run: Run, rows: EmbeddingRows, gids: Ints, k: int = NEIGHBORS
 
 def _take_mined(run: Run, gids: Ints, graph: Graph) -> None:
     """Fill in what was mined, row group by row group."""
-    k = graph.ids.shape[1]
+    k, order_of = graph.ids.shape[1], np.argsort(gids)
+    last = len(gids) - 1
     for group in row_groups(run.artifact("mine"), FILE, ["gid", "ids", "scores"]):
         asked, found = group["gid"].to_numpy(), as_rows(group["ids"])
-        at, to = (np.searchsorted(gids, some).clip(max=len(gids) - 1) for some in (asked, found))
+        at, to = (
+            order_of[np.searchsorted(gids, some, sorter=order_of).clip(max=last)] for some in (asked, found)
+        )
         is_there = gids[to] == found
         distances = np.where(is_there, np.maximum(1 - as_rows(group["scores"]), 0), np.inf)
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
@@ -86,9 +90,9 @@ def _take_mined(run: Run, gids: Ints, graph: Graph) -> None:
 def _search_all(rows: EmbeddingRows, at: Ints, lonely: Ints, graph: Graph) -> None:
     """Exactly, block by block."""
     k = graph.ids.shape[1]
-    for stored in _blocks(len(at), STORED):
+    for stored in blocks(len(at)):
         there = rows.take(at[stored])
-        for part in _blocks(len(lonely), QUERIES):
+        for part in blocks(len(lonely), QUERIES):
             asking = lonely[part]
             scores, ids = faiss.knn(
                 rows.take(at[asking]), there, min(k + 1, len(there)), metric=faiss.METRIC_INNER_PRODUCT
@@ -111,10 +115,10 @@ def _search_lists(rows: EmbeddingRows, at: Ints, lonely: Ints, graph: Graph) -> 
     index.nprobe = PROBES
     step = max(1, len(at) // (64 * index.nlist))
     index.train(_unit(pca.project(rows.take(at[::step]))))
-    for stored in _blocks(len(at), STORED):
+    for stored in blocks(len(at)):
         index.add(_unit(pca.project(rows.take(at[stored]))))
     k = graph.ids.shape[1]
-    for part in _blocks(len(lonely), QUERIES):
+    for part in blocks(len(lonely), QUERIES):
         scores, ids = index.search(_unit(pca.project(rows.take(at[lonely[part]]))), k + 1)
         _merge(graph, lonely[part], ids, np.where(ids >= 0, 1 - scores, np.inf))
 
@@ -139,7 +143,7 @@ def components(rows: EmbeddingRows, at: Ints, count: int) -> Pca:
         count: Components at most.
     """
     shift = shift_of(rows) if rows.train_rows else rows.read(0, 1)[0]
-    parts = [moments(rows.take(at[some]), shift) for some in _blocks(len(at), STORED)]
+    parts = [moments(rows.take(at[some]), shift) for some in blocks(len(at))]
     return solve(parts, shift, min(count, rows.dim, len(at)))
 
 
@@ -148,6 +152,7 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows / np.maximum(lengths, 1e-12), np.float32)
 
 
-def _blocks(count: int, size: int) -> Iterator[slice]:
+def blocks(count: int, size: int = STORED) -> Iterator[slice]:
+    """Cut rows 0..count into consecutive slices."""
     for first in range(0, count, size):
         yield slice(first, min(first + size, count))

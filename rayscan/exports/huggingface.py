@@ -78,7 +78,9 @@ def _tables(run: Run, pictures: Pictures, names: list[str]) -> Iterator[pa.Table
         data = pictures.encoded(rows)
         paths = [
             file_name(key, source, one or b"")
-            for key, source, one in zip(rows["key"].to_pylist(), rows["source"].to_pylist(), data, strict=True)
+            for key, source, one in zip(
+                rows["key"].to_pylist(), rows["source"].to_pylist(), data, strict=True
+            )
         ]
         classes = pa.array([class_of[name] for name in rows["name"].to_pylist()], pa.int64())
         at = rows.column_names.index("cluster")
@@ -142,11 +144,11 @@ def _card(run: Run, counts: dict[str, int], names: list[str]) -> str:
     told = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
     recipe = run.recipe
     listed = "".join(f"- {json.dumps(name, ensure_ascii=False)}\n" for name in names)
+    configs = f"configs:\n- config_name: default\n  data_files:\n{files}"
     return (
-        f"---\ntask_categories:\n- image-classification\nconfigs:\n- config_name: default\n  data_files:\n{files}"
-        f"---\n\n# Clusters by rayscan\n\n{told}. `cluster` was found without labels by method {recipe.method} on "
-        f"features {', '.join(recipe.features)}: it is no annotation by people. `confidence` is the "
-        "probability of the cluster, `margin` its distance to the second; pictures are the original files.\n\n"
+        f"---\ntask_categories:\n- image-classification\n{configs}---\n\n# Clusters by rayscan\n\n{told}. "
+        f"`cluster` was found without labels by method {recipe.method} on features "
+        f"{', '.join(recipe.features)}: it is no annotation by people. `confidence` is the probability of "
+        "the cluster, `margin` its distance to the second; pictures are the original files.\n\n"
         f"Classes:\n\n{listed}"
     )
-

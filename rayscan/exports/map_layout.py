@@ -19,7 +19,6 @@ from scipy.sparse import csr_array
 from rayscan.consensus.layout import fuzzy_graph
 from rayscan.exports.graph import Graph
 
-
 CURVE_A, CURVE_B = np.float32(1.581), np.float32(7 / 8)
 """1 / (1 + a r^2b): its fit to min(1, exp(0.1 - r)) over 0..3, which is UMAP's at minimum distance 0.1."""
 EPOCHS = 200
@@ -29,10 +28,10 @@ NEGATIVES = 5
 CLIP = 4.0
 EXTENT = 10.0
 """Largest coordinate of the start."""
-EDGES_AT_ONCE = 32_768
-"""Edges of a block at most; it is smaller where that were more than a tenth of an epoch."""
+MOST_EDGES, LEAST_EDGES, BLOCKS = 32_768, 1024, 10
+"""Edges of a block at most; between these, an epoch has so many blocks."""
 NEAR, LEAST = np.float32(1e-3), np.float32(1e-9)
-"""Added to the square of a distance, so that rows in one place part gently, UMAP's epsilon; the least square."""
+"""UMAP's epsilon, which parts rows in one place gently; the least square of a distance."""
 
 Places = NDArray[np.float32]
 """[N, 2]."""
@@ -60,7 +59,8 @@ def map_layout(graph: Graph, start: Places, seed: int) -> Places:
         rate = np.float32(1 - epoch / epochs)
         taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
         rng.shuffle(taken)
-        for block in np.array_split(taken, max(10, math.ceil(len(taken) / EDGES_AT_ONCE))):
+        count = max(math.ceil(len(taken) / MOST_EDGES), min(BLOCKS, math.ceil(len(taken) / LEAST_EDGES)))
+        for block in np.array_split(taken, max(1, count)):
             negatives = rng.integers(len(places), size=(NEGATIVES, len(block)), dtype=np.int32)
             _move(places, heads[block], tails[block], negatives, rate)
     return places
@@ -86,7 +86,11 @@ def _edges(graph: Graph) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[
 
 
 def _move(
-    places: Places, heads: NDArray[np.int32], tails: NDArray[np.int32], negatives: NDArray[np.int32], rate: np.float32
+    places: Places,
+    heads: NDArray[np.int32],
+    tails: NDArray[np.int32],
+    negatives: NDArray[np.int32],
+    rate: np.float32,
 ) -> None:
     """Add what a block of edges changes: heads and tails come nearer, negatives push heads away.
 
@@ -124,5 +128,3 @@ def _eighth_root(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _clipped(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(values, -CLIP, CLIP, out=values)
-
-

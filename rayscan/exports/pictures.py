@@ -28,6 +28,8 @@ BYTES_AT_ONCE = 32_000_000
 """Stored files in memory at a time, or one that is larger."""
 ROWS_AT_ONCE = 256
 QUALITY = 80
+GIVE_UP = 64
+"""Addresses that may lead to no picture in a row, from the first on, before no other is tried."""
 
 
 class Pictures:
@@ -49,6 +51,8 @@ class Pictures:
         self._reader = (
             None if self._table is None else Reader(self._table, cache_for(self._table, run.recipe.images))
         )
+        self.seen = 0
+        """Pictures so far that could be read."""
         self.missed = 0
         """Pictures so far that could not be read, where there are addresses alone."""
 
@@ -77,8 +81,11 @@ class Pictures:
             DataError: a shard is missing, cut or not what was indexed.
         """
         if self._reader is not None:
-            return list(self._reader.read(rows["gid"].to_numpy()))
-        return [self._fetched(source) for source in rows["source"].to_pylist()]
+            found: list[bytes | None] = list(self._reader.read(rows["gid"].to_numpy()))
+        else:
+            found = [_fetched(source) for source in self._addresses(rows)]
+        self._count(found)
+        return found
 
     def thumbnails(self, rows: pa.Table, longest_px: int) -> list[bytes | None]:
         """Pictures as WebP, shrunk to fit but never enlarged.
@@ -99,23 +106,41 @@ class Pictures:
             gids = rows["gid"].to_numpy()
             threads = self._settings.decode_threads
             self._reader.each(gids, use, threads=threads, min_px=longest_px)
-            return made
-        for number, data in enumerate(self.encoded(rows)):
-            try:
-                if data is not None:
-                    picture = decode(data, max_pixels=self._settings.max_pixels, min_px=longest_px)
-                    made[number] = _webp(picture, longest_px)
-            except RayscanError:
-                self.missed += 1
+        else:
+            most = self._settings.max_pixels
+            made = [_fetched_small(source, longest_px, most) for source in self._addresses(rows)]
+        self._count(made)
         return made
 
-    def _fetched(self, source: str) -> bytes | None:
-        try:
-            place, name = split_uri(source)
-            return place.read(name)
-        except (OSError, RayscanError):
-            self.missed += 1
-            return None
+    def _addresses(self, rows: pa.Table) -> list[str | None]:
+        """Where pictures may be, None for those that are not to be tried."""
+        if not self.seen and self.missed >= GIVE_UP:
+            return [None] * len(rows)
+        addresses: list[str | None] = rows["source"].to_pylist()
+        return addresses
+
+    def _count(self, found: Sequence[bytes | None]) -> None:
+        missed = sum(one is None for one in found)
+        self.missed += missed
+        self.seen += len(found) - missed
+
+
+def _fetched(source: str | None) -> bytes | None:
+    if not source:
+        return None
+    try:
+        place, name = split_uri(source)
+        return place.read(name)
+    except (OSError, RayscanError):
+        return None
+
+
+def _fetched_small(source: str | None, longest_px: int, max_pixels: int) -> bytes | None:
+    data = _fetched(source)
+    try:
+        return data and _webp(decode(data, max_pixels=max_pixels, min_px=longest_px), longest_px)
+    except RayscanError:
+        return None
 
 
 def file_name(key: str | None, source: str | None, data: bytes) -> str:
@@ -136,9 +161,7 @@ def _webp(picture: NDArray[Any], longest_px: int) -> bytes:
 
 
 def as_images(data: Sequence[bytes | None], names: Sequence[str]) -> pa.StructArray:
-    """A column struct<bytes, path>, as the Hugging Face hub has pictures in Parquet; null where there is none."""
+    """A column struct<bytes, path>, as the Hugging Face hub has pictures; null where there is none."""
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    return pa.array(
-        [None if one is None else {"bytes": one, "path": name} for one, name in zip(data, names, strict=True)],
-        kind,
-    )
+    pairs = zip(data, names, strict=True)
+    return pa.array([None if one is None else {"bytes": one, "path": name} for one, name in pairs], kind)

@@ -1,4 +1,4 @@
-"""Probabilities of all clusters for every image, some rows at a time: assignments keep the five best alone."""
+"""Probabilities of all clusters for every image, some rows at a time: assignments keep the five best."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rayscan.stages import consensus
 from rayscan.stages.kmeans import Centroids
 from rayscan.training.models import load_cluster_net, load_heads
 from rayscan.training.pictures import images_of
+from rayscan.training.space_rows import PREFIX, rows_of, take
 from rayscan.types import Ints
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -45,7 +46,8 @@ def model_of(run: Run) -> Compute | None:
         return lambda _, rows: fitted.probabilities(fitted.pca.project(rows))
     if model.facts["reads"] == consensus.READS:
         ensemble = consensus.read_ensemble(model)
-        return lambda _, rows: ensemble.probabilities(rows)
+        spaces = [run.artifact(name) for name in run.record["stages"] if name.startswith(PREFIX)]
+        return lambda gids, rows: ensemble.probabilities(take(spaces, gids) if spaces else (rows,))
     if model.facts["reads"] == "embeddings":
         heads = load_heads(model).eval()
 
@@ -91,7 +93,7 @@ def probabilities(compute: Compute | None, assigned: pa.Table, rows: EmbeddingRo
     gids, cluster = assigned["gid"].to_numpy(), assigned["cluster"].to_numpy()
     stored = _stored(assigned, used)
     if compute is not None:
-        made = compute(gids, rows.take(np.searchsorted(rows.gids, gids)))
+        made = compute(gids, rows.take(rows_of(rows, gids)))
         if made.shape[1] > used[-1]:
             own = np.take_along_axis(made, cluster[:, None].astype(np.int64), axis=1).ravel()
             is_own = (made.argmax(axis=1) == cluster) & (

@@ -73,7 +73,7 @@ class Model:
             return lambda _, rows: torch.from_numpy(fitted.probabilities(fitted.pca.project(rows)))
         if reads == READS:
             ensemble = read_ensemble(model)
-            return lambda _, rows: torch.from_numpy(ensemble.probabilities(rows))
+            return lambda _, rows: torch.from_numpy(ensemble.probabilities((rows,)))
         if reads == "embeddings":
             heads = load_heads(model).eval()
             return lambda _, rows: heads(torch.from_numpy(rows))[0].softmax(-1)

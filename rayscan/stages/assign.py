@@ -27,6 +27,7 @@ from rayscan.stages.kmeans import Centroids
 from rayscan.tables import write_tables
 from rayscan.training.models import load_cluster_net, load_heads
 from rayscan.training.pictures import images_of
+from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
@@ -53,6 +54,8 @@ class Part:
     number: int
     first: int
     stop: int
+    spaces: tuple[Artifact, ...] = ()
+    """The embeddings of each space, where `embed` is the join of several."""
 
     @property
     def name(self) -> str:
@@ -83,6 +86,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             number,
             first,
             min(first + ROWS_PER_PART, len(gids)),
+            tuple(embeddings_by_space(done).values()),
         )
         for number, first in enumerate(range(0, len(gids), ROWS_PER_PART))
     ]
@@ -193,8 +197,7 @@ def best_of(probs: Tensor) -> np.ndarray[Any, Any]:
 def _probabilities(part: Part, device: str) -> Tensor:
     """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
     if part.model.facts["reads"] == READS:
-        stored = EmbeddingRows(part.embed).read(part.first, part.stop)
-        return torch.from_numpy(read_ensemble(part.model).probabilities(stored))
+        return torch.from_numpy(read_ensemble(part.model).probabilities(_stored(part)))
     if part.model.facts["reads"] == "embeddings":
         rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
         heads = load_heads(part.model).eval()
@@ -207,6 +210,14 @@ def _probabilities(part: Part, device: str) -> Tensor:
     batch_size = part.recipe.assign.batch_size
     logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
     return logits.softmax(-1)
+
+
+def _stored(part: Part) -> tuple[np.ndarray[Any, Any], ...]:
+    """Embeddings of the part in every space, [n, D] each."""
+    rows = EmbeddingRows(part.embed)
+    if part.spaces:
+        return take(part.spaces, rows.gids[part.first : part.stop])
+    return (rows.read(part.first, part.stop),)
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,7 @@ from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.edits.history import fingerprint_of
 from rayscan.edits.result import first_free
+from rayscan.naming.stored import proposed_names
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.features import feature_note
 from rayscan.report.fetched import fetching
@@ -65,6 +66,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     assigned = done["assign"].read_table("assignments.parquet")
     names = {int(number): name for number, name in step.config.get("names", {}).items()}
     clusters = _clusters(done["assign"], assigned, names, recipe.report.images_per_cluster // 2)
+    proposed = proposed_names(done.get("names"))
+    clusters = [replace(cluster, proposed=proposed.get(cluster.number, ())) for cluster in clusters]
     neighbors = _neighbors(done["mine"], recipe.seed) if "mine" in done else []
     content = _content(recipe, done, context, assigned, clusters)
     groups = [*(content.copies.groups if content.copies else ()), [gid for gid, _ in content.outliers]]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rayscan.artifacts import MANIFEST, Artifact, Step, load
 from rayscan.data.inspection import OK
-from rayscan.data.table import IMAGES
+from rayscan.data.table import BOXES, DECODING, IMAGES
 from rayscan.storage import Place
 from rayscan.types import Ints
 from rayscan.vectors.parts import EmbeddingRows
@@ -81,6 +81,8 @@ def former_features(out: Place, step: Step, index: Artifact, gids: Ints) -> Form
         told = embed.manifest
         is_alike = (told["stage_schema"], told["config"]) == (step.schema, step.config)
         former = indexes.get(told["inputs"]["index"])
+        if former is not None and former.facts.get(DECODING) != index.facts.get(DECODING):
+            continue
         if not is_alike or told["inputs"]["pretext"] != step.inputs["pretext"] or former is None:
             continue
         wanted = _contents(index, gids) if wanted is None else wanted
@@ -101,5 +103,8 @@ def _contents(index: Artifact, gids: Ints) -> list[tuple[Any, ...]]:
     """What says that two images are the same: bytes, by their number and checksum, size, and own name."""
     table = index.read_table(IMAGES, columns=[*_CONTENT, "key", "status"]).take(gids)
     assert set(table["status"].to_pylist()) <= {OK}
+    columns = [table[name].to_pylist() for name in _CONTENT]
+    if BOXES in index.files:
+        columns += [column.to_pylist() for column in index.read_table(BOXES).take(gids).columns[1:]]
     names = [key.rpartition("/")[2] for key in table["key"].to_pylist()]
-    return list(zip(names, *(table[name].to_pylist() for name in _CONTENT), strict=True))
+    return list(zip(names, *columns, strict=True))

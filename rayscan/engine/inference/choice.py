@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from rayscan.errors import ConfigError
+from rayscan.processor import has_bf16_units
 
 EngineName = Literal["openvino", "compiled", "eager"]
 Wish = EngineName | Literal["auto", "torch"]
@@ -71,9 +72,3 @@ def choose_precision(asked: Precision | Literal["auto"], *, device: str) -> Prec
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if has_bf16_units() else "fp32"
-
-
-def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX or Arm's BF16 extension."""
-    known = torch.cpu.get_capabilities()
-    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

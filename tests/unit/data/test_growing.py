@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -150,6 +151,19 @@ def test_a_copy_with_other_times_is_read_and_found_to_be_the_same(tmp_path, made
     assert len(read_files) == 4
 
 
+def test_what_moved_and_is_said_to_be_the_same_is_not_read(tmp_path, made, read_files, context_for):
+    first = made(folder_of(tmp_path / "in", "x/a.png", "x/b.png", "c.png"))
+    shutil.copytree(tmp_path / "in", tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*.png"):
+        os.utime(path, (1, 1))
+    (tmp_path / "copy" / "c.png").write_bytes(encoded(picture(77, 13, 16)))
+    plain = context_for(str(tmp_path / "copy"))
+    told = replace(plain.sources, rebase=f"{tmp_path}/in={tmp_path}/copy")
+    context = replace(plain, sources=told)
+    second = index.run(RECIPE, {}, index.plan(RECIPE, {}, told), context)
+    assert read_files[3:] == ["c.png"] and gids(second) == gids(first)
+
+
 def test_names_that_changed_places_are_told_by_their_content(tmp_path, made):
     folder = folder_of(tmp_path / "in", "a.png", "b.png")
     first = made(folder)
@@ -185,8 +199,6 @@ def test_train_rows_come_before_eval_rows_whichever_grew(tmp_path, made):
 
 
 def test_another_folder_or_another_setting_begins_anew(tmp_path, made, read_files):
-    from dataclasses import replace
-
     folder = folder_of(tmp_path / "in", "b.png", "c.png")
     made(folder)
     folder_of(folder, "a.png")
