@@ -33,7 +33,7 @@ from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
 NAME = "assign"
-SCHEMA = 1
+SCHEMA = 2
 TOP = 5
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
