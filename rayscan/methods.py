@@ -35,7 +35,9 @@ class Method:
 FEATURES = ("index", "pretext", "embed")
 FINDS = "howmany"
 """The stage that finds the number of clusters; a run has it where the method does and none was given."""
-RESULTS = ("assign", "labels", "evaluate", "report")
+RESULTS = ("assign", "names", "labels", "evaluate", "report")
+MINED = ("duplicates", *RESULTS)
+"""Where neighbors were mined."""
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -43,7 +45,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="scan",
             title="SCAN",
-            stages=(*FEATURES, "mine", "scan", "selflabel", *RESULTS),
+            stages=(*FEATURES, "mine", "scan", "selflabel", *MINED),
             model="selflabel",
             heads=("scan", "heads_clusters.parquet"),
             epochs={
@@ -54,7 +56,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="sela",
             title="SeLa",
-            stages=(*FEATURES, "mine", "sela", *RESULTS),
+            stages=(*FEATURES, "mine", "sela", *MINED),
             model="sela",
             heads=("sela", "labels.parquet"),
             epochs={"sela": {"images": "sela.epochs", "embeddings": "sela.epochs"}},
@@ -62,7 +64,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="consensus",
             title="Consensus clustering",
-            stages=(*FEATURES, "mine", FINDS, "consensus", *RESULTS),
+            stages=(*FEATURES, "mine", FINDS, "consensus", *MINED),
             model="consensus",
             heads=("consensus", "heads_clusters.parquet"),
         ),

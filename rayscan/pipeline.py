@@ -19,14 +19,16 @@ from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
 from rayscan.context import Context, Sources
 from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
+from rayscan.edits.rerun import current, keep_names, publish_proposals, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import FINDS, METHODS
+from rayscan.naming.stored import proposed_names
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import evaluate, index, labels, mine, scan
+from rayscan.stages import assign, evaluate, index, labels, mine, names, scan
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
 from rayscan.training.prior import read_prior
@@ -34,6 +36,7 @@ from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
+NEEDS_WORDS = (names.NAME,)
 FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME)
 """Those that form no clusters."""
 
@@ -76,17 +79,29 @@ def run(
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet, Trackers(out, recipe.name) as trackers:
         context = Context(out, sources, fleet, shown, trackers)
         for stage in chain:
-            if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
+            if _is_without(stage, done, sources):
                 continue
             done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
+            if stage is assign:
+                keep_names(out, before.get(assign.NAME, {}), done[assign.NAME])
+                done[assign.NAME], said = with_edits(out, done[assign.NAME], done["embed"], said, shown.say)
             records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             recipe = with_found(recipe, done)
             record(out, asked, vars(sources), records)
+            if stage is names:
+                publish_proposals(out, proposed_names(done[names.NAME]))
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
             if stage is index and is_judged:
                 labels.require_images(done["index"], sources)
     return done
+
+
+def _is_without(stage: ModuleType, done: Mapping[str, Artifact], sources: Sources) -> bool:
+    """Whether there is nothing that a stage could read: no labels, or no words."""
+    if stage.NAME in NEEDS_WORDS:
+        return not names.available(done["index"])
+    return stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources)
 
 
 def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
@@ -166,7 +181,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     known = rates(out)
     unknown = ""
     for stage in stages_of(recipe):
-        if stage.NAME in NEEDS_LABELS and (unknown or not labels.available(done["index"], sources)):
+        if stage.NAME in NEEDS_WORDS + NEEDS_LABELS and (unknown or _is_without(stage, done, sources)):
             continue
         cost = _cost(stage.NAME, recipe, done)
         rate = None if cost is None else known.get((stage.NAME, cost.scale))
@@ -180,7 +195,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
             unknown = stage.NAME
             yield StagePlan(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
-            done[stage.NAME] = found
+            done[stage.NAME] = current(out, found) if stage is assign else found
             recipe = with_found(recipe, done)
             yield StagePlan(stage.NAME, True, step.directory, step.directory, cost, 0.0)
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, load
+from rayscan.assignments import CLUSTERS
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.methods import FINDS, METHODS
@@ -27,7 +28,6 @@ from rayscan.version import __version__
 
 S = TypeVar("S", bound=Section)
 
-CLUSTERS = "clusters.json"
 PUBLISHED = {
     "assignments.parquet": ("assign", "assignments.parquet"),
     "clusters.json": ("assign", "clusters.json"),
@@ -88,6 +88,12 @@ class Run:
     def assignments(self) -> pa.Table:
         """One row per image: gid, source, cluster, confidence, ... (see docs/story.md)."""
         return self.artifact("assign").read_table("assignments.parquet")
+
+    @property
+    def edits(self) -> str:
+        """What tells the edits of its assignments from others; empty if nobody edited them."""
+        said = self.record["stages"].get("assign", {})
+        return str(said["directory"]).rpartition("-")[2] if "original" in said else ""
 
     @property
     def neighbors(self) -> pa.Table:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate, candidates
-from rayscan.consensus.confidence import agreement, probabilities
-from rayscan.consensus.ensemble import Ensemble
-from rayscan.consensus.neighbors import nearest_rows, unit_rows
-from rayscan.consensus.refinement import Refined, refine
+from rayscan.consensus.confidence import agreement
+from rayscan.consensus.discriminant import discriminant_rule
+from rayscan.consensus.ensemble import Ensemble, Member
+from rayscan.consensus.readings import Features, Reading, readings
+from rayscan.consensus.refinement import Field, Round, refine
 from rayscan.consensus.result import Result, by_size
-from rayscan.consensus.rule import Rule, closest_rule
-from rayscan.consensus.score import Score
+from rayscan.consensus.score import JointScore
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.views import all_views
+from rayscan.consensus.whitening import total_scatter
 from rayscan.errors import ConfigError, DataError
 from rayscan.types import Ints
 
@@ -28,67 +29,70 @@ KEPT = 12
 OF_A_KIND = 2
 ROUNDS = 3
 HEADS_LATER = 6
-"""Heads of the rounds after the first."""
+"""Starts of the rounds after the first."""
 MIN_ROWS = 20
-MIN_NEIGHBORS = 20
+MIN_NEIGHBORS = 15
+"""Of fewer mined ones none are used: neighbours are searched for here."""
 
 
 def consensus(
-    features: NDArray[np.float32], num_clusters: int, seed: int, neighbors: Ints | None = None
+    features: Features | Sequence[Features], num_clusters: int, seed: int, neighbors: Ints | None = None
 ) -> Result:
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
-    Of the votes of all rounds and the best candidate the result is the one of greatest merit.
+    Candidates come from every reading of every matrix and are judged in all of them. Of the votes of all
+    rounds and the best candidate the result is the one of greatest merit.
     Deterministic for a seed, a number of threads and a machine; threads change float32 sums only.
 
     Args:
-        features: [N, D]; rows are scaled to unit length.
+        features: [N, D], or several such of the same rows; rows are scaled to unit length.
         num_clusters: C.
         seed: Of every random number.
-        neighbors: Neighbours by cosine, nearest first, itself excluded, if mined already: [N, K >= 20].
+        neighbors: Neighbours by cosine, nearest first, itself excluded, if mined already: [N, K], of one
+            matrix; fewer than 15 are not used.
 
     Raises:
         ConfigError: C is not within 2..N / 2.
-        DataError: too few rows, values that are not finite, or neighbours that do not fit.
+        DataError: too few rows, values that are not finite, or rows that do not fit each other.
     """
-    units = _checked(features, num_clusters, neighbors)
-    space = make_space(units, neighbors)
-    score = Score(space, num_clusters, seed)
-    table, kept = best_candidates(space, score, num_clusters, seed)
-    rounds = refined_rounds(space, score, [one.labels for one in kept], num_clusters, seed)
-    merits = score.merit([one.found.labels for one in rounds])
+    sources = (features,) if isinstance(features, np.ndarray) else tuple(features)
+    _check(sources, num_clusters, neighbors)
+    read = readings(sources)
+    spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
+    score = JointScore(spaces, num_clusters, seed)
+    table, kept = best_candidates(read, spaces, score, num_clusters, seed)
+    rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
+    merits = score.merit([one.labels for one in rounds])
     best = rounds[int(np.argmax(merits))]
-    labels = by_size(best.found.labels if max(merits) >= table[0][1] else kept[0].labels, num_clusters)
-    heads = best.found.heads, best.rows, best.found.groupings, labels, num_clusters
+    if max(merits) < table[0][1]:
+        best = _as_round(spaces, kept[0].labels, num_clusters)
+    labels = by_size(best.labels, num_clusters)
+    ensemble = _ensemble(read, spaces, best, labels, num_clusters)
     return Result(
         labels=labels,
-        probabilities=probabilities(*heads),
-        agreement=agreement(best.found.groupings, labels, num_clusters),
-        groupings=tuple(best.found.groupings),
-        ensemble=Ensemble.of(
-            space.mean,
-            space.components @ best.projection,
-            best.found.heads,
-            best.found.groupings,
-            labels,
-            num_clusters,
-        ),
+        probabilities=ensemble.probabilities(sources),
+        agreement=agreement(best.voters, labels, num_clusters),
+        groupings=tuple(best.voters),
+        ensemble=ensemble,
         score=score.of([labels])[0],
-        rule=Rule(space.mean, space.components @ best.projection, closest_rule(*heads)),
         table=table,
         kept=kept,
-        first_round=rounds[0].found.labels,
+        first_round=rounds[0].labels,
     )
 
 
 def best_candidates(
-    space: Space, score: Score, num_clusters: int, seed: int
+    read: Sequence[Reading], spaces: Sequence[Space], score: JointScore, num_clusters: int, seed: int
 ) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...]]:
     """Name and merit of all candidates, best first, and the best 12 of them (6 above 20 clusters).
 
     At most two of a kind are kept: starts of one view often end alike, and a vote needs different voters.
     """
-    found = candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
+    found = [
+        Candidate(f"{reading.name}/{one.name}", one.labels)
+        for reading, space in zip(read, spaces, strict=True)
+        for one in candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
+    ]
     merits = score.merit([one.labels for one in found])
     order = np.argsort(-np.array(merits), kind="stable")
     kept: list[Candidate] = []
@@ -99,38 +103,64 @@ def best_candidates(
     return tuple((found[i].name, merits[i]) for i in order), tuple(kept[:count])
 
 
-@dataclass(frozen=True)
-class Round:
-    """The space of a round, and what was found in it."""
-
-    projection: NDArray[np.float32]
-    """Z projection is the space: [d, q]."""
-    rows: NDArray[np.float32]
-    """[N, q]."""
-    found: Refined
-
-
 def refined_rounds(
-    space: Space, score: Score, starts: list[Ints], num_clusters: int, seed: int
+    spaces: Sequence[Space], score: JointScore, starts: list[Ints], num_clusters: int, seed: int
 ) -> list[Round]:
-    """Rounds of heads and votes: the first in X2, others in the space whitened by the vote before."""
+    """Rounds of heads and votes: the first in X2, others in the spaces whitened by the vote before."""
     key = [seed, 14]
-    first = refine(space.twice, space.ids, starts, score, num_clusters, [*key, 0])
-    rounds = [Round(space.projection, space.twice, first)]
+    rounds = [refine(_twice(spaces), starts, score, num_clusters, [*key, 0])]
     for number in range(1, ROUNDS):
-        before = rounds[-1].found
+        before = rounds[-1]
         order = np.argsort(-np.array(before.merits), kind="stable")[:HEADS_LATER]
-        projection = cluster_whitening(space, before.labels, num_clusters)
-        rows = space.rows @ projection
-        ids = nearest_rows(unit_rows(rows), space.ids.shape[1])
-        better = [before.groupings[head] for head in order]
-        rounds.append(Round(projection, rows, refine(rows, ids, better, score, num_clusters, [*key, number])))
+        fields = tuple(cluster_whitening(space, before.labels, num_clusters) for space in spaces)
+        better = [before.voters[head] for head in order]
+        rounds.append(refine(fields, better, score, num_clusters, [*key, number]))
     return rounds
 
 
-def _checked(features: NDArray[np.float32], num_clusters: int, neighbors: Ints | None) -> NDArray[np.float32]:
-    """The features as unit rows."""
-    count = len(features)
+def _twice(spaces: Sequence[Space]) -> tuple[Field, ...]:
+    return tuple(Field(space.projection, space.twice, space.ids) for space in spaces)
+
+
+def _as_round(spaces: Sequence[Space], labels: Ints, num_clusters: int) -> Round:
+    """A grouping that needs no heads, with its own discriminant rule in every space as the head."""
+    fields = _twice(spaces)
+    heads = [
+        [discriminant_rule(of.rows, total_scatter(of.rows) / len(of.rows), labels, num_clusters)]
+        for of in fields
+    ]
+    return Round(fields, labels, heads, [[labels]] * len(fields), [])
+
+
+def _ensemble(
+    read: Sequence[Reading], spaces: Sequence[Space], best: Round, labels: Ints, num_clusters: int
+) -> Ensemble:
+    """The heads of a round, translated into the result."""
+    of = zip(read, spaces, best.fields, best.heads, best.groupings, strict=True)
+    return Ensemble(
+        tuple(
+            Member.of(
+                reading,
+                space.mean,
+                space.components @ field.projection,
+                heads,
+                groupings,
+                labels,
+                num_clusters,
+            )
+            for reading, space, field, heads, groupings in of
+        )
+    )
+
+
+def _mined(reading: Reading, neighbors: Ints | None, num_sources: int) -> Ints | None:
+    """Neighbours of this reading, if they are those that were mined."""
+    fits = neighbors is not None and neighbors.shape[1] >= MIN_NEIGHBORS
+    return neighbors if fits and num_sources == 1 and not reading.is_root else None
+
+
+def _check(sources: Sequence[NDArray[np.float32]], num_clusters: int, neighbors: Ints | None) -> None:
+    count = len(sources[0])
     if count < MIN_ROWS:
         raise DataError("there are too few rows to cluster", expected=f">= {MIN_ROWS}", got=count)
     if not 2 <= num_clusters <= count // 2:
@@ -141,16 +171,16 @@ def _checked(features: NDArray[np.float32], num_clusters: int, neighbors: Ints |
             where="num_clusters",
             fix="pass another --num-clusters",
         )
-    if not np.isfinite(features).all():
+    if not all(np.isfinite(rows).all() for rows in sources):
         raise DataError(
             "consensus needs finite features", got="NaN or infinity", fix="look at what made the features"
         )
-    if neighbors is not None and (neighbors.shape[0] != count or neighbors.shape[1] < MIN_NEIGHBORS):
+    lengths = {len(rows) for rows in sources} | ({len(neighbors)} if neighbors is not None else set())
+    if len(lengths) > 1:
         raise DataError(
-            "the neighbours do not fit the features",
-            expected=f"[{count}, >= {MIN_NEIGHBORS}]",
-            got=list(neighbors.shape),
+            "the neighbours or the spaces do not fit the features",
+            expected=f"{count} rows each",
+            got=", ".join(map(str, sorted(lengths))),
             where="neighbors",
-            fix=f"mine at least {MIN_NEIGHBORS} neighbours of these rows",
+            fix="mine neighbours of these rows, and pass features of the same images",
         )
-    return unit_rows(np.asarray(features, np.float32))

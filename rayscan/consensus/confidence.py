@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.consensus.discriminant import LinearRule
 from rayscan.types import Ints
 
 
@@ -29,28 +28,3 @@ def agreement(groupings: Sequence[Ints], labels: Ints, num_clusters: int) -> NDA
     for grouping in groupings:
         total += translation(grouping, labels, num_clusters)[grouping, labels]
     return (total / len(groupings)).astype(np.float32)
-
-
-def probabilities(
-    heads: Sequence[LinearRule],
-    rows: NDArray[np.float32],
-    groupings: Sequence[Ints],
-    labels: Ints,
-    num_clusters: int,
-) -> NDArray[np.float32]:
-    """Mean over the heads of their softmax outputs in clusters of the result: float32 [N, C], rows sum to 1.
-
-    Args:
-        heads: Rules on `rows`.
-        rows: [N, q].
-        groupings: Clusters by each head, [N].
-        labels: The result, [N].
-        num_clusters: C.
-    """
-    total = np.zeros((len(rows), num_clusters), np.float32)
-    for head, grouping in zip(heads, groupings, strict=True):
-        outputs = head.outputs(rows)
-        outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        outputs /= outputs.sum(axis=1, keepdims=True)
-        total += outputs @ translation(grouping, labels, num_clusters).astype(np.float32)
-    return total / np.float32(len(heads))

@@ -1,4 +1,4 @@
-"""The heads of the last round as one model: probabilities of clusters, for old rows and new ones alike."""
+"""The heads of a round as one model: probabilities of clusters, for old rows and new ones alike."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from rayscan.consensus.confidence import translation
 from rayscan.consensus.discriminant import LinearRule
-from rayscan.consensus.neighbors import unit_rows
+from rayscan.consensus.readings import Features, Reading
 from rayscan.types import Ints
 
 ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """Linear heads in a whitened space, each translated into the clusters of the result."""
+class Member:
+    """Linear heads in one whitened space, each translated into the clusters of the result."""
 
+    reading: Reading
     mean: NDArray[np.float32]
     """[D]."""
     projection: NDArray[np.float32]
@@ -33,16 +34,18 @@ class Ensemble:
 
     @staticmethod
     def of(
+        reading: Reading,
         mean: NDArray[np.float32],
         projection: NDArray[np.float32],
         heads: Sequence[LinearRule],
         groupings: Sequence[Ints],
         labels: Ints,
         num_clusters: int,
-    ) -> Ensemble:
+    ) -> Member:
         """Put heads together.
 
         Args:
+            reading: Of the features.
             mean: Of the unit rows, [D].
             projection: To the space of the heads, [D, q].
             heads: Rules in that space.
@@ -50,7 +53,8 @@ class Ensemble:
             labels: The result, [N].
             num_clusters: C.
         """
-        return Ensemble(
+        return Member(
+            reading,
             np.asarray(mean, np.float32),
             np.asarray(projection, np.float32),
             np.stack([head.weights for head in heads]).astype(np.float32),
@@ -58,19 +62,41 @@ class Ensemble:
             np.stack([translation(one, labels, num_clusters) for one in groupings]).astype(np.float32),
         )
 
-    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mean over the heads of their softmax outputs: [n, D] -> float32 [n, C], rows sum to 1."""
-        parts = [
-            self._of_rows(features[first : first + ROWS_AT_ONCE])
-            for first in range(0, len(features), ROWS_AT_ONCE)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, self.biases.shape[1]), np.float32)
-
-    def _of_rows(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        rows = (unit_rows(features) - self.mean) @ self.projection
+    def summed(self, features: Sequence[Features]) -> NDArray[np.float32]:
+        """Sum over the heads of their softmax outputs: [n, D] of each source -> float32 [n, C]."""
+        rows = (self.reading.units(features) - self.mean) @ self.projection
         total = np.zeros((len(rows), self.biases.shape[1]), np.float32)
         for weights, bias, shares in zip(self.weights, self.biases, self.translations, strict=True):
             outputs = rows @ weights + bias
             outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
             total += (outputs / outputs.sum(axis=1, keepdims=True)) @ shares
-        return total / np.float32(len(self.weights))
+        return total
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Heads in one or several spaces."""
+
+    members: tuple[Member, ...]
+
+    def probabilities(self, features: Sequence[Features]) -> NDArray[np.float32]:
+        """Mean over all heads of their softmax outputs: float32 [n, C], rows sum to 1.
+
+        Args:
+            features: [n, D] of each source, as they came to the fit.
+        """
+        parts = [
+            self._of_rows([rows[first : first + ROWS_AT_ONCE] for rows in features])
+            for first in range(0, len(features[0]), ROWS_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self._clusters), np.float32)
+
+    def _of_rows(self, features: Sequence[Features]) -> NDArray[np.float32]:
+        total = sum(member.summed(features) for member in self.members)
+        heads = sum(len(member.weights) for member in self.members)
+        mean: NDArray[np.float32] = np.asarray(total, np.float32) / np.float32(heads)
+        return mean
+
+    @property
+    def _clusters(self) -> int:
+        return int(self.members[0].biases.shape[1])

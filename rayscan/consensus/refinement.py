@@ -1,4 +1,4 @@
-"""One round of refinement: heads from groupings, their merits, their vote."""
+"""One round of refinement: heads from groupings in every space, their merits, their vote."""
 
 from __future__ import annotations
 
@@ -10,45 +10,65 @@ from numpy.typing import NDArray
 
 from rayscan.consensus.discriminant import LinearRule
 from rayscan.consensus.information_heads import trained_heads
-from rayscan.consensus.score import Score
+from rayscan.consensus.score import JointScore
 from rayscan.consensus.vote import vote, weights_by_merit
 from rayscan.types import Ints
 
 
 @dataclass(frozen=True)
-class Refined:
-    """Heads of one round and what they agree on."""
+class Field:
+    """A whitened space, as heads are trained in it."""
 
+    projection: NDArray[np.float32]
+    """Z projection are the rows: [d, q]."""
+    rows: NDArray[np.float32]
+    """Whitened and centred, [N, q]."""
+    ids: Ints
+    """Neighbours in them, [N, K]."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Heads of one round and what they agree on; H heads in each of the F fields."""
+
+    fields: tuple[Field, ...]
     labels: Ints
-    """The vote, [N]."""
-    heads: list[LinearRule]
-    groupings: list[Ints]
+    """The vote of all heads, [N]."""
+    heads: list[list[LinearRule]]
+    """F lists of H."""
+    groupings: list[list[Ints]]
     """Clusters by each head, [N]."""
     merits: list[float]
-    weights: NDArray[np.float64]
-    """Of the heads in the vote, [H]."""
+    """Of all heads, field after field: [F H]."""
+
+    @property
+    def voters(self) -> list[Ints]:
+        """Groupings of all heads, field after field: [F H] of [N]."""
+        return [labels for of_field in self.groupings for labels in of_field]
 
 
 def refine(
-    rows: NDArray[np.float32],
-    ids: Ints,
+    fields: tuple[Field, ...],
     starts: Sequence[Ints],
-    score: Score,
+    score: JointScore,
     num_clusters: int,
     key: Sequence[int],
-) -> Refined:
-    """Train heads from groupings, rank them, and let them vote.
+) -> Round:
+    """Train heads from the same groupings in every field, rank them, and let them vote.
 
     Args:
-        rows: Whitened and centred, [N, q].
-        ids: Neighbours in them, [N, K].
-        starts: Groupings, [N] each.
+        fields: One for each reading of the features.
+        starts: Groupings, H of [N].
         score: Of groupings.
         num_clusters: C.
         key: Of the vote's random numbers.
     """
-    heads = trained_heads(rows, ids, starts, num_clusters)
-    groupings = [np.asarray(head.outputs(rows).argmax(axis=1), np.int64) for head in heads]
-    merits = score.merit(groupings)
-    weights = weights_by_merit(merits)
-    return Refined(vote(groupings, weights, num_clusters, key), heads, groupings, merits, weights)
+    heads, groupings = [], []
+    for field in fields:
+        trained = trained_heads(field.rows, field.ids, starts, num_clusters)
+        heads.append(trained)
+        groupings.append([np.asarray(head.outputs(field.rows).argmax(axis=1), np.int64) for head in trained])
+    voters = [labels for of_field in groupings for labels in of_field]
+    merits = score.merit(voters)
+    labels = vote(voters, weights_by_merit(merits), num_clusters, key)
+    return Round(fields, labels, heads, groupings, merits)

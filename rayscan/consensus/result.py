@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate
 from rayscan.consensus.ensemble import Ensemble
-from rayscan.consensus.rule import Rule
 from rayscan.types import Ints
 
 
@@ -24,13 +23,11 @@ class Result:
     agreement: NDArray[np.float32]
     """How far the heads agree on the row's cluster, 0..1: [N]."""
     groupings: tuple[Ints, ...]
-    """Clusters by each head of the last round, in its own numbers: [N] each."""
+    """Clusters by each head of the round it comes from, in the head's own numbers: [N] each."""
     ensemble: Ensemble
     """These heads as one model, which gives `probabilities` for any rows."""
     score: float
-    """S of the labels, 0..1: how far the features carry them."""
-    rule: Rule
-    """Clusters of new rows."""
+    """S of the labels, 0..1, mean over the readings: how far the features carry them."""
     table: tuple[tuple[str, float], ...]
     """Name and merit of every candidate (`score.Score.merit`), best first."""
     kept: tuple[Candidate, ...]

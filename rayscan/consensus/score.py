@@ -1,4 +1,8 @@
-"""The label-free score that ranks groupings: S = (2 nmi_nn + cv_mi) / 3 on the whitened graph and space."""
+"""The label-free score that ranks groupings: S = (2 nmi_nn + cv_mi) / 3 on the whitened graph and space.
+
+Of several readings of the features S is the mean: a cut that one of them shows and the others do not is
+more likely to be along what that reading happens to vary in.
+"""
 
 from __future__ import annotations
 
@@ -48,3 +52,23 @@ class Score:
         scores = self.of(groupings)
         balance = [collapse(labels, self._clusters)["balance"] for labels in groupings]
         return [score - SIZES * even for score, even in zip(scores, balance, strict=True)]
+
+
+class JointScore:
+    """Mean of the scores in several spaces of the same rows."""
+
+    def __init__(self, spaces: Sequence[Space], num_clusters: int, seed: int) -> None:
+        """Factor the probe of each space."""
+        self._scores = [Score(space, num_clusters, seed) for space in spaces]
+
+    def of(self, groupings: Sequence[Ints]) -> list[float]:
+        """Mean S of each grouping [N], 0..1."""
+        return _mean([score.of(groupings) for score in self._scores])
+
+    def merit(self, groupings: Sequence[Ints]) -> list[float]:
+        """Mean merit of each grouping [N]."""
+        return _mean([score.merit(groupings) for score in self._scores])
+
+
+def _mean(by_space: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*by_space, strict=True)]

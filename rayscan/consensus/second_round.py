@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rayscan.consensus.discriminant import cluster_means, within_covariance
+from rayscan.consensus.neighbors import nearest_rows, unit_rows
+from rayscan.consensus.refinement import Field
 from rayscan.consensus.space import Space
 from rayscan.consensus.whitening import contrast
 from rayscan.types import Ints
 
 
-def cluster_whitening(space: Space, labels: Ints, num_clusters: int) -> NDArray[np.float32]:
-    """The leading columns V of eigh(St, Sw + trace(Sw)/d I), Sw within the clusters: float32 [d, q].
+def cluster_whitening(space: Space, labels: Ints, num_clusters: int) -> Field:
+    """Rows Z V with the leading columns V of eigh(St, Sw + trace(Sw)/d I), Sw within the clusters.
 
-    Z V is the same whitening with clusters in the place of neighbour pairs.
+    The same whitening with clusters in the place of neighbour pairs.
     """
     means, shares = cluster_means(space.rows, labels, num_clusters)
-    return contrast(space.total, within_covariance(space.total, means, shares)).astype(np.float32)
+    projection = contrast(space.total, within_covariance(space.total, means, shares)).astype(np.float32)
+    rows = space.rows @ projection
+    return Field(projection, rows, nearest_rows(unit_rows(rows), space.ids.shape[1]))

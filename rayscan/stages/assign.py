@@ -21,11 +21,13 @@ from rayscan.data.table import IMAGES, ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
+from rayscan.stages import duplicates
 from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
 from rayscan.tables import write_tables
 from rayscan.training.models import load_cluster_net, load_heads
 from rayscan.training.pictures import images_of
+from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.parts import EmbeddingRows
@@ -52,6 +54,8 @@ class Part:
     number: int
     first: int
     stop: int
+    spaces: tuple[Artifact, ...] = ()
+    """The embeddings of each space, where `embed` is the join of several."""
 
     @property
     def name(self) -> str:
@@ -65,7 +69,7 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
     # Rows name the places of images, which the identity of an index leaves out.
     places = done["index"].entry(IMAGES).sha256
     config = {"assign": semantic(recipe.assign), "images": semantic(images), "places": places}
-    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model, duplicates.NAME)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs if name in done})
 
 
@@ -84,6 +88,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             number,
             first,
             min(first + ROWS_PER_PART, len(gids)),
+            tuple(embeddings_by_space(done).values()),
         )
         for number, first in enumerate(range(0, len(gids), ROWS_PER_PART))
     ]
@@ -101,14 +106,14 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         tops = _tops(draft, part)
         summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
     prototypes = find_prototypes(summary, done["embed"])
-
+    mined = duplicates.columns_of(done[duplicates.NAME], gids) if duplicates.NAME in done else None
     files = {
         FILE: write_tables(
             draft,
             FILE,
             TABLE_SCHEMA,
             lambda: assignment_tables(
-                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values()
+                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values(), mined
             ),
         ),
         "clusters.json": draft.write_json("clusters.json", summary.cluster_list(gids, prototypes)),
@@ -156,7 +161,7 @@ def assign_part(part: Part) -> None:
         _assign_by_centroids(part)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = _best(_probabilities(part, device))
+    rows = best_of(_probabilities(part, device))
     entry = part.draft.write(part.name, rows.tobytes())
     part.draft.finish_part(part.name, {part.name: entry})
 
@@ -168,7 +173,7 @@ def _assign_by_centroids(part: Part) -> None:
     tops, labels = [], []
     for first in range(part.first, part.stop, step):
         x = fitted.pca.project(rows.read(first, min(first + step, part.stop)))
-        tops.append(_best(torch.from_numpy(fitted.probabilities(x))))
+        tops.append(best_of(torch.from_numpy(fitted.probabilities(x))))
         labels.append(np.stack([nearest_centroid(x, c)[0] for c in fitted.all]))
     by_seed = np.concatenate(labels, axis=1)
     by_seed[fitted.best] = np.concatenate([top["ids"][:, 0] for top in tops])
@@ -179,7 +184,7 @@ def _assign_by_centroids(part: Part) -> None:
     part.draft.finish_part(part.name, entries)
 
 
-def _best(probs: Tensor) -> np.ndarray[Any, Any]:
+def best_of(probs: Tensor) -> np.ndarray[Any, Any]:
     """The five best of [n, C] probabilities, see `top_dtype`."""
     count = min(TOP, probs.shape[1])
     # A stable sort, so that equal probabilities give the lower cluster number.
@@ -194,8 +199,7 @@ def _best(probs: Tensor) -> np.ndarray[Any, Any]:
 def _probabilities(part: Part, device: str) -> Tensor:
     """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
     if part.model.facts["reads"] == READS:
-        stored = EmbeddingRows(part.embed).read(part.first, part.stop)
-        return torch.from_numpy(read_ensemble(part.model).probabilities(stored))
+        return torch.from_numpy(read_ensemble(part.model).probabilities(_stored(part)))
     if part.model.facts["reads"] == "embeddings":
         rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
         heads = load_heads(part.model).eval()
@@ -208,6 +212,14 @@ def _probabilities(part: Part, device: str) -> Tensor:
     batch_size = part.recipe.assign.batch_size
     logits = forward(lambda pixels: net(pixels)[0], loader.plain, mine, batch_size=batch_size, device=device)
     return logits.softmax(-1)
+
+
+def _stored(part: Part) -> tuple[np.ndarray[Any, Any], ...]:
+    """Embeddings of the part in every space, [n, D] each."""
+    rows = EmbeddingRows(part.embed)
+    if part.spaces:
+        return take(part.spaces, rows.gids[part.first : part.stop])
+    return (rows.read(part.first, part.stop),)
 
 
 @lru_cache(maxsize=1)

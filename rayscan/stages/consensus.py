@@ -1,6 +1,9 @@
 """Stage consensus: embeddings and their neighbors -> heads that vote, found without a setting or a label.
 
-mean.npy projection.npy weights.npy biases.npy translations.npy    the model, `consensus.ensemble`
+Of several spaces the embeddings of each are read, not their join, which only the neighbors come from.
+
+members.json                      readings of the model, `consensus.ensemble`: source, square roots or not
+mean-M.npy projection-M.npy weights-M.npy biases-M.npy translations-M.npy    heads of reading M
 candidates.json                   score and groupings it came from, best first
 heads_clusters.parquet            cluster of every image of the fit by every head
 """
@@ -8,26 +11,29 @@ heads_clusters.parquet            cluster of every image of the fit by every hea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-import numpy as np
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
 from rayscan.consensus.cluster import consensus
-from rayscan.consensus.ensemble import Ensemble
+from rayscan.consensus.ensemble import Ensemble, Member
+from rayscan.consensus.readings import Reading
 from rayscan.consensus.result import Result
 from rayscan.context import Context, Sources
 from rayscan.sections import semantic
 from rayscan.training.fitted_rows import FitTask, fit_once, fitted_rows
+from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 
 NAME = "consensus"
-SCHEMA = 1
+SCHEMA = 2
 INPUTS = ("embed", "mine")
 MODEL_PART = "model"
 READS = "consensus"
 """What the model reads, as `assign` asks: embeddings through the ensemble."""
+MEMBERS = "members.json"
 ARRAYS = ("mean", "projection", "weights", "biases", "translations")
 
 
@@ -38,7 +44,8 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
         "num_clusters": recipe.num_clusters,
         "seed": recipe.seed,
     }
-    return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS})
+    inputs = {name: done[name].identity for name in (*INPUTS, *embeddings_by_space(done))}
+    return Step(NAME, SCHEMA, config, inputs)
 
 
 def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
@@ -57,12 +64,15 @@ def fit(task: FitTask) -> None:
     """Cluster the train rows, or a sample of them, and store the model; runs on a worker."""
     recipe = task.recipe
     gids, features, neighbors = fitted_rows(recipe, task.embed, task.mine)
-    _store(task.draft, consensus(features, recipe.clusters, recipe.seed, neighbors), gids)
+    sources = take(task.spaces, gids) if task.spaces else features
+    _store(task.draft, consensus(sources, recipe.clusters, recipe.seed, neighbors), gids)
 
 
 def _store(draft: Draft, result: Result, gids: Ints) -> None:
-    arrays = {name: np.asarray(getattr(result.ensemble, name)) for name in ARRAYS}
-    files = {f"{name}.npy": draft.write_array(f"{name}.npy", array) for name, array in arrays.items()}
+    members = result.ensemble.members
+    arrays = {f"{name}-{m}.npy": getattr(member, name) for m, member in enumerate(members) for name in ARRAYS}
+    files = {name: draft.write_array(name, array) for name, array in arrays.items()}
+    files[MEMBERS] = draft.write_json(MEMBERS, [asdict(member.reading) for member in members])
     heads = {f"head_{h}": pa.array(one) for h, one in enumerate(result.groupings)}
     table = pa.table({"gid": pa.array(gids, pa.int64()), **heads})
     files["heads_clusters.parquet"] = draft.write_table("heads_clusters.parquet", table)
@@ -80,7 +90,12 @@ def _store(draft: Draft, result: Result, gids: Ints) -> None:
 
 def read_ensemble(model: Artifact) -> Ensemble:
     """The model of a finished result."""
-    return Ensemble(*(model.read_array(f"{name}.npy") for name in ARRAYS))
+    return Ensemble(
+        tuple(
+            Member(Reading(**reading), *(model.read_array(f"{name}-{m}.npy") for name in ARRAYS))
+            for m, reading in enumerate(model.read_json(MEMBERS))
+        )
+    )
 
 
 def score_in_words(score: float) -> str:

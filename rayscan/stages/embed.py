@@ -210,8 +210,16 @@ def _frozen(
     assert wanted is not None
     net, _ = feature_net(recipe, pretext, trains=False)
     gids = table.gids(None)
-    size = recipe.embed.batch_size
-    fast = fast_net(net, wanted, num_rows=len(gids), device=device, batch_size=size)
+    settings = recipe.embed
+    fast = fast_net(
+        net,
+        wanted,
+        num_rows=len(gids),
+        device=device,
+        batch_size=settings.batch_size,
+        engine=settings.engine,
+        precision=settings.precision,
+    )
     return fast, PictureLoader(table, recipe.images, wanted, device), gids
 
 

@@ -20,6 +20,7 @@ from rayscan.artifacts import Artifact, Draft, FileEntry, Step
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.errors import DataError
+from rayscan.training.space_rows import embeddings_by_space, rows_of
 from rayscan.types import Ints
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.pca import MomentsTask, range_moments, shift_of, solve
@@ -30,7 +31,6 @@ STAGE = "join"
 SCHEMA = 1
 TRAINED = "join"
 """In `predict`: the join of the run that new images are put into."""
-PREFIX = "embed@"
 ROWS_PER_RANGE = 65_536
 
 
@@ -57,7 +57,7 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     config = {"joined_components": recipe.embed.joined_components, "dtype": recipe.embed.dtype}
-    inputs = {name: done[name].identity for name in (*_spaces(done), TRAINED) if name in done}
+    inputs = {name: done[name].identity for name in (*embeddings_by_space(done), TRAINED) if name in done}
     return Step(STAGE, SCHEMA, config, inputs)
 
 
@@ -67,7 +67,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     Raises:
         DataError: no image has features in all spaces.
     """
-    draft, spaces = context.draft(step), _spaces(done)
+    draft, spaces = context.draft(step), embeddings_by_space(done)
     gids, num_train = _shared(spaces)
     bases = _stored(done[TRAINED], spaces) if TRAINED in done else _bases(recipe, spaces, context)
     size = recipe.embed.rows_per_part
@@ -101,20 +101,6 @@ def join_part(part: Part) -> None:
     unit = np.divide(joined, lengths, out=np.zeros_like(joined), where=lengths > 0)
     entry = part.draft.write_array(part.name, unit.astype(np.dtype(part.dtype)))
     part.draft.finish_part(part.name, {part.name: entry})
-
-
-def rows_of(rows: EmbeddingRows, gids: Ints) -> Ints:
-    """Row numbers of images that a space has; its train rows, and those after them, rise by gid."""
-    train, rest = rows.gids[: rows.train_rows], rows.gids[rows.train_rows :]
-    is_train = np.isin(gids, train)
-    found = np.empty(len(gids), np.int64)
-    found[is_train] = np.searchsorted(train, gids[is_train])
-    found[~is_train] = rows.train_rows + np.searchsorted(rest, gids[~is_train])
-    return found
-
-
-def _spaces(done: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    return {name: artifact for name, artifact in done.items() if name.startswith(PREFIX)}
 
 
 def _shared(spaces: Mapping[str, Artifact]) -> tuple[Ints, int]:

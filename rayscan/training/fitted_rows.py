@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rayscan.artifacts import Artifact, Draft
 from rayscan.config import Recipe
 from rayscan.context import Context
+from rayscan.training.space_rows import embeddings_by_space
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import neighbor_ids
 from rayscan.vectors.parts import EmbeddingRows
@@ -28,6 +29,8 @@ class FitTask:
     embed: Artifact
     mine: Artifact
     draft: Draft
+    spaces: tuple[Artifact, ...] = ()
+    """The embeddings of each space, where `embed` is the join of several."""
 
 
 def fit_once(
@@ -44,14 +47,15 @@ def fit_once(
         fit: Stores its files and facts as a finished part.
         part: Name of that part.
         recipe: All settings.
-        done: `embed` and `mine`.
+        done: `embed` and `mine`, and `embed@NAME` of several spaces.
         draft: The attempt.
         context: Of the run.
     """
     count = min(EmbeddingRows(done["embed"]).train_rows, recipe.consensus.max_rows)
     context.progress.start(draft.step.stage, count, "images")
     if draft.finished_part(part) is None:
-        context.fleet.map(fit, [FitTask(recipe, done["embed"], done["mine"], draft)], uses_gpu=True)
+        spaces = tuple(embeddings_by_space(done).values())
+        context.fleet.map(fit, [FitTask(recipe, done["embed"], done["mine"], draft, spaces)], uses_gpu=True)
     finished = draft.finished_part(part)
     assert finished is not None
     files, facts = finished

@@ -7,6 +7,8 @@ import pytest
 
 from rayscan.consensus import ensemble
 from rayscan.consensus.cluster import consensus
+from rayscan.consensus.ensemble import Ensemble
+from rayscan.consensus.readings import Reading
 
 
 @pytest.fixture(scope="module")
@@ -18,27 +20,47 @@ def blobs() -> np.ndarray:
 
 def test_probabilities_of_the_fitted_rows_come_again(blobs: np.ndarray) -> None:
     found = consensus(blobs, 3, 0)
-    made = found.ensemble.probabilities(blobs)
-    np.testing.assert_allclose(made, found.probabilities, atol=1e-4)
+    made = found.ensemble.probabilities([blobs])
+    np.testing.assert_array_equal(made, found.probabilities)
     np.testing.assert_allclose(made.sum(axis=1), 1, atol=1e-5)
     assert (made.argmax(axis=1) == found.labels).mean() > 0.95
-    # by the definition, head after head
-    rows = (
-        blobs / np.linalg.norm(blobs, axis=1, keepdims=True) - found.ensemble.mean
-    ) @ found.ensemble.projection
-    total = np.zeros((len(rows), 3))
-    for h in range(len(found.ensemble.weights)):
-        outputs = rows @ found.ensemble.weights[h] + found.ensemble.biases[h]
-        softmax = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
-        for c in range(3):
-            for k in range(3):
-                total[:, c] += softmax[:, k] * found.ensemble.translations[h, k, c]
-    np.testing.assert_allclose(made, total / len(found.ensemble.weights), atol=1e-4)
+    np.testing.assert_allclose(made, by_the_definition(found.ensemble, [blobs]), atol=1e-4)
+
+
+def test_roots_and_several_sources_are_read_as_they_were_fitted(blobs: np.ndarray) -> None:
+    """Counts have a reading of their square roots beside them; each member reads its own source."""
+    counts = np.random.default_rng(1).poisson(np.exp(blobs / 4)).astype(np.float32)
+    found = consensus([blobs, counts], 3, 0)
+    read = [(one.reading.source, one.reading.is_root) for one in found.ensemble.members]
+    assert read == [(0, False), (1, False), (1, True)]
+    expected = by_the_definition(found.ensemble, [blobs, counts])
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    negative = -counts[:5]
+    np.testing.assert_allclose(
+        Reading(0, True).units([negative]), -Reading(0, True).units([counts[:5]]), atol=1e-7
+    )
+
+
+def by_the_definition(model: Ensemble, features: list[np.ndarray]) -> np.ndarray:
+    """Probabilities head after head, in float64."""
+    total, heads = np.zeros((len(features[0]), 3)), 0
+    for one in model.members:
+        rows = features[one.reading.source].astype(np.float64)
+        rows = np.sqrt(rows) if one.reading.is_root else rows
+        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True) - one.mean) @ one.projection
+        for h in range(len(one.weights)):
+            outputs = rows @ one.weights[h] + one.biases[h]
+            softmax = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+            heads += 1
+            for c in range(3):
+                for k in range(3):
+                    total[:, c] += softmax[:, k] * one.translations[h, k, c]
+    return total / heads
 
 
 def test_rows_come_in_parts(blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     found = consensus(blobs, 3, 0).ensemble
-    whole = found.probabilities(blobs)
+    whole = found.probabilities([blobs])
     monkeypatch.setattr(ensemble, "ROWS_AT_ONCE", 7)
-    np.testing.assert_allclose(found.probabilities(blobs), whole, atol=1e-6)
-    assert found.probabilities(blobs[:0]).shape == (0, 3)
+    np.testing.assert_allclose(found.probabilities([blobs]), whole, atol=1e-6)
+    assert found.probabilities([blobs[:0]]).shape == (0, 3)

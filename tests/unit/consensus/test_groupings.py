@@ -21,7 +21,7 @@ from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import make_space
 from rayscan.consensus.whitening import contrast, total_scatter
-from tests.unit.consensus.naive import blobs, same_partition
+from tests.unit.consensus.naive import blobs, nearest, same_partition
 
 
 def inertia(rows: np.ndarray, labels: np.ndarray) -> float:
@@ -153,12 +153,15 @@ def test_refinement_moves_a_half_wrong_grouping_to_the_groups() -> None:
 def test_second_whitening_divides_by_the_covariance_within_clusters() -> None:
     rows, group = blobs((40, 30, 20), 12)
     space = make_space(unit_rows(rows))
-    found = space.rows @ cluster_whitening(space, group, 3)
+    field = cluster_whitening(space, group, 3)
+    found = space.rows @ field.projection
+    np.testing.assert_array_equal(found, field.rows)
+    assert field.ids[:, :5].tolist() == nearest(field.rows, 5).tolist()
     centred = np.concatenate([found[group == c] - found[group == c].mean(axis=0) for c in range(3)])
     within = np.concatenate(
         [space.rows[group == c] - space.rows[group == c].mean(axis=0) for c in range(3)]
     ).astype(np.float64)
     shrink = np.square(within).sum() / 90 / within.shape[1]
-    projection = cluster_whitening(space, group, 3).astype(np.float64)
+    projection = field.projection.astype(np.float64)
     gram = centred.T @ centred / 90 + shrink * projection.T @ projection
     np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-3)

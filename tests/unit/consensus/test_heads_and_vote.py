@@ -1,4 +1,4 @@
-"""Information heads, probe, score, vote, confidence and rule against loops and closed forms."""
+"""Information heads, probe, score, vote and confidence against loops and closed forms."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from rayscan.consensus.confidence import agreement, probabilities, translation
-from rayscan.consensus.discriminant import LinearRule, discriminant_rule
+from rayscan.consensus.confidence import agreement, translation
 from rayscan.consensus.information_heads import information_loss, joint, trained_heads
 from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.probe import RidgeProbe
 from rayscan.consensus.result import by_size
-from rayscan.consensus.rule import Rule, closest_rule, renumbered
-from rayscan.consensus.score import Score
+from rayscan.consensus.score import JointScore, Score
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.vote import vote, vote_rows, weights_by_merit
-from rayscan.consensus.whitening import total_scatter
 from rayscan.metrics.generalization import LinearProbe
-from tests.unit.consensus.naive import blobs, mutual_information, nearest, same_partition
+from tests.unit.consensus.naive import blobs, mutual_information, same_partition
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +128,18 @@ def test_merit_equals_its_formula(planted: tuple[Space, np.ndarray]) -> None:
     assert score.merit([group])[0] == pytest.approx(score.of([group])[0] - 0.1 * balance, abs=1e-12)
 
 
+def test_joint_scores_are_means_over_the_spaces(planted: tuple[Space, np.ndarray]) -> None:
+    space, group = planted
+    other = make_space(unit_rows(np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)))
+    joined, alone = JointScore([space, other], 3, 0), [Score(one, 3, 0) for one in (space, other)]
+    groupings = [group, np.arange(120) % 3]
+    for found, parts in (
+        (joined.of(groupings), [one.of(groupings) for one in alone]),
+        (joined.merit(groupings), [one.merit(groupings) for one in alone]),
+    ):
+        np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-12)
+
+
 def test_votes_have_the_inner_products_of_shared_clusters() -> None:
     rng = np.random.default_rng(1)
     groupings = [rng.integers(0, 3, 40) for _ in range(4)]
@@ -172,33 +181,9 @@ def test_confidence_by_hand() -> None:
     np.testing.assert_allclose(translation(other, labels, 2), [[2 / 3, 1 / 3], [0, 1]])
     found = agreement([same, other], labels, 2)
     np.testing.assert_allclose(found, [5 / 6, 5 / 6, 1, 2 / 3], atol=1e-6)
-    rows = np.array([[1.0], [1.0], [-1.0], [1.0]], np.float32)
-    head = LinearRule(np.array([[3.0, -3.0]], np.float32), np.zeros(2, np.float32))
-    sure = 1 / (1 + math.exp(-6))
-    got = probabilities([head], rows, [other], labels, 2)
-    expected = sure * np.array([2 / 3, 1 / 3]) + (1 - sure) * np.array([0, 1])
-    np.testing.assert_allclose(got[0], expected, atol=1e-6)
-    np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
 
 
 def test_numbers_follow_size_whatever_they_were() -> None:
     labels = np.array([2, 2, 0, 0, 0, 1, 3, 3])
     assert by_size(labels, 5).tolist() == [1, 1, 0, 0, 0, 3, 2, 2]
     assert by_size((labels + 2) % 5, 5).tolist() == by_size(labels, 5).tolist()
-
-
-def test_rule_maps_features_and_heads_take_the_numbers_of_the_result(
-    planted: tuple[Space, np.ndarray],
-) -> None:
-    space, group = planted
-    rows = space.twice
-    head = discriminant_rule(rows, total_scatter(rows) / 120, (group + 1) % 3, 3)
-    grouping = head.outputs(rows).argmax(axis=1)
-    matched = renumbered(head, grouping, group, 3)
-    assert (matched.outputs(rows).argmax(axis=1) == group).mean() > 0.95
-    broken = LinearRule(np.zeros_like(head.weights), np.zeros(3, np.float32))
-    chosen = closest_rule([broken, head], rows, [np.zeros(120, np.int64), grouping], group, 3)
-    rule = Rule(space.mean, space.components @ space.projection, chosen)
-    assert (rule.labels(space.units) == group).mean() > 0.95
-    np.testing.assert_array_equal(rule.labels(7 * space.units), rule.labels(space.units))
-    assert nearest(rows, 1).shape == (120, 1)
