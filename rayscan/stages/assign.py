@@ -17,7 +17,7 @@ from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
-from rayscan.data.table import ImageTable
+from rayscan.data.table import IMAGES, ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
@@ -66,7 +66,9 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     images = images_of(recipe, done.get("pretext"))
-    config = {"assign": semantic(recipe.assign), "images": semantic(images)}
+    # Rows name the places of images, which the identity of an index leaves out.
+    places = done["index"].entry(IMAGES).sha256
+    config = {"assign": semantic(recipe.assign), "images": semantic(images), "places": places}
     inputs = ("index", "pretext", "embed", METHODS[recipe.method].model, duplicates.NAME)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs if name in done})
 
