@@ -26,6 +26,8 @@ from rayscan.stages import assign, embed, evaluate, index, labels, pretext, repo
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
 
+PLANNED = "images changed: what is new is placed by the model there is; the rest, with --retrain:"
+"""Line before the plan of a run that grew."""
 KEPT = "kept"
 """In the record of a stage: what it was trained on is not what the index holds now."""
 

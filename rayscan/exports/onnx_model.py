@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rayscan.artifacts import Artifact
 from rayscan.assignments import WASTE
 from rayscan.config import ImagesConfig, Recipe
-from rayscan.consensus.ensemble import Ensemble
+from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.methods import METHODS
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import consensus
@@ -91,8 +91,8 @@ class UnitFeatures(nn.Module):
         return rows.half().float() if self.is_half else rows
 
 
-class EnsembleRule(nn.Module):
-    """`consensus.ensemble`: mean over heads of their translated softmax outputs."""
+class MemberRule(nn.Module):
+    """`consensus.ensemble.Member`: the sum over its heads of their translated softmax outputs."""
 
     mean: Tensor
     projection: Tensor
@@ -100,17 +100,34 @@ class EnsembleRule(nn.Module):
     biases: Tensor
     translations: Tensor
 
-    def __init__(self, ensemble: Ensemble) -> None:
+    def __init__(self, member: Member) -> None:
         """Take the arrays."""
         super().__init__()
+        self.is_root = member.reading.is_root
         for name in consensus.ARRAYS:
-            self.register_buffer(name, torch.tensor(getattr(ensemble, name)))
+            self.register_buffer(name, torch.tensor(getattr(member, name)))
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, D] -> [N, C]."""
-        rows = (nn.functional.normalize(features, dim=1) - self.mean) @ self.projection
+        read = features.sign() * features.abs().sqrt() if self.is_root else features
+        rows = (nn.functional.normalize(read, dim=1) - self.mean) @ self.projection
         outputs = (rows[None] @ self.weights + self.biases[:, None]).softmax(-1)
-        return (outputs @ self.translations).mean(dim=0)
+        return (outputs @ self.translations).sum(dim=0)
+
+
+class EnsembleRule(nn.Module):
+    """`consensus.ensemble`: mean over the heads of all members, on the features of one source."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        """Take the members."""
+        super().__init__()
+        self.members = nn.ModuleList([MemberRule(member) for member in ensemble.members])
+        self.num_heads = sum(len(member.weights) for member in ensemble.members)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, D] -> [N, C]."""
+        total = torch.stack([member(features) for member in self.members]).sum(dim=0)
+        return total / self.num_heads
 
 
 class CentroidRule(nn.Module):

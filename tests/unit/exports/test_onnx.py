@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from rayscan.config import (
     Recipe,
     SimCLRConfig,
 )
+from rayscan.consensus.ensemble import Ensemble, Member
+from rayscan.consensus.readings import Reading
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.pictures import PictureLoader
@@ -49,7 +51,7 @@ LITE0 = Recipe(
     name="test",
     num_clusters=5,
     features=("lite0",),
-    embed=EmbedConfig(size_px=64, engine="torch", precision="fp32"),
+    embed=EmbedConfig(size_px=64, engine="torch", precision="fp32"),  # as the graph computes
     pca=PcaConfig(num_components=20),
     kmeans=KMeansConfig(num_seeds=1, n_init=1, max_iter=5),
 )
@@ -140,10 +142,15 @@ def fitted_centroids(rng: np.random.Generator) -> Centroids:
     return Centroids(rotation, rng.normal(size=(2, 5, 6)).astype(np.float32), 1, 0.05)
 
 
-def small_ensemble(rng: np.random.Generator) -> consensus.Ensemble:
+def small_ensemble(rng: np.random.Generator) -> Ensemble:
+    return Ensemble(tuple(small_member(rng, is_root) for is_root in (False, True)))
+
+
+def small_member(rng: np.random.Generator, is_root: bool) -> Member:
     shapes = (12,), (12, 6), (3, 6, 5), (3, 5)
     drawn = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    return consensus.Ensemble(*drawn, rng.dirichlet(np.full(5, 0.3), size=(3, 5)).astype(np.float32))
+    shares = rng.dirichlet(np.full(5, 0.3), size=(3, 5)).astype(np.float32)
+    return Member(Reading(0, is_root), *drawn, shares)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -156,7 +163,8 @@ def test_rules_in_the_graph_are_those_of_assign(tmp_path: Path, kind: str, dtype
         expect = lambda rows: fitted.probabilities(fitted.pca.project(rows))  # noqa: E731
     else:
         ensemble = small_ensemble(rng)
-        rule, expect = EnsembleRule(ensemble), ensemble.probabilities
+        rule = EnsembleRule(ensemble)
+        expect = lambda rows: ensemble.probabilities((rows,))  # noqa: E731
     images = ImagesConfig(size_px=16, canvas_px=None)
     write_model(
         Exported(UnitFeatures(Tiny(), dtype), rule, images, range(5)).eval(), 16, tmp_path / "model.onnx", {}
@@ -181,9 +189,10 @@ def test_kmeans(made: PicturedRun, tmp_path: Path, local_pool: None, dtype: Any)
 
 def test_consensus(made: PicturedRun, tmp_path: Path) -> None:
     recipe = replace(LITE0, method="consensus")
-    ensemble = consensus.Ensemble(*_arrays(recipe))
+    member = Member(Reading(0, False), *_arrays(recipe))
     draft = Draft(made.out, Step("consensus", 1, {"of": "this test"}))
-    files = {f"{n}.npy": draft.write_array(f"{n}.npy", getattr(ensemble, n)) for n in consensus.ARRAYS}
+    files = {f"{n}-0.npy": draft.write_array(f"{n}-0.npy", getattr(member, n)) for n in consensus.ARRAYS}
+    files[consensus.MEMBERS] = draft.write_json(consensus.MEMBERS, [asdict(member.reading)])
     model = draft.commit(files, facts={"reads": consensus.READS, "score": 1.0})
     run = finished(made, recipe, embed, given={"consensus": model})
     require_equal(run, pretrained_squares(run), tmp_path / "out")
