@@ -9,8 +9,8 @@
                           in the column, and by the local outlier factor of scikit-learn; mean over sets
 
 Features are those of lite0. The constants of `rayscan.duplicates` were chosen on imagenet-sample alone. Real
-near-copies within a set count as wrong; `mixed_SET` lists what was put together. --work keeps pictures and runs
-there, so that a benchmark that was cut off goes on.
+near-copies within a set count as wrong; `mixed_SET` lists what was put together. --work keeps pictures and
+runs there, so that a benchmark that was cut off goes on.
 """
 
 from __future__ import annotations
