@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -102,7 +101,7 @@ def running(run: Path | str, folder: Path, *arguments: str) -> Iterator[Service]
             service.wait()
             yield service
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
