@@ -81,7 +81,9 @@ def run(
         for stage in chain:
             if _is_without(stage, done, sources):
                 continue
-            done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
+            done[stage.NAME], said = do(
+                stage, recipe, done, context, rehash=rehash, former=before.get(stage.NAME)
+            )
             if stage is assign:
                 keep_names(out, before.get(assign.NAME, {}), done[assign.NAME])
                 done[assign.NAME], said = with_edits(out, done[assign.NAME], done["embed"], said, shown.say)
@@ -148,9 +150,24 @@ def with_found(recipe: Recipe, done: Mapping[str, Artifact]) -> Recipe:
 
 
 def do(
-    stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], context: Context, *, rehash: bool = False
+    stage: ModuleType,
+    recipe: Recipe,
+    done: Mapping[str, Artifact],
+    context: Context,
+    *,
+    rehash: bool = False,
+    former: Mapping[str, Any] | None = None,
 ) -> tuple[Artifact, dict[str, Any]]:
     """Do one stage, or take over what is done.
+
+    Args:
+        stage: Its module.
+        recipe: All settings.
+        done: Results of the stages before it.
+        context: Storage, machines, console.
+        rehash: Check the contents of a result that is taken over, not only its sizes.
+        former: What the record of the run says of this stage, if it was done with other settings or images:
+            why it is done again is said then.
 
     Returns:
         Its result, and what the run's record says of it.
@@ -158,6 +175,8 @@ def do(
     began = time.monotonic()
     step = stage.plan(recipe, done, context.sources)
     found = find(context.out.child(step.directory), step, rehash=rehash)
+    if found is None and former and former.get("directory") not in (None, step.directory):
+        context.progress.say(f"  {stage.NAME}: again, {_difference(context.out, step)}")
     is_fresh = not context.out.child(step.directory).names() and not context.work(step).names()
     artifact: Artifact = found or stage.run(recipe, done, step, context)
     seconds = round(time.monotonic() - began, 3)
