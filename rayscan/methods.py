@@ -33,11 +33,10 @@ class Method:
 
 
 FEATURES = ("index", "pretext", "embed")
+MINED = (*FEATURES, "mine", "duplicates")
 FINDS = "howmany"
 """The stage that finds the number of clusters; a run has it where the method does and none was given."""
 RESULTS = ("assign", "names", "labels", "evaluate", "report")
-MINED = ("duplicates", *RESULTS)
-"""Where neighbors were mined."""
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -45,7 +44,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="scan",
             title="SCAN",
-            stages=(*FEATURES, "mine", "scan", "selflabel", *MINED),
+            stages=(*MINED, "scan", "selflabel", *RESULTS),
             model="selflabel",
             heads=("scan", "heads_clusters.parquet"),
             epochs={
@@ -56,7 +55,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="sela",
             title="SeLa",
-            stages=(*FEATURES, "mine", "sela", *MINED),
+            stages=(*MINED, "sela", *RESULTS),
             model="sela",
             heads=("sela", "labels.parquet"),
             epochs={"sela": {"images": "sela.epochs", "embeddings": "sela.epochs"}},
@@ -64,7 +63,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="consensus",
             title="Consensus clustering",
-            stages=(*FEATURES, "mine", FINDS, "consensus", *MINED),
+            stages=(*MINED, FINDS, "consensus", *RESULTS),
             model="consensus",
             heads=("consensus", "heads_clusters.parquet"),
         ),

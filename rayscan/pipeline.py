@@ -1,6 +1,6 @@
 """A run: stages in order, each handed the results before it, none run twice.
 
-index -> pretext -> embed -> mine -> scan -> selflabel -> assign -> labels -> evaluate -> report
+index -> pretext -> embed -> mine -> duplicates -> scan -> selflabel -> assign -> labels -> evaluate -> report
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rayscan.training.spaces import require_spaces
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
 NEEDS_WORDS = (names.NAME,)
-FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME)
+FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME, "duplicates")
 """Those that form no clusters."""
 
 

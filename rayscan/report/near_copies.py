@@ -42,10 +42,11 @@ def near_copies(assigned: pa.Table, told: Mapping[str, Any]) -> NearCopies | Non
 
 
 def outliers(assigned: pa.Table) -> list[tuple[int, float]]:
-    """The images farthest from all others, farthest first; empty where no neighbors were mined."""
-    if "outlier" not in assigned.column_names:
+    """The images farthest from all others, farthest first, without copies; empty without mined neighbors."""
+    if not set(MINED) <= set(assigned.column_names):
         return []
     scored = assigned.filter(assigned["outlier"].is_valid())
+    scored = scored.filter(scored["duplicate_of"].is_null())
     gids, scores = scored["gid"].to_numpy(), scored["outlier"].to_numpy()
     order = np.lexsort((gids, -scores))[:MAX_OUTLIERS]
     return [(int(gids[row]), float(scores[row])) for row in order]

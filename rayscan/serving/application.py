@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rayscan.config.serve import ServeConfig
 from rayscan.errors import ConfigError
 from rayscan.fleet import service
 from rayscan.serving.replica import Replica, Settings
-
-LEAST_TOKEN = 16
-"""Characters."""
+from rayscan.serving.token import read_token
 
 
 def application(run: str, config: ServeConfig, allow_store: tuple[str, ...], token: str) -> Any:
@@ -67,31 +63,3 @@ def build(args: Mapping[str, Any]) -> Any:
     return application(
         args["run"], config, tuple(args.get("allow_store", ())), read_token(args["token_file"])
     )
-
-
-def read_token(path: str) -> str:
-    """The token in a file, without blanks around it.
-
-    Raises:
-        ConfigError: there is none, or it is too short.
-    """
-    try:
-        token = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            "the token cannot be read", expected="a text file", got=error, where=path
-        ) from error
-    if len(token) < LEAST_TOKEN or not token.isascii() or " " in token:
-        raise ConfigError(
-            "the token cannot be used",
-            expected=f"{LEAST_TOKEN} and more ASCII characters without blanks",
-            got=f"{len(token)} characters",
-            where=path,
-            fix="python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE",
-        )
-    return token
-
-
-def new_token() -> str:
-    """A token nobody can guess."""
-    return secrets.token_urlsafe(32)

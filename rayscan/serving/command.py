@@ -10,10 +10,11 @@ from rayscan.config.serve import ServeConfig
 from rayscan.fleet import service
 from rayscan.fleet.connect import Fleet
 from rayscan.run import Run
-from rayscan.serving.application import application, new_token, read_token
+from rayscan.serving.application import application
 from rayscan.serving.clusters import Clusters
 from rayscan.serving.model import require_one_network
 from rayscan.serving.stores import Stores
+from rayscan.serving.token import new_token, read_token
 
 
 def serve(
@@ -54,4 +55,5 @@ def serve(
             say(f"POST http://{config.host}:{config.port}/classify; GET /health, /metrics; Ctrl-C ends it")
             threading.Event().wait()
         finally:
-            service.stop()
+            if not machines.cluster.is_own:  # one of our own ends as a whole
+                service.stop()

@@ -70,7 +70,7 @@ class Replica:
 
     @property
     def fingerprint(self) -> str:
-        """Of the assignments whose names and edits are answered."""
+        """Fingerprint of the assignments whose names and edits are answered."""
         return self._clusters.fingerprint
 
     def reload(self) -> bool:

@@ -34,7 +34,7 @@ from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
 NAME = "assign"
-SCHEMA = 1
+SCHEMA = 2
 TOP = 5
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
@@ -77,6 +77,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """Assign all parts on the fleet, then mark prototypes and write the tables."""
     draft = context.draft(step)
     gids: Ints = done["embed"].read_array("gids.npy")
+    spaces = tuple(embeddings_by_space(done).values())
     parts = [
         Part(
             recipe,
@@ -88,17 +89,15 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             number,
             first,
             min(first + ROWS_PER_PART, len(gids)),
-            tuple(embeddings_by_space(done).values()),
+            spaces,
         )
         for number, first in enumerate(range(0, len(gids), ROWS_PER_PART))
     ]
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
+    advance = context.progress.advance
     context.fleet.map(
-        assign_part,
-        todo,
-        uses_gpu=True,
-        on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
+        assign_part, todo, uses_gpu=True, on_done=lambda i, _: advance(todo[i].stop - todo[i].first)
     )
     num_clusters = recipe.clusters_formed
     summary = ClusterSummary(num_clusters, recipe.assign.num_prototypes)

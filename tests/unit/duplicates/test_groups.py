@@ -18,7 +18,7 @@ def drawn(seed: int, num: int = 60, pairs: int = 90) -> tuple[np.ndarray, np.nda
 
 
 def by_sets(first: np.ndarray, second: np.ndarray, values: np.ndarray, num: int) -> list[int]:
-    """Of free images the one with most copies, then the nearest ones on average, then the first, takes all."""
+    """The free image with most copies, then the nearest on average, then the first, takes all of them."""
     near: dict[int, dict[int, float]] = {}
     for a, b, value in zip(first.tolist(), second.tolist(), values.tolist(), strict=True):
         near.setdefault(a, {})[b] = value

@@ -1,4 +1,4 @@
-"""Stage duplicates on real files: altered copies are found by pixels among neighbors that features propose."""
+"""Stage duplicates on real files: altered copies are found by pixels among neighbors by features."""
 
 from __future__ import annotations
 
