@@ -6,7 +6,7 @@ index -> pretext -> embed -> mine -> duplicates -> scan -> selflabel -> assign -
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -64,14 +64,7 @@ def run(
         The result of every stage.
     """
     chain = stages_of(recipe) if stages is None else stages
-    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
-        require_clusters(recipe, may_find=True)
-    require_spaces(recipe)
-    is_judged = labels in chain
-    if is_judged:
-        labels.require_file(sources)
-    if scan in chain and not recipe.is_auto:
-        read_prior(recipe, recipe.scan.prior)
+    require_given(recipe, sources, chain)
     shown, asked = progress or Progress(), recipe
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -94,9 +87,25 @@ def run(
                 publish_proposals(out, proposed_names(done[names.NAME]))
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
-            if stage is index and is_judged:
+            if stage is index and labels in chain:
                 labels.require_images(done["index"], sources)
     return done
+
+
+def require_given(recipe: Recipe, sources: Sources, chain: Sequence[ModuleType]) -> None:
+    """Refuse what cannot work, before anything is done.
+
+    Raises:
+        ConfigError: settings or files do not go together, naming the first.
+        DataError: the labels file cannot be used.
+    """
+    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
+        require_clusters(recipe, may_find=True)
+    require_spaces(recipe)
+    if labels in chain:
+        labels.require_file(sources)
+    if scan in chain and not recipe.is_auto:
+        read_prior(recipe, recipe.scan.prior)
 
 
 def _is_without(stage: ModuleType, done: Mapping[str, Artifact], sources: Sources) -> bool:
