@@ -31,6 +31,8 @@ SCHEMA = pa.schema(
         "cluster": pa.int32(),
         "confidence": pa.float32(),
         "margin": pa.float32(),
+        "second": pa.int32(),
+        "second_confidence": pa.float32(),
         "top5": pa.list_(pa.int32()),
         "top5_probs": pa.list_(pa.float32()),
         "is_prototype": pa.bool_(),
@@ -137,13 +139,15 @@ def assignment_tables(
         tops = tops_of(int(first), int(stop))
         count = int((tops["ids"][:1] >= 0).sum())
         ids, probs = (np.ascontiguousarray(tops[name][:, :count]) for name in ("ids", "probs"))
-        second = probs[:, 1] if count > 1 else np.zeros(len(probs), np.float32)
+        second, second_probs = _runner_up(ids, probs)
         columns = {
             "gid": pa.array(gids[first:stop]),
             **{name: images.column(name) for name in ("id", "source", "key", "split")},
             "cluster": pa.array(ids[:, 0].copy()),
             "confidence": pa.array(probs[:, 0].copy()),
-            "margin": pa.array(probs[:, 0] - second),
+            "margin": pa.array(probs[:, 0] - second_probs),
+            "second": pa.array(second),
+            "second_confidence": pa.array(second_probs),
             "top5": as_lists(ids),
             "top5_probs": as_lists(probs),
             "is_prototype": pa.array(is_prototype[first:stop]),
@@ -154,3 +158,10 @@ def assignment_tables(
 
 def _slice(columns: Mapping[str, pa.Array] | None, name: str, first: int, stop: int) -> pa.Array:
     return pa.nulls(stop - first, SCHEMA.field(name).type) if columns is None else columns[name][first:stop]
+
+
+def _runner_up(ids: Ints, probs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The likeliest other cluster of each image and its probability, [n]; -1 and 0 where there is but one."""
+    if ids.shape[1] > 1:
+        return ids[:, 1].astype(np.int32), probs[:, 1].copy()
+    return np.full(len(ids), -1, np.int32), np.zeros(len(ids), np.float32)

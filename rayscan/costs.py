@@ -76,7 +76,7 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
         return Cost(num_train * get(recipe, epochs[inputs]), scale, None, cached if is_cached else pictures)
     shards, k = recipe.mine.num_shards or recipe.fleet.num_workers or 1, recipe.mine.num_neighbors
     fitted = min(num_train, recipe.consensus.max_rows)
-    held = None if dim is None else PROCESS_BYTES + 4 * fitted * dim * FLOAT
+    held = None if dim is None else PROCESS_BYTES + 6 * fitted * dim * FLOAT
     costs: dict[str, Cost] = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
         "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),

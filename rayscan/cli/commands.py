@@ -70,8 +70,7 @@ def run(
         until: Stop after this stage: index, pretext, embed, mine, ...
         plan: Say what would run and why, and do nothing.
         verify: Re-hash every result that is taken over, instead of comparing sizes.
-        retrain: Where images came, changed or went since the run was finished: learn clusters of all of them.
-            Without it the model there is places what is new, and what is stale is said.
+        retrain: Where images came or went since: learn from all; without it the model there is places them.
     """
     from rayscan.run import require_clusters
     from rayscan.storage import Place
@@ -79,25 +78,21 @@ def run(
     if until is None:
         require_clusters(recipe, may_find=True)
     recipe = replace(recipe, features=absolute_features(recipe.features))
-    given = sources(data or embeddings_alone(recipe), eval_data, labels, reading)
-    place = Place(out)
+    given, place = sources(data or embeddings_alone(recipe), eval_data, labels, reading), Place(out)
     from rayscan import growing, pipeline
 
     grown = None if retrain or until is not None else growing.grown_run(recipe, given, place)
     if plan:
         from rayscan.cli.results import feature_lines, plan_lines
 
-        if grown is not None:
-            sys.stdout.write("images changed: what is new is placed by the model there is; with --retrain:\n")
         lines = (*feature_lines(recipe), *plan_lines(pipeline.plan(recipe, given, place)))
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.write("".join(f"{line}\n" for line in (*([growing.PLANNED] if grown else []), *lines)))
         return
-    if grown is not None and growing.follow(grown, recipe, given, rehash=verify) is not None:
-        sys.stdout.write(f"report: {place.uri_of('report/index.html')}\n")
-        return
-    stages = None if until is None else pipeline.stages_until(recipe, until)
-    done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
     page = f"report: {place.uri_of('report/index.html')}"
+    done = None if grown is None else growing.follow(grown, recipe, given, rehash=verify)
+    if done is None:
+        stages = None if until is None else pipeline.stages_until(recipe, until)
+        done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
     sys.stdout.write(f"{page if until is None else f'{until}: {done[until].place.uri}'}\n")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate, candidates
-from rayscan.consensus.confidence import agreement
+from rayscan.consensus.confidence import agreement, reproduced, temperature
 from rayscan.consensus.discriminant import discriminant_rule
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.consensus.readings import Features, Reading, readings
@@ -59,8 +60,8 @@ def consensus(
     _check(sources, num_clusters, neighbors)
     read = readings(sources)
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
-    score = JointScore(spaces, num_clusters, seed)
-    table, kept = best_candidates(read, spaces, score, num_clusters, seed)
+    score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
+    table, kept, half = best_candidates(read, spaces, score, num_clusters, seed)
     rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
     merits = score.merit([one.labels for one in rounds])
     best = rounds[int(np.argmax(merits))]
@@ -68,6 +69,8 @@ def consensus(
         best = _as_round(spaces, kept[0].labels, num_clusters)
     labels = by_size(best.labels, num_clusters)
     ensemble = _ensemble(read, spaces, best, labels, num_clusters)
+    trust = min(score.of([labels])[0], reproduced(half, labels, num_clusters))
+    ensemble = replace(ensemble, temperature=temperature(ensemble.probabilities(sources), trust))
     return Result(
         labels=labels,
         probabilities=ensemble.probabilities(sources),
@@ -75,6 +78,7 @@ def consensus(
         groupings=tuple(best.voters),
         ensemble=ensemble,
         score=score.of([labels])[0],
+        trust=trust,
         table=table,
         kept=kept,
         first_round=rounds[0].labels,
@@ -83,8 +87,8 @@ def consensus(
 
 def best_candidates(
     read: Sequence[Reading], spaces: Sequence[Space], score: JointScore, num_clusters: int, seed: int
-) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...]]:
-    """Name and merit of all candidates, best first, and the best 12 of them (6 above 20 clusters).
+) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...], list[Ints]]:
+    """Name and merit of all candidates, best first, the best 12 (6 above 20 clusters), groupings of the half.
 
     At most two of a kind are kept: starts of one view often end alike, and a vote needs different voters.
     """
@@ -93,14 +97,15 @@ def best_candidates(
         for reading, space in zip(read, spaces, strict=True)
         for one in candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
     ]
-    merits = score.merit([one.labels for one in found])
+    merits = score.weigh([one.labels for one in found])
     order = np.argsort(-np.array(merits), kind="stable")
     kept: list[Candidate] = []
     for i in order:
         if sum(one.kind == found[i].kind for one in kept) < OF_A_KIND:
             kept.append(found[i])
+    half = [found[i].labels for i in order[: -(-len(order) // 2)]]
     count = KEPT if num_clusters <= MANY else KEPT // 2
-    return tuple((found[i].name, merits[i]) for i in order), tuple(kept[:count])
+    return tuple((found[i].name, merits[i]) for i in order), tuple(kept[:count]), half
 
 
 def refined_rounds(

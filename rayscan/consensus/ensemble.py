@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.consensus.confidence import translation
+from rayscan.consensus.confidence import tempered, translation
 from rayscan.consensus.discriminant import LinearRule
 from rayscan.consensus.readings import Features, Reading
 from rayscan.types import Ints
@@ -78,9 +78,11 @@ class Ensemble:
     """Heads in one or several spaces."""
 
     members: tuple[Member, ...]
+    temperature: float = 1.0
+    """Of the probabilities, `confidence.temperature`."""
 
     def probabilities(self, features: Sequence[Features]) -> NDArray[np.float32]:
-        """Mean over all heads of their softmax outputs: float32 [n, C], rows sum to 1.
+        """Mean over all heads of their softmax outputs, tempered: float32 [n, C], rows sum to 1.
 
         Args:
             features: [n, D] of each source, as they came to the fit.
@@ -94,8 +96,7 @@ class Ensemble:
     def _of_rows(self, features: Sequence[Features]) -> NDArray[np.float32]:
         total = sum(member.summed(features) for member in self.members)
         heads = sum(len(member.weights) for member in self.members)
-        mean: NDArray[np.float32] = np.asarray(total, np.float32) / np.float32(heads)
-        return mean
+        return tempered(np.asarray(total, np.float32) / np.float32(heads), self.temperature)
 
     @property
     def _clusters(self) -> int:

@@ -19,7 +19,7 @@ class Result:
     labels: Ints
     """Cluster of each row, the largest cluster is 0: int64 [N]."""
     probabilities: NDArray[np.float32]
-    """Mean softmax outputs of the heads, in these clusters: [N, C]."""
+    """Mean softmax outputs of the heads, in these clusters, tempered: [N, C]."""
     agreement: NDArray[np.float32]
     """How far the heads agree on the row's cluster, 0..1: [N]."""
     groupings: tuple[Ints, ...]
@@ -28,6 +28,9 @@ class Result:
     """These heads as one model, which gives `probabilities` for any rows."""
     score: float
     """S of the labels, 0..1, mean over the readings: how far the features carry them."""
+    trust: float
+    """What the mean confidence is set to: S, or the share of rows that the better half of the candidates put
+    into the matching cluster, whichever is less. Both tend to be above the accuracy."""
     table: tuple[tuple[str, float], ...]
     """Name and merit of every candidate (`score.Score.merit`), best first."""
     kept: tuple[Candidate, ...]

@@ -98,18 +98,8 @@ def list_sources(
         DataError: nothing matches; named files are missing; tars and images are mixed; the text is a command
             or a web address; a list cannot be read.
     """
-    _refuse(data)
-    # What exists is a name, whatever it holds: , { | or a wildcard.
-    is_name = data.count("://") <= 1 and storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound
-    if not is_name and _SHELL.search(data):
-        raise DataError(
-            "this looks like a command", expected="paths or URIs", got=data, fix="rayscan runs no commands"
-        )
-    texts = [data] if is_name else addresses.split_commas(data)
-    for text in texts:
-        _refuse(text)
     left = LeftOut()
-    parts = [_part(text, tell, left, image_column) for text in texts]
+    parts = [_part(text, tell, left, image_column) for text in _texts(data)]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     by_format: dict[Format | None, list[str]] = defaultdict(list)
@@ -135,6 +125,21 @@ def list_sources(
     if image_member is not None:
         chosen = chosen.with_member(image_member)
     return Listing(chosen, in_order, root, left, metadata.of_pictures([*listed, *told.values()]))
+
+
+def _texts(data: str) -> list[str]:
+    """The addresses, patterns and names that the user's text is made of."""
+    _refuse(data)
+    # What exists is a name, whatever it holds: , { | or a wildcard.
+    is_name = data.count("://") <= 1 and storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound
+    if not is_name and _SHELL.search(data):
+        raise DataError(
+            "this looks like a command", expected="paths or URIs", got=data, fix="rayscan runs no commands"
+        )
+    texts = [data] if is_name else addresses.split_commas(data)
+    for text in texts:
+        _refuse(text)
+    return texts
 
 
 def _refuse(uri: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from rayscan.artifacts import MANIFEST, Artifact, load
 from rayscan.assignments import CLUSTERS, WASTE
 from rayscan.edits.applying import ORIGINAL, Edited, directory_of, recorded
+from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import (
     Session,
     fingerprint_of,
@@ -119,9 +120,16 @@ def predicted(trained: Run, out: Place, assign: Artifact, embed: Artifact) -> Ar
         assign: The new assignments, as the model made them.
         embed: Features of the new images.
     """
+    edited = clusters_for_new(trained)
+    return assign if edited is None else edited_result(out, assign, edited, embed, is_for_new=True)
+
+
+def clusters_for_new(trained: Run) -> EditedClusters | None:
+    """What becomes of the clusters that a model gives, by the edits of its run; None where that is nothing.
+
+    `Rule(clusters, is_for_new=True)` does it to rows.
+    """
     state = Edited.read(trained)
     edited = clusters_after(state.history, trained.place, state.original)
-    edited.call(edited_names(state.current), trained.place.uri_of("clusters.json"))
-    if not (state.history.sessions or edited.joined):
-        return assign
-    return edited_result(out, assign, edited, embed, is_for_new=True)
+    edited.call(edited_names(state.current), trained.place.uri_of(CLUSTERS))
+    return edited if state.history.sessions or edited.joined else None

@@ -3,7 +3,7 @@
 OUT/
   model.onnx            images uint8 [N, S, S, 3] -> probabilities float32 [N, C], cluster int64 [N]
   preprocessing.json    how a picture becomes such a square; mean and std are in the graph
-  clusters.json         number and name of each cluster; the model has them as metadata too
+  clusters.json         number and name of each column; the model has them as metadata too
 
 Resizing is not in the graph: ONNX's Resize does not round as Pillow and torch do, and the pictures of a batch
 differ in size. Whoever runs the model cuts the square, as preprocessing.json says.
@@ -16,13 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rayscan.assignments import CLUSTERS, WASTE
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.data.central_crop import short_side
 from rayscan.data.geometry import EVALUATION_SHARE
+from rayscan.edits.applying import Edited
+from rayscan.edits.clusters import EditedClusters
+from rayscan.edits.operations import WASTE_NAME
+from rayscan.edits.result import clusters_after
 from rayscan.errors import ConfigError
 from rayscan.exports.whole_folder import whole_folder
-from rayscan.run import Run
+from rayscan.run import Run, edited_names
 from rayscan.training.pictures import images_of, preprocessing_in
 
 OPSET = 20
@@ -45,18 +50,19 @@ def export_onnx(run: Run, out: str) -> str:
         ConfigError: the features are those of several networks or of files, or ONNX is not installed.
     """
     _require_installed()
-    from rayscan.exports.onnx_model import exported_model, model_stage, reads_embeddings
+    from rayscan.exports.onnx_model import edited_numbers, exported_model, model_stage, reads_embeddings
 
     recipe = run.recipe
     _require_one_network(recipe)
     pretext, model = run.artifact("pretext"), run.artifact(model_stage(recipe))
     images = images_of(recipe, pretext)
-    module = exported_model(recipe, pretext, model, images)
-    names = run.cluster_names
+    edited = _edited_clusters(run)
+    now = [edited.now(number) for number in range(recipe.clusters_formed)]
+    module = exported_model(recipe, pretext, model, images, now)
+    names = {**edited.names, WASTE: WASTE_NAME}
     cut = preprocessing_of(images, preprocessing_in(pretext) if reads_embeddings(model) else None)
     clusters = [
-        {"cluster": number, "name": names.get(number, f"cluster {number}")}
-        for number in range(recipe.clusters_formed)
+        {"cluster": number, "name": names.get(number, f"cluster {number}")} for number in edited_numbers(now)
     ]
     about = {
         "clusters": clusters,
@@ -71,6 +77,14 @@ def export_onnx(run: Run, out: str) -> str:
             (folder / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False), "utf-8")
     size = images.size_px
     return f"uint8 [N, {size}, {size}, 3] -> probabilities of {len(clusters)} clusters: {out}"
+
+
+def _edited_clusters(run: Run) -> EditedClusters:
+    """The clusters of a run as a prediction has them: after its edits, those of one name joined."""
+    state = Edited.read(run)
+    edited = clusters_after(state.history, run.place, state.original)
+    edited.call(edited_names(state.current), run.place.uri_of(CLUSTERS))
+    return edited
 
 
 def preprocessing_of(images: ImagesConfig, wanted: Preprocessing | None) -> dict[str, Any]:

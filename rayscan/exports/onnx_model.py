@@ -7,12 +7,16 @@ The rule is the ensemble of `consensus`, a head of SCAN or SeLa, or the posterio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from rayscan.artifacts import Artifact
+from rayscan.assignments import WASTE
 from rayscan.config import ImagesConfig, Recipe
-from rayscan.consensus.ensemble import Ensemble
+from rayscan.consensus.confidence import TINY
+from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.methods import METHODS
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import consensus
@@ -25,25 +29,53 @@ class Exported(nn.Module):
 
     mean: Tensor
     std: Tensor
+    number: Tensor
+    membership: Tensor
 
-    def __init__(self, features: nn.Module, rule: nn.Module, images: ImagesConfig) -> None:
+    def __init__(
+        self, features: nn.Module, rule: nn.Module, images: ImagesConfig, now: Sequence[int]
+    ) -> None:
         """Join what there is.
 
         Args:
             features: Normalised pixels [N, 3, S, S] -> what the rule reads.
             rule: -> probabilities [N, C].
             images: Mean and standard deviation of the pixels.
+            now: Number that each cluster of the rule has after edits, see `edited_numbers`.
         """
         super().__init__()
         self.features, self.rule = features, rule
         for name, values in (("mean", images.mean), ("std", images.std)):
             self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1))
+        numbers = edited_numbers(now)
+        self.is_edited = list(now) != list(range(len(now)))
+        self.register_buffer("number", torch.tensor(now))
+        columns = torch.tensor([numbers.index(number) for number in now])
+        self.register_buffer("membership", nn.functional.one_hot(columns, len(numbers)).float())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Uint8 [N, S, S, 3] -> float32 [N, C], int64 [N]."""
+        """Squares -> probabilities and clusters.
+
+        After edits, only the cluster that the rule gives says which one it is now, as `edits.rule` has it;
+        probabilities of joined clusters add up, there among the five best, here all.
+
+        Args:
+            images: uint8 [N, S, S, 3].
+
+        Returns:
+            float32 [N, C] in the order of `edited_numbers`, and int64 [N], numbers of clusters.
+        """
         pixels = images.permute(0, 3, 1, 2).float() * (1 / 255)
         probabilities = self.rule(self.features((pixels - self.mean) / self.std))
-        return probabilities, probabilities.argmax(dim=1)
+        best = probabilities.argmax(dim=1)
+        if not self.is_edited:
+            return probabilities, best
+        return probabilities @ self.membership, self.number[best]
+
+
+def edited_numbers(now: Sequence[int]) -> list[int]:
+    """Numbers of the clusters that are left, rising, waste last."""
+    return sorted(set(now), key=lambda number: (number == WASTE, number))
 
 
 class UnitFeatures(nn.Module):
@@ -60,8 +92,8 @@ class UnitFeatures(nn.Module):
         return rows.half().float() if self.is_half else rows
 
 
-class EnsembleRule(nn.Module):
-    """`consensus.ensemble`: mean over heads of their translated softmax outputs."""
+class MemberRule(nn.Module):
+    """`consensus.ensemble.Member`: the sum over its heads of their translated softmax outputs."""
 
     mean: Tensor
     projection: Tensor
@@ -69,17 +101,35 @@ class EnsembleRule(nn.Module):
     biases: Tensor
     translations: Tensor
 
-    def __init__(self, ensemble: Ensemble) -> None:
+    def __init__(self, member: Member) -> None:
         """Take the arrays."""
         super().__init__()
+        self.is_root = member.reading.is_root
         for name in consensus.ARRAYS:
-            self.register_buffer(name, torch.tensor(getattr(ensemble, name)))
+            self.register_buffer(name, torch.tensor(getattr(member, name)))
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, D] -> [N, C]."""
-        rows = (nn.functional.normalize(features, dim=1) - self.mean) @ self.projection
+        read = features.sign() * features.abs().sqrt() if self.is_root else features
+        rows = (nn.functional.normalize(read, dim=1) - self.mean) @ self.projection
         outputs = (rows[None] @ self.weights + self.biases[:, None]).softmax(-1)
-        return (outputs @ self.translations).mean(dim=0)
+        return (outputs @ self.translations).sum(dim=0)
+
+
+class EnsembleRule(nn.Module):
+    """`consensus.ensemble`: mean over the heads of all members, tempered, on the features of one source."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        """Take the members."""
+        super().__init__()
+        self.members = nn.ModuleList([MemberRule(member) for member in ensemble.members])
+        self.num_heads = sum(len(member.weights) for member in ensemble.members)
+        self.temperature = float(ensemble.temperature)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, D] -> [N, C]."""
+        total = torch.stack([member(features) for member in self.members]).sum(dim=0)
+        return ((total / self.num_heads).clamp(min=TINY).log() / self.temperature).softmax(-1)
 
 
 class CentroidRule(nn.Module):
@@ -120,7 +170,9 @@ class HeadRule(nn.Module):
         return nn.functional.linear(features, self.weight, self.bias).softmax(-1)
 
 
-def exported_model(recipe: Recipe, pretext: Artifact, model: Artifact, images: ImagesConfig) -> Exported:
+def exported_model(
+    recipe: Recipe, pretext: Artifact, model: Artifact, images: ImagesConfig, now: Sequence[int]
+) -> Exported:
     """The network and rule of a run, in eval mode, on the CPU.
 
     Args:
@@ -128,11 +180,12 @@ def exported_model(recipe: Recipe, pretext: Artifact, model: Artifact, images: I
         pretext: The network.
         model: The rule: result of the stage that `methods` names.
         images: How pictures are normalised for the network.
+        now: Number that each cluster of the model has after edits.
     """
     if not reads_embeddings(model):
         net = load_cluster_net(recipe, pretext, model)
         features = UnitFeatures(net.backbone, "float32") if net.is_normalized else net.backbone
-        return Exported(features, HeadRule(net.heads), images).eval()
+        return Exported(features, HeadRule(net.heads), images, now).eval()
     rule: nn.Module
     if model.facts["reads"] == "components":
         rule = CentroidRule(Centroids.read(model))
@@ -141,7 +194,7 @@ def exported_model(recipe: Recipe, pretext: Artifact, model: Artifact, images: I
     else:
         rule = HeadRule(load_heads(model))
     backbone, _ = feature_net(recipe, pretext, trains=False)
-    return Exported(UnitFeatures(backbone, recipe.embed.dtype), rule, images).eval()
+    return Exported(UnitFeatures(backbone, recipe.embed.dtype), rule, images, now).eval()
 
 
 def reads_embeddings(model: Artifact) -> bool:

@@ -94,12 +94,14 @@ def probabilities(compute: Compute | None, assigned: pa.Table, rows: EmbeddingRo
     stored = _stored(assigned, used)
     if compute is not None:
         made = compute(gids, rows.take(rows_of(rows, gids)))
-        if made.shape[1] > used[-1]:
-            own = np.take_along_axis(made, cluster[:, None].astype(np.int64), axis=1).ravel()
-            is_own = (made.argmax(axis=1) == cluster) & (
-                np.abs(own - assigned["confidence"].to_numpy()) < AS_ASSIGNED
-            )
-            stored = np.where(is_own[:, None], made[:, used], stored)
+        count = made.shape[1]
+        own = np.take_along_axis(made, cluster.clip(0, count - 1)[:, None].astype(np.int64), axis=1).ravel()
+        is_own = (made.argmax(axis=1) == cluster) & (
+            np.abs(own - assigned["confidence"].to_numpy()) < AS_ASSIGNED
+        )
+        is_known = (used >= 0) & (used < count)
+        modelled = np.where(is_known, made[:, used.clip(0, count - 1)], 0)
+        stored = np.where(is_own[:, None], modelled, stored)
     total: Floats = stored / stored.sum(axis=1, keepdims=True)
     return total
 

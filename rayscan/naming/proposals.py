@@ -42,13 +42,13 @@ def propose(words: Sequence[Sequence[str]], clusters: Ints) -> dict[int, list[st
     """
     if not any(map(any, words)):
         return {}
-    vectorizer = CountVectorizer(analyzer=_terms)
+    vectorizer = CountVectorizer(analyzer=terms_of)
     counts = vectorizer.fit_transform(words).astype(np.int64)
     terms = vectorizer.get_feature_names_out()
     numbers, at = np.unique(clusters, return_inverse=True)
     member = csr_matrix((np.ones(len(at), np.int64), (at, np.arange(len(at)))))
     tf, images = (member @ counts).tocsr(), (member @ (counts > 0).astype(np.int64)).tocsr()
-    weights = _ctfidf(tf)
+    weights = ctfidf(tf)
     sizes, with_term = np.bincount(at), np.asarray(images.sum(axis=0)).ravel()
     found = {}
     for c, number in enumerate(numbers.tolist()):
@@ -64,14 +64,14 @@ def propose(words: Sequence[Sequence[str]], clusters: Ints) -> dict[int, list[st
     return found
 
 
-def _terms(words: Sequence[str]) -> list[str]:
+def terms_of(words: Sequence[str]) -> list[str]:
     """Words, and two in a row; an empty one stands between texts."""
     pairs = (f"{one} {other}" for one, other in pairwise(words) if one and other)
     return [*filter(None, words), *pairs]
 
 
-def _ctfidf(tf: Any) -> Any:
-    """W of every term in every cluster, sparse [C, V]."""
+def ctfidf(tf: Any) -> Any:
+    """W of every term in every cluster, from its occurrences, sparse [C, V] both."""
     average = tf.sum() / tf.shape[0]
     return tf.multiply(np.log(1 + average / np.asarray(tf.sum(axis=0)))).tocsr()
 

@@ -17,7 +17,7 @@ from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
-from rayscan.data.table import ImageTable
+from rayscan.data.table import IMAGES, ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
@@ -34,7 +34,7 @@ from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
 NAME = "assign"
-SCHEMA = 1
+SCHEMA = 2
 TOP = 5
 ROWS_PER_PART = 65_536
 PROBABILITIES_AT_ONCE = 1 << 23
@@ -66,7 +66,9 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     images = images_of(recipe, done.get("pretext"))
-    config = {"assign": semantic(recipe.assign), "images": semantic(images)}
+    # Rows name the places of images, which the identity of an index leaves out.
+    places = done["index"].entry(IMAGES).sha256
+    config = {"assign": semantic(recipe.assign), "images": semantic(images), "places": places}
     inputs = ("index", "pretext", "embed", METHODS[recipe.method].model, duplicates.NAME)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs if name in done})
 
@@ -75,6 +77,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """Assign all parts on the fleet, then mark prototypes and write the tables."""
     draft = context.draft(step)
     gids: Ints = done["embed"].read_array("gids.npy")
+    spaces = tuple(embeddings_by_space(done).values())
     parts = [
         Part(
             recipe,
@@ -86,17 +89,15 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             number,
             first,
             min(first + ROWS_PER_PART, len(gids)),
-            tuple(embeddings_by_space(done).values()),
+            spaces,
         )
         for number, first in enumerate(range(0, len(gids), ROWS_PER_PART))
     ]
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
+    advance = context.progress.advance
     context.fleet.map(
-        assign_part,
-        todo,
-        uses_gpu=True,
-        on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
+        assign_part, todo, uses_gpu=True, on_done=lambda i, _: advance(todo[i].stop - todo[i].first)
     )
     num_clusters = recipe.clusters_formed
     summary = ClusterSummary(num_clusters, recipe.assign.num_prototypes)

@@ -2,7 +2,7 @@
 
 Of several spaces the embeddings of each are read, not their join, which only the neighbors come from.
 
-members.json                      readings of the model, `consensus.ensemble`: source, square roots or not
+members.json                      of the model, `consensus.ensemble`: temperature, source and root of readings
 mean-M.npy projection-M.npy weights-M.npy biases-M.npy translations-M.npy    heads of reading M
 candidates.json                   score and groupings it came from, best first
 heads_clusters.parquet            cluster of every image of the fit by every head
@@ -72,7 +72,9 @@ def _store(draft: Draft, result: Result, gids: Ints) -> None:
     members = result.ensemble.members
     arrays = {f"{name}-{m}.npy": getattr(member, name) for m, member in enumerate(members) for name in ARRAYS}
     files = {name: draft.write_array(name, array) for name, array in arrays.items()}
-    files[MEMBERS] = draft.write_json(MEMBERS, [asdict(member.reading) for member in members])
+    readings = [asdict(member.reading) for member in members]
+    stored = {"temperature": result.ensemble.temperature, "readings": readings}
+    files[MEMBERS] = draft.write_json(MEMBERS, stored)
     heads = {f"head_{h}": pa.array(one) for h, one in enumerate(result.groupings)}
     table = pa.table({"gid": pa.array(gids, pa.int64()), **heads})
     files["heads_clusters.parquet"] = draft.write_table("heads_clusters.parquet", table)
@@ -90,12 +92,12 @@ def _store(draft: Draft, result: Result, gids: Ints) -> None:
 
 def read_ensemble(model: Artifact) -> Ensemble:
     """The model of a finished result."""
-    return Ensemble(
-        tuple(
-            Member(Reading(**reading), *(model.read_array(f"{name}-{m}.npy") for name in ARRAYS))
-            for m, reading in enumerate(model.read_json(MEMBERS))
-        )
+    stored = model.read_json(MEMBERS)
+    members = (
+        Member(Reading(**reading), *(model.read_array(f"{name}-{m}.npy") for name in ARRAYS))
+        for m, reading in enumerate(stored["readings"])
     )
+    return Ensemble(tuple(members), stored["temperature"])
 
 
 def score_in_words(score: float) -> str:

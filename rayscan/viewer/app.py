@@ -25,7 +25,7 @@ from rayscan.exports.atlas import IMAGE, NEIGHBORS, TEXT, X, Y
 SCRIPT = "/canvas_map.js"
 ROW = "__row_index__"
 COLOR = "name"
-CHARTS = ("name", "confidence", "margin", "split")
+CHARTS = ("name", "confidence", "margin", "outlier", "split")
 """Columns that have a chart from the start, as far as they are there; others can be added on the page."""
 FIRST = (IMAGE, "name", "confidence", "margin", "source", "key")
 """Columns that the table begins with."""

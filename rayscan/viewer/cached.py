@@ -36,7 +36,7 @@ def read_map(run: Run) -> pa.Table:
                 place.delete(other)
     filesystem, path = resolve(place.uri_of(name))
     with filesystem.open_input_file(path) as source:
-        return pq.ParquetFile(source).read()
+        return pq.ParquetFile(source).read(use_threads=False)
 
 
 def _key(run: Run) -> str:

@@ -130,7 +130,7 @@
   const getContext = HTMLCanvasElement.prototype.getContext;
   HTMLCanvasElement.prototype.getContext = function (kind, ...options) {
     if (kind !== "webgpu" || !standsIn) return getContext.call(this, kind, ...options);
-    this.own = getContext.call(this, "2d");
+    this.own = getContext.call(this, "2d", { willReadFrequently: true });
     return (
       this.own && {
         canvas: this, configure: nothing, unconfigure: nothing,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,13 +19,13 @@ from rayscan import pipeline
 from rayscan.context import Sources
 from rayscan.data import codecs
 from rayscan.exports.described import described
-from rayscan.fleet.address import require_listening
 from rayscan.recipes import by_name
 from rayscan.run import Run
 from rayscan.storage import Place
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.data.conftest import encoded, make_tar, write_files
 from tests.unit.data.test_codecs import HEIC_FILE, HEIC_TURNED, JXL
+from tests.unit.local_fleet import LocalFleet, LocalPool
 
 RECIPE = by_name("custom")
 RECIPE = replace(
@@ -122,20 +121,12 @@ OTHERS = (as_zip, as_tars, as_img2dataset, as_parquet, as_list, as_jxl, as_boxes
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """All runs join it."""
-    import ray
-
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-def test_a_ray_that_is_there_is_known_as_one() -> None:
-    import ray
-
-    require_listening(ray.get_runtime_context().gcs_address, "")
+def in_this_process() -> Iterator[None]:
+    """Tasks and shards are called here: what is compared does not hang on where they run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Fleet", LocalFleet)
+        patch.setattr("rayscan.fleet.kmeans.ActorPool", LocalPool)
+        yield
 
 
 def clustered(out: Path, sources: dict[str, str]) -> Run:
@@ -145,7 +136,7 @@ def clustered(out: Path, sources: dict[str, str]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def from_folder(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def from_folder(in_this_process: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     place = tmp_path_factory.mktemp("folder")
     run = clustered(place / "out", as_folder(place / "in"))
     clusters = np.asarray(run.assignments["cluster"].to_pylist())

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rayscan import cli
-from rayscan.predict import predict
+from rayscan import cli, growing, pipeline, predict
 from rayscan.run import Run
 from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.data.conftest import encoded, write_files
+from tests.unit.local_fleet import LocalFleet, LocalPool
 
 COLORS = ((200, 30, 30), (30, 160, 40), (40, 60, 210))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """All commands join it."""
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks and shards are called here: what is compared does not hang on where they run."""
+    for module in (pipeline, growing, predict):
+        monkeypatch.setattr(module, "Fleet", LocalFleet)
+    monkeypatch.setattr("rayscan.fleet.kmeans.ActorPool", LocalPool)
 
 
 def photo(number: int) -> bytes:
@@ -77,7 +74,7 @@ def test_a_folder_that_grew_is_placed_and_learnt_again_when_asked(
     assert json.loads((out / "clusters.json").read_text())[0]["name"] == "roses"
 
     write_files(tmp_path / "new", new)
-    predict(str(tmp_path / "trained"), str(tmp_path / "new"), str(tmp_path / "predicted"))
+    predict.predict(str(tmp_path / "trained"), str(tmp_path / "new"), str(tmp_path / "predicted"))
     predicted = by_source(Run(str(tmp_path / "predicted")))
     assert {name: row[1:] for name, row in predicted.items()} == {name: after[name][1:] for name in new}
 
@@ -86,6 +83,7 @@ def test_a_folder_that_grew_is_placed_and_learnt_again_when_asked(
 
     learnt, said = run(photos, out, capsys, "--retrain")
     assert len(directories(out, "kmeans")) == len(models) + 1 and "stale" not in said
+    assert "kmeans: again, input" in said
     fresh, _ = run(photos, tmp_path / "fresh", capsys)
     one, two = (EmbeddingRows(r.artifact("embed")) for r in (learnt, fresh))
     order = {Path(r["source"]).name: n for n, r in enumerate(fresh.assignments.to_pylist())}

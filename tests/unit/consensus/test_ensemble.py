@@ -24,6 +24,8 @@ def test_probabilities_of_the_fitted_rows_come_again(blobs: np.ndarray) -> None:
     np.testing.assert_array_equal(made, found.probabilities)
     np.testing.assert_allclose(made.sum(axis=1), 1, atol=1e-5)
     assert (made.argmax(axis=1) == found.labels).mean() > 0.95
+    assert float(made.max(axis=1).mean()) == pytest.approx(found.trust, abs=1e-3)
+    assert found.trust <= found.score
     np.testing.assert_allclose(made, by_the_definition(found.ensemble, [blobs]), atol=1e-4)
 
 
@@ -42,7 +44,7 @@ def test_roots_and_several_sources_are_read_as_they_were_fitted(blobs: np.ndarra
 
 
 def by_the_definition(model: Ensemble, features: list[np.ndarray]) -> np.ndarray:
-    """Probabilities head after head, in float64."""
+    """Probabilities head after head, in float64, to the power 1 / T."""
     total, heads = np.zeros((len(features[0]), 3)), 0
     for one in model.members:
         rows = features[one.reading.source].astype(np.float64)
@@ -55,7 +57,9 @@ def by_the_definition(model: Ensemble, features: list[np.ndarray]) -> np.ndarray
             for c in range(3):
                 for k in range(3):
                     total[:, c] += softmax[:, k] * one.translations[h, k, c]
-    return total / heads
+    powers = (total / heads) ** (1 / model.temperature)
+    scaled: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return scaled
 
 
 def test_rows_come_in_parts(blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

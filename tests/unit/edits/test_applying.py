@@ -169,6 +169,14 @@ def test_edits_that_undo_each_other_lead_back_to_the_former_result(run: DigitsRu
     assert "nothing to change" in apply(run.out.uri, saved(run))
 
 
+def test_edits_that_change_nothing_leave_nothing(run: DigitsRun) -> None:
+    before = files(run)
+    path = saved(run, {**RENAME, "name": "cluster 3"})
+    assert "the clusters are so already" in apply(run.out.uri, path)
+    assert {name for name in files(run) if "edits.json" not in name} == set(before)
+    assert not run.out.child("edits").names()
+
+
 def test_names_of_clusters_json_are_taken_up_before_the_edits(run: DigitsRun) -> None:
     rename_by_hand(run, {0: "zeros", 1: "ones", 2: "zeros", 3: "threes"})
     apply(run.out.uri, saved(run, RENAME))

@@ -17,6 +17,7 @@ from rayscan.artifacts import Artifact, Draft, Step, load
 from rayscan.edits.applying import apply
 from rayscan.edits.history import fingerprint_of, name_of
 from rayscan.edits.rerun import current, keep_names, predicted, with_edits
+from rayscan.edits.result import first_free
 from rayscan.exports import export
 from rayscan.exports.rows import class_names
 from rayscan.grouping import merge
@@ -139,6 +140,13 @@ def test_new_images_get_the_edited_clusters_but_for_moved_ones(run: DigitsRun, n
     assert "waste" not in listed[-1]  # a prediction restores nothing
     again = predicted(Run(run.out.uri), new.out, new.done["assign"], new.done["embed"])
     assert again == mapped
+
+
+def test_numbers_of_clusters_that_are_no_more_are_not_given_again(run: DigitsRun, new: DigitsRun) -> None:
+    apply(run.out.uri, saved(run, {"op": "join", "clusters": [10], "into": 0}))
+    new.done["assign"] = predicted(Run(run.out.uri), new.out, new.done["assign"], new.done["embed"])
+    assert max(row["cluster"] for row in new.done["assign"].read_json("clusters.json")) == 8
+    assert first_free(new.done["assign"]) == 11
 
 
 def test_predictions_can_be_edited_themselves(run: DigitsRun, new: DigitsRun) -> None:

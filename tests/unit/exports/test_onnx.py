@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,14 @@ from rayscan.config import (
     Recipe,
     SimCLRConfig,
 )
+from rayscan.consensus.ensemble import Ensemble, Member
+from rayscan.consensus.readings import Reading
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
 from rayscan.data.pictures import PictureLoader
 from rayscan.data.table import ImageTable
-from rayscan.engine.inference.fast import fast_net
+from rayscan.edits.applying import apply
+from rayscan.edits.history import fingerprint_of
 from rayscan.engine.tensors import pack
 from rayscan.errors import ConfigError
 from rayscan.exports import export
@@ -49,7 +51,7 @@ LITE0 = Recipe(
     name="test",
     num_clusters=5,
     features=("lite0",),
-    embed=EmbedConfig(size_px=64),
+    embed=EmbedConfig(size_px=64, engine="torch", precision="fp32"),  # as the graph computes
     pca=PcaConfig(num_components=20),
     kmeans=KMeansConfig(num_seeds=1, n_init=1, max_iter=5),
 )
@@ -61,16 +63,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PicturedRun:
 
 
 @pytest.fixture(autouse=True)
-def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine that computes as the graph does."""
-    monkeypatch.setattr(embed, "fast_net", partial(fast_net, engine="eager", precision="fp32"))
+def nothing_kept() -> None:
+    """Nets that stages of another test keep in this process."""
     for cached in (embed._frozen, embed._loaded, assign._loaded):
         cached.cache_clear()
 
 
 def finished(made: PicturedRun, recipe: Recipe, *stages: Any, given: dict[str, Any] | None = None) -> Run:
     """A run of these stages on the pictures, recorded with edited names."""
-    out = made.out.child(f"onnx-{recipe.method}-{recipe.embed.dtype}")
+    out = made.out
     context = Context(out, Sources(str(made.folder)), LocalFleet(recipe.fleet, out), made.context.progress)
     done = {"index": made.done["index"], **(given or {})}
     if "pretext" not in done:
@@ -80,12 +81,11 @@ def finished(made: PicturedRun, recipe: Recipe, *stages: Any, given: dict[str, A
     for stage in (*stages, assign):
         step = stage.plan(recipe, done, context.sources)
         done[stage.NAME] = stage.run(recipe, done, step, context)
-    root = made.out.uri
     told = {
-        name: {"directory": artifact.place.uri.removeprefix(root + "/"), "seconds": 1.0, "reused": False}
+        name: {"directory": artifact.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}
         for name, artifact in done.items()
     }
-    record(made.out, recipe, vars(context.sources), told)
+    record(out, recipe, vars(context.sources), told)
     run = made.opened
     named = [{**cluster, "name": NAMES[cluster["cluster"]]} for cluster in run.clusters]
     run.place.write("clusters.json", json.dumps(named).encode())
@@ -142,10 +142,15 @@ def fitted_centroids(rng: np.random.Generator) -> Centroids:
     return Centroids(rotation, rng.normal(size=(2, 5, 6)).astype(np.float32), 1, 0.05)
 
 
-def small_ensemble(rng: np.random.Generator) -> consensus.Ensemble:
+def small_ensemble(rng: np.random.Generator) -> Ensemble:
+    return Ensemble(tuple(small_member(rng, is_root) for is_root in (False, True)), temperature=0.7)
+
+
+def small_member(rng: np.random.Generator, is_root: bool) -> Member:
     shapes = (12,), (12, 6), (3, 6, 5), (3, 5)
     drawn = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    return consensus.Ensemble(*drawn, rng.dirichlet(np.full(5, 0.3), size=(3, 5)).astype(np.float32))
+    shares = rng.dirichlet(np.full(5, 0.3), size=(3, 5)).astype(np.float32)
+    return Member(Reading(0, is_root), *drawn, shares)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -158,9 +163,12 @@ def test_rules_in_the_graph_are_those_of_assign(tmp_path: Path, kind: str, dtype
         expect = lambda rows: fitted.probabilities(fitted.pca.project(rows))  # noqa: E731
     else:
         ensemble = small_ensemble(rng)
-        rule, expect = EnsembleRule(ensemble), ensemble.probabilities
+        rule = EnsembleRule(ensemble)
+        expect = lambda rows: ensemble.probabilities((rows,))  # noqa: E731
     images = ImagesConfig(size_px=16, canvas_px=None)
-    write_model(Exported(UnitFeatures(Tiny(), dtype), rule, images).eval(), 16, tmp_path / "model.onnx", {})
+    write_model(
+        Exported(UnitFeatures(Tiny(), dtype), rule, images, range(5)).eval(), 16, tmp_path / "model.onnx", {}
+    )
     squares = rng.integers(256, size=(9, 16, 16, 3), dtype=np.uint8)
     means = squares.reshape(9, 2, 8, 2, 8, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2) / 255
     shape = (1, 3, 1, 1)
@@ -174,16 +182,18 @@ def test_rules_in_the_graph_are_those_of_assign(tmp_path: Path, kind: str, dtype
 @pytest.mark.soak
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_kmeans(made: PicturedRun, tmp_path: Path, local_pool: None, dtype: Any) -> None:
-    recipe = replace(LITE0, method="kmeans", embed=EmbedConfig(size_px=64, dtype=dtype))
+    recipe = replace(LITE0, method="kmeans", embed=replace(LITE0.embed, dtype=dtype))
     run = finished(made, recipe, embed, pca, kmeans)
     require_equal(run, pretrained_squares(run), tmp_path / "out")
 
 
 def test_consensus(made: PicturedRun, tmp_path: Path) -> None:
     recipe = replace(LITE0, method="consensus")
-    ensemble = consensus.Ensemble(*_arrays(recipe))
+    member = Member(Reading(0, False), *_arrays(recipe))
     draft = Draft(made.out, Step("consensus", 1, {"of": "this test"}))
-    files = {f"{n}.npy": draft.write_array(f"{n}.npy", getattr(ensemble, n)) for n in consensus.ARRAYS}
+    files = {f"{n}-0.npy": draft.write_array(f"{n}-0.npy", getattr(member, n)) for n in consensus.ARRAYS}
+    stored = {"temperature": 1.3, "readings": [asdict(member.reading)]}
+    files[consensus.MEMBERS] = draft.write_json(consensus.MEMBERS, stored)
     model = draft.commit(files, facts={"reads": consensus.READS, "score": 1.0})
     run = finished(made, recipe, embed, given={"consensus": model})
     require_equal(run, pretrained_squares(run), tmp_path / "out")
@@ -236,7 +246,34 @@ def test_a_net_that_reads_pictures(made: PicturedRun, tmp_path: Path) -> None:
     given = {"pretext": trained, "embed": made.done["embed"], "selflabel": model}
     run = finished(made, recipe, given=given)
     cuts = loader.cuts(table.gids(None), "plain", 0, (0,))[0]
-    require_equal(run, np.ascontiguousarray(cuts.permute(0, 2, 3, 1).numpy()), tmp_path / "out")
+    squares = np.ascontiguousarray(cuts.permute(0, 2, 3, 1).numpy())
+    require_equal(run, squares, tmp_path / "out")
+    require_edits_honoured(run, squares, tmp_path)
+
+
+def require_edits_honoured(run: Run, squares: np.ndarray, folder: Path) -> None:
+    """Join two clusters and put one into waste, as a person does, and export again."""
+    edits = {
+        "schema": 1,
+        "fingerprint": fingerprint_of(run.artifact("assign")),
+        "operations": [
+            {"op": "join", "clusters": [3], "into": 1},
+            {"op": "waste", "clusters": [2]},
+            {"op": "rename", "cluster": 0, "name": "zero"},
+        ],
+    }
+    (folder / "edits.json").write_text(json.dumps(edits))
+    apply(run.place.uri, str(folder / "edits.json"))
+    edited = Run(run.place.uri)
+    export(edited, "onnx", str(folder / "edited"))
+    listed = json.loads((folder / "edited/clusters.json").read_text("utf-8"))
+    assert [row["cluster"] for row in listed] == [0, 1, 4, -1]
+    assert [row["name"] for row in listed] == ["zero", NAMES[1], NAMES[4], "waste"]
+    probabilities, clusters = answers(folder / "edited", squares, 20)
+    assigned = edited.assignments
+    assert np.array_equal(clusters, assigned["cluster"].to_numpy())
+    own = probabilities[np.arange(len(clusters)), [[0, 1, 4, -1].index(c) for c in clusters]]
+    assert np.abs(own - assigned["confidence"].to_numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize("features", [("lite0", "own"), ("file:/x/vectors.npy",)])

@@ -70,7 +70,7 @@ def test_captions_name_clusters(run: DigitsRun) -> None:
 
 def test_folders_name_clusters_and_names_of_files_do_not(run: DigitsRun) -> None:
     table = run.done["assign"].read_table("assignments.parquet")
-    keys = [f"set/{WORDS[run.labels[g]]}s/{WORDS[run.labels[g]]}_{g}.png" for g in table["gid"].to_pylist()]
+    keys = [f"set/{WORDS[run.labels[g]]}s/{WORDS[run.labels[g]]} ({g}).png" for g in table["gid"].to_pylist()]
     changed = table.set_column(3, table.schema.field(3), pa.array(keys))
     draft = Draft(run.out, Step("assign", 1, {"keys": "in folders"}))
     clusters = run.done["assign"].read_json("clusters.json")
@@ -82,6 +82,7 @@ def test_folders_name_clusters_and_names_of_files_do_not(run: DigitsRun) -> None
     found = done(run)
     for cluster, digit in main_digits(run).items():
         assert found[cluster][0] == f"{WORDS[digit]}s"
+    assert not {name for listed in found.values() for name in listed} & {*WORDS, "set", "png"}
 
 
 @pytest.mark.parametrize(

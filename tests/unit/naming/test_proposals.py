@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
-from rayscan.naming.proposals import propose
+from rayscan.naming.proposals import ctfidf, propose, terms_of
 from rayscan.naming.words import words_of
 from tests.unit.naming.naive import slow_names
 
@@ -43,7 +45,19 @@ def test_kinds_are_proposed_and_what_is_everywhere_is_not() -> None:
     assert not {name for listed in names.values() for name in listed} & set(COMMON)
 
 
-def test_the_weight_is_that_of_the_paper() -> None:
+def test_the_weight_is_that_of_equation_2() -> None:
+    """Occurrences of three terms in two clusters, [[2, 0, 1], [1, 3, 1]]: A = 8 / 2."""
+    found = ctfidf(csr_matrix([[2, 0, 1], [1, 3, 1]])).toarray()
+    one, two, three = (math.log(1 + 4 / tf) for tf in (3, 3, 2))
+    assert found == pytest.approx(np.array([[2 * one, 0, three], [one, 3 * two, three]]))
+
+
+def test_terms_are_words_and_two_in_a_row_of_one_text() -> None:
+    assert terms_of(["a", "b", "", "c", "d"]) == ["a", "b", "c", "d", "a b", "c d"]
+    assert terms_of(["", "a", ""]) == ["a"]
+
+
+def test_rare_terms_weigh_more() -> None:
     """Two clusters, by hand: 66 terms in each, so A = 66.
 
     W(rare) = 30 log(1 + 66/30) = 34.9 and W(common) = 36 log(1 + 66/54) = 28.7, although common is the more

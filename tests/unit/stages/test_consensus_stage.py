@@ -1,0 +1,64 @@
+"""Stages consensus and assign without Ray: one space and two, new rows, and the runner-up of every row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rayscan.artifacts import Artifact
+from rayscan.consensus.cluster import consensus as clustered
+from rayscan.stages import assign, consensus
+from rayscan.tables import as_rows
+from tests.unit.embeddings.artifacts import embedded
+from tests.unit.report.digits_run import DigitsRun
+
+
+def done_by(digits: DigitsRun, given: dict[str, Artifact], features: tuple[str, ...]) -> dict[str, Artifact]:
+    """What the two stages leave."""
+    recipe = replace(digits.recipe, method="consensus", num_clusters=10, features=features)
+    done = {k: v for k, v in digits.done.items() if k in ("index", "embed", "mine")} | given
+    for stage in (consensus, assign):
+        step = stage.plan(recipe, done, digits.context.sources)
+        done[stage.NAME] = stage.run(recipe, done, step, digits.context)
+    return done
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> DigitsRun:
+    return DigitsRun(tmp_path_factory.mktemp("digits"))
+
+
+def test_two_spaces_are_read_as_they_are(digits: DigitsRun, tmp_path: Path) -> None:
+    """The upper and the lower halves of the pictures; the model says of rows what the method said."""
+    pixels = digits.pixels[digits.gids].reshape(-1, 64).astype(np.float32)
+    train = int(digits.done["embed"].facts["train_rows"])
+    halves = (pixels[:, :32], pixels[:, 32:])
+    given = {
+        f"embed@{name}": embedded(digits.out, name, rows, digits.gids, train)
+        for name, rows in zip(("file", "file-2"), halves, strict=True)
+    }
+    done = done_by(digits, given, ("file:a.npy", "file:b.npy"))
+    expected = clustered([half[:train] for half in halves], 10, digits.recipe.seed)
+    table = done["assign"].read_table("assignments.parquet")
+    assert table["gid"].to_numpy().tolist() == digits.gids.tolist()
+    probs = expected.ensemble.probabilities(halves)
+    np.testing.assert_allclose(table["confidence"].to_numpy(), probs.max(axis=1), atol=1e-5)
+    assert (table["cluster"].to_numpy() == probs.argmax(axis=1)).mean() > 0.995
+    inputs = consensus.plan(digits.recipe, done, digits.context.sources).inputs
+    assert set(inputs) == {"embed", "mine", "embed@file", "embed@file-2"}
+
+
+def test_the_runner_up_is_the_second_of_five(digits: DigitsRun) -> None:
+    done = done_by(digits, {}, ("lite0",))
+    table = done["assign"].read_table("assignments.parquet")
+    best, probs = as_rows(table["top5"]), as_rows(table["top5_probs"])
+    np.testing.assert_array_equal(table["second"].to_numpy(), best[:, 1])
+    np.testing.assert_array_equal(table["second_confidence"].to_numpy(), probs[:, 1])
+    np.testing.assert_allclose(table["margin"].to_numpy(), probs[:, 0] - probs[:, 1], atol=1e-6)
+    # all of them, by the model alone
+    model = consensus.read_ensemble(done["consensus"])
+    said = np.sort(model.probabilities([digits.rows]), axis=1)[:, ::-1]
+    np.testing.assert_allclose(probs, said[:, :5], atol=1e-5)
