@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 TOKEN = "token-of-a-test-0123456789"
-START_SECONDS = 240
+START_SECONDS = 600
 
 
 def free_port() -> int:
