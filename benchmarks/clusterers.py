@@ -64,6 +64,27 @@ def umap(features: Rows, num_clusters: int, seed: int) -> Groupings:
     }
 
 
+def scan(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """SCAN's heads as the paper has them."""
+    from benchmarks import trained_heads
+
+    return trained_heads.scan(features, num_clusters, seed)
+
+
+def pmi(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """The same heads with TEMI's weighted PMI."""
+    from benchmarks import trained_heads
+
+    return trained_heads.pmi(features, num_clusters, seed)
+
+
+def sela(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """SeLa's heads."""
+    from benchmarks import trained_heads
+
+    return trained_heads.sela(features, num_clusters, seed)
+
+
 def ours(features: Rows, num_clusters: int, seed: int) -> Groupings:
     """Consensus, and what it had after each step."""
     found = consensus(features, num_clusters, seed)
@@ -90,6 +111,9 @@ METHODS: Mapping[str, Callable[[Rows, int, int], Groupings]] = {
     "pca": pca_kmeans,
     "spectral": spectral,
     "umap": umap,
+    "scan": scan,
+    "pmi": pmi,
+    "sela": sela,
     "consensus": ours,
 }
 

@@ -38,9 +38,9 @@ from rayscan.config.preprocessing import Preprocessing  # noqa: E402
 from rayscan.data.central_crop import central_crop, short_side  # noqa: E402
 from rayscan.data.decode import decode  # noqa: E402
 from rayscan.data.pictures import PictureLoader  # noqa: E402
-from rayscan.engine.inference.choice import has_bf16_units  # noqa: E402
 from rayscan.engine.inference.fast import fast_net  # noqa: E402
 from rayscan.engine.inference.features import features  # noqa: E402
+from rayscan.processor import has_bf16_units  # noqa: E402
 
 IMAGES = {"lite0": (128, 1024), "vits": (64, 192)}
 """Images a round: quick, full."""
@@ -54,6 +54,7 @@ def main() -> None:
     """Measure and report."""
     asked = options(__doc__)
     report = Report(asked, "embedding")
+    report.ceilings()
     report.detail("threads", torch.get_num_threads())
     report.detail("has_bf16_units", has_bf16_units())
     times: dict[str, Times] = {}

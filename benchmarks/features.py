@@ -49,6 +49,7 @@ def main() -> None:
     own, rest = parser.parse_known_args()
     asked = options(__doc__, rest)
     report = Report(asked, "features")
+    report.ceilings()
     for name in QUICK if asked.quick else SETS:
         pattern, flags, file = SETS[name]
         with tempfile.TemporaryDirectory(prefix="rayscan-") as folder:

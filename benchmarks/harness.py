@@ -167,6 +167,13 @@ class Report:
         """Keep anything else that belongs beside: sizes, seeds, recall, loss."""
         self.details[key] = value
 
+    def ceilings(self) -> None:
+        """Measure what this processor multiplies; say and keep it: a ratio to a product hangs on its kind."""
+        from benchmarks.ceilings import ceilings, said
+
+        self.details["ceilings"] = ceilings()
+        print(said(self.details["ceilings"]), flush=True)
+
     def finish(self, times: Mapping[str, Times] | None = None) -> dict[str, Any]:
         """Print the report and write it to `--json`.
 

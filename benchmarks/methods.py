@@ -47,6 +47,7 @@ def main() -> None:
     """Measure and report."""
     asked = options(__doc__)
     report = Report(asked, "methods")
+    report.ceilings()
     times = heads_against_images(report, 512 if asked.quick else 2_048)
     validation(report)
     times |= sinkhorn_against_numpy(report, *((20_000, 1_000) if asked.quick else (100_000, 3_000)))

@@ -43,9 +43,9 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import LoopSettings, Training
-from rayscan.engine.precision import has_bf16_units
 from rayscan.objectives.base import Batch
 from rayscan.objectives.pretexts import build_objective, build_projected_net
+from rayscan.processor import has_bf16_units
 from rayscan.recipes import by_name
 from rayscan.storage import Place
 
@@ -69,6 +69,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores)  # OMP_NUM_THREADS may say 1, for Ray's sake
     report = Report(asked, "pretext")
+    report.ceilings()
     report.detail("bf16_units", has_bf16_units())
     report.detail("sizes", vars(sizes))
     report.detail("threads", cores)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,25 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from rayscan.artifacts import Draft, Step, load
-from rayscan.config import OptimizerConfig, Recipe, ScanLossConfig
-from rayscan.consensus.neighbors import nearest_rows, unit_rows
+from benchmarks.trained_heads import SCAN, with_heads
+from rayscan.artifacts import load
+from rayscan.config import Recipe
+from rayscan.consensus.neighbors import unit_rows
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores
 from rayscan.recipes import by_name
 from rayscan.sections import with_values
-from rayscan.stages import evaluate, scan
+from rayscan.stages import evaluate
 from rayscan.storage import Place
-from rayscan.training.fit import alone, fit
-from rayscan.training.job import TrainJob
-from rayscan.training.models import heads_from
-from rayscan.training.sources import FeatureSource
-from rayscan.training.whitened import sampled_space
 from rayscan.vectors.parts import EmbeddingRows
-from testing.matrices import embedded
 
 NEIGHBORS = 50
 GROUPING = {"scan.start": "grouping"}
@@ -95,39 +88,17 @@ def of_run(path: Path, heads: int | None, epochs: int | None) -> Case:
 def of_file(path: Path, seed: int) -> Case:
     """A file of features."""
     held = np.load(path, allow_pickle=False)
-    adam = OptimizerConfig(kind="adam", learning_rate=1e-2, weight_decay=0.0)
-    settings = ScanLossConfig(inputs="embeddings", num_heads=10, head_epochs=100, head_optimizer=adam)
-    recipe = Recipe(name="file", num_clusters=len(held["classes"]), scan=settings, seed=seed)
+    recipe = Recipe(name="file", num_clusters=len(held["classes"]), scan=SCAN, seed=seed)
     return Case(path.stem, recipe, unit_rows(held["features"].astype(np.float32)), held["labels"].astype(int))
 
 
-def accuracy(case: Case, changes: Mapping[str, Any], scratch: Path) -> tuple[float, float]:
+def accuracy(case: Case, changes: Mapping[str, Any]) -> tuple[float, float]:
     """ACC of the kept head in percent, and seconds of mining, training and keeping."""
-    place, recipe = Place(str(scratch)), with_values(case.recipe, dict(changes))
-    embed = embedded(place, case.features, rows_per_part=len(case.features))
+    recipe = with_values(case.recipe, dict(changes))
     began = time.monotonic()
-    is_whitened = recipe.mine.space == "whitened"
-    ids = sampled_space(embed).space.ids if is_whitened else nearest_rows(case.features, NEIGHBORS)
-    scores = np.einsum("nd,nkd->nk", case.features, case.features[ids])
-    table = pa.table({"gid": np.arange(len(ids)), "ids": list(ids), "scores": list(scores)})
-    draft = Draft(place, Step("mine", 1, {"space": recipe.mine.space}))
-    mine = draft.commit(
-        {"neighbors.parquet": draft.write_table("neighbors.parquet", table)},
-        facts={"space": recipe.mine.space},
-    )
-    job = TrainJob(
-        recipe,
-        {"embed": embed, "mine": mine},
-        Draft(place, Step("scan", 1, {})),
-        place.child("work"),
-        "embeddings",
-    )
-    source = FeatureSource(embed, recipe.seed)
-    objective, schedule = scan.build(job, source, "cpu")
-    fit(job, alone(device="cpu"), objective, source, schedule)
-    head, _ = scan.kept_head(job, objective, source)
+    clusters = with_heads(recipe, case.features, "scan")
     seconds = time.monotonic() - began
-    clusters, count = source.clusters(heads_from(head))[0], recipe.num_clusters
+    count = recipe.num_clusters
     assert count is not None
     return 100 * partition_scores(Contingency.count(clusters, case.classes, count, count))["acc"], seconds
 
@@ -135,10 +106,7 @@ def accuracy(case: Case, changes: Mapping[str, Any], scratch: Path) -> tuple[flo
 def measured(cases: Sequence[Case], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row per setting."""
     for name in names:
-        found = []
-        for case in cases:
-            with tempfile.TemporaryDirectory() as scratch:
-                found.append(accuracy(case, VARIANTS[name], Path(scratch)))
+        found = [accuracy(case, VARIANTS[name]) for case in cases]
         accs, seconds = zip(*found, strict=True)
         yield {"setting": name, "acc": accs, "mean": float(np.mean(accs)), "seconds": float(np.mean(seconds))}
 

@@ -3,7 +3,7 @@
     python -m benchmarks.vectors [--quick] --json FILE
 
 --quick (at most 10 minutes on two cores; one thread each, CPU seconds):
-    neighbors   50,000 x 128 and 50,000 x 512, K = 20, all against all. `fraction_of_gemm_*`: time of numpy's
+    neighbors   50,000 x 128 and 50,000 x 512, K = 20, all against all. `speed_vs_fp32_gemm_*`: time of
                 sgemm of the same size, in the same tiles, into a preallocated output, over ours. At 128 also
                 `ratio_vs_sklearn` (brute force by cosine) and `ratio_vs_faiss` (IndexFlatIP as it comes, in a
                 process of its own: its threads wait as it has them wait). Times are those of 8,192 queries.
@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure everything and report."""
     asked = options(__doc__, arguments)
     report, times = Report(asked, "vectors"), dict[str, Times]()
+    report.ceilings()
     for measure in (neighbors, kmeans, pca, metrics, sharding, *(() if asked.quick else (growth,))):
         times |= measure(asked, report)
     return report.finish(times)
@@ -91,16 +92,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def neighbors(asked: Options, report: Report) -> dict[str, Times]:
     """Ours against the bare product, scikit-learn and faiss."""
     times = {}
-    for dim, goal in ((128, 0.6), (512, 0.8)):
+    is_amx = report.details["ceilings"]["kind"] == "AMX"
+    for dim, goal in ((128, 1.5 if is_amx else 0.75), (512, 2.5 if is_amx else 0.9)):
         x = clustered(50_000, dim, seed=0)
         queries = 8192 if asked.quick else len(x)
         times |= {f"{name}_{dim}": t for name, t in _search_times(x, queries, asked).items()}
         ours, gemm = times[f"ours_{dim}"], times[f"gemm_{dim}"]
-        report.value(f"fraction_of_gemm_{dim}", ratio(gemm, ours), goal=(">=", goal))
+        report.value(f"speed_vs_fp32_gemm_{dim}", ratio(gemm, ours), goal=(">=", goal))
         wrong, exact = _misses(x, ours.result, queries)
         report.detail(f"recall_{dim}", 1 - wrong / exact)
     report.value("ratio_vs_sklearn", ratio(times["sklearn_128"], times["ours_128"]), goal=(">=", 8))
-    report.value("ratio_vs_faiss", ratio(times["faiss_128"], times["ours_128"]), goal=(">=", 1.0))
+    report.value(
+        "ratio_vs_faiss", ratio(times["faiss_128"], times["ours_128"]), goal=(">=", 2.0 if is_amx else 1.0)
+    )
     report.detail("neighbors", {"rows": 50_000, "queries": queries, "k": K, "threads": 1})
     return times
 

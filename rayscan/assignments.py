@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ from rayscan.types import Ints
 FILE = "assignments.parquet"
 SEEDS = "seeds.npy"
 """Clusters by every seed of a k-means beside it, int32 [seeds, rows]."""
+CLUSTERS = "clusters.json"
+"""The clusters beside it: number, name, size, mean confidence and prototypes of each."""
+WASTE = -1
+"""Cluster of images that a person marked as of no use (`rayscan.edits`); no method gives it."""
 SCHEMA = pa.schema(
     {
         "gid": pa.int64(),
@@ -32,9 +36,15 @@ SCHEMA = pa.schema(
         "top5": pa.list_(pa.int32()),
         "top5_probs": pa.list_(pa.float32()),
         "is_prototype": pa.bool_(),
+        "duplicate_of": pa.int64(),
+        "outlier": pa.float32(),
     }
 )
-"""One row per usable image, in gid order."""
+"""One row per usable image, in gid order. `duplicate_of` is the gid that stands for a group of near-copies,
+null for that one itself and for images without a copy; `outlier` the quantile of the distance to the farthest
+mined neighbor, 0..1. Both are null where no neighbors were mined, as in the eval split, and are not there in
+runs of earlier versions."""
+MINED = ("duplicate_of", "outlier")
 _COLUMNS = ["gid", "split", "top5", "confidence"]
 
 
@@ -47,7 +57,8 @@ class Assignments:
     split: NDArray[np.object_]
     """eval or train, [n]."""
     best: Ints
-    """The most probable clusters, best first, int64 [n, T] with T <= 5."""
+    """The most probable clusters, best first, int64 [n, T] with T <= 5; in edited assignments WASTE is among
+    them, and stands where there are fewer than T."""
     confidence: NDArray[np.float32]
     """Probability of the best [n]."""
     by_seed: Ints | None
@@ -88,6 +99,12 @@ class Assignments:
         return self.clusters[None] if self.by_seed is None else self.by_seed
 
 
+def cluster_numbers(assign: Artifact) -> Ints:
+    """Numbers of the clusters, rising, without waste; edited clusters may leave numbers out, int64 [C]."""
+    numbers = sorted(int(row["cluster"]) for row in assign.read_json(CLUSTERS) if row["cluster"] != WASTE)
+    return np.array(numbers, np.int64)
+
+
 def _by_seed(assign: Artifact) -> NDArray[np.int32] | None:
     return assign.read_array(SEEDS) if SEEDS in assign.files else None
 
@@ -97,6 +114,7 @@ def assignment_tables(
     gids: Ints,
     tops_of: Callable[[int, int], NDArray[Any]],
     prototypes: Iterable[Iterable[int]],
+    mined: Mapping[str, pa.Array] | None = None,
 ) -> Iterator[pa.Table]:
     """The table of SCHEMA, in pieces.
 
@@ -106,6 +124,7 @@ def assignment_tables(
         tops_of: Predictions of rows [first, stop): fields ids int32 [T] and probs float32 [T], best
             first, ids below 0 where there are fewer clusters than T.
         prototypes: Rows of the prototypes of each cluster.
+        mined: Columns that come from mined neighbors, see MINED [n]; null without.
     """
     is_prototype = np.zeros(len(gids), bool)
     for rows in prototypes:
@@ -132,8 +151,13 @@ def assignment_tables(
             "top5": as_lists(ids),
             "top5_probs": as_lists(probs),
             "is_prototype": pa.array(is_prototype[first:stop]),
+            **{name: _slice(mined, name, int(first), int(stop)) for name in MINED},
         }
         yield pa.table(columns, schema=SCHEMA)
+
+
+def _slice(columns: Mapping[str, pa.Array] | None, name: str, first: int, stop: int) -> pa.Array:
+    return pa.nulls(stop - first, SCHEMA.field(name).type) if columns is None else columns[name][first:stop]
 
 
 def _runner_up(ids: Ints, probs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

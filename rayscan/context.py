@@ -24,6 +24,14 @@ class Sources:
     """Labels file; read by the labels stage alone."""
     image_column: str | None = None
     """The column with the images, where they are in Parquet files; found by itself if there is one."""
+    image_member: str | None = None
+    """The extension of the members that are the images, where samples of shards have several."""
+    boxes: str | None = None
+    """Boxes in the pictures: each is an image then."""
+    boxes_margin: float = 0.0
+    """What is added to a box on every side, as a part of its width or height."""
+    rebase: str | None = None
+    """OLD=NEW: where files that an earlier index knows are now."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that carry credentials: they are written to `run.json`.
@@ -31,7 +39,7 @@ class Sources:
         Raises:
             ConfigError: naming what was found, not the secret.
         """
-        for uri in (self.data, self.eval_data, self.labels):
+        for uri in (self.data, self.eval_data, self.labels, self.boxes):
             for one in (uri or "").split(","):
                 refuse_secrets(one.removeprefix(ALONE))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact
+from rayscan.assignments import FILE, WASTE, cluster_numbers
+from rayscan.edits.applying import Edited
 from rayscan.errors import ArtifactError, ConfigError, DataError
 from rayscan.methods import METHODS
 from rayscan.metrics.consensus import consensus
@@ -47,21 +50,28 @@ def merge(uri: str, *, to: int | None = None, out: str | None = None) -> str:
         require_free(address, [*KEPT, "cluster"])
     table, neighbors = run.assignments, run.neighbors
     gids, clusters = table["gid"].to_numpy(), table["cluster"].to_numpy().astype(np.int64)
-    names = run.cluster_names
-    num_clusters = len(names)
+    numbers = cluster_numbers(run.artifact("assign"))
+    found = np.where(clusters >= 0, np.searchsorted(numbers, clusters), clusters)
     cluster_of = np.zeros(int(gids.max()) + 1, np.int64)
-    cluster_of[gids] = clusters
+    cluster_of[gids] = found
     anchors = neighbors["gid"].to_numpy()
-    merging = merge_clusters(cluster_of, anchors, as_rows(neighbors["ids"]), num_clusters)
-    run.place.write(MERGES, json.dumps(_as_json(merging), indent=2).encode())
-    text = _table(merging, names) + f"all steps: {run.place.uri_of(MERGES)}\n"
+    merging = merge_clusters(cluster_of, anchors, as_rows(neighbors["ids"]), len(numbers))
+    shown = _numbered(merging, numbers)
+    run.place.write(MERGES, json.dumps(_as_json(shown), indent=2).encode())
+    text = _table(shown, run.cluster_names) + f"all steps: {run.place.uri_of(MERGES)}\n"
     if to is None:
         return text
     held = len(merging.joins) + 1
     require(1 <= to <= held, "to", f"1..{held}, the clusters that hold images", to)
-    renamed = pa.array(merging.mapping(to)[clusters].astype(np.int32))
+    renamed = pa.array(np.where(found >= 0, merging.mapping(to)[found], WASTE).astype(np.int32))
     _write(table.select(KEPT).append_column("cluster", renamed), address)
     return text + f"{to} clusters: {address}\n"
+
+
+def _numbered(merging: Merging, numbers: Ints) -> Merging:
+    """Return the steps with clusters by their numbers: edited clusters leave numbers out."""
+    joins = (replace(j, into=int(numbers[j.into]), joined=int(numbers[j.joined])) for j in merging.joins)
+    return replace(merging, joins=tuple(joins))
 
 
 def _as_json(merging: Merging) -> dict[str, object]:
@@ -132,7 +142,7 @@ def _assignments(runs: Sequence[Run]) -> tuple[Ints, Ints]:
             got=", ".join(f"{run.place.uri}: {run.recipe.num_clusters} clusters" for run in runs),
             fix="pass runs that differ in seed or settings alone",
         )
-    tables = [run.assignments for run in runs]
+    tables = [Edited.read(run).original.read_table(FILE) for run in runs]  # seeds agree or not, not people
     groupings = np.stack([table["cluster"].to_numpy().astype(np.int64) for table in tables])
     return tables[0]["gid"].to_numpy(), groupings
 

@@ -33,9 +33,10 @@ class Method:
 
 
 FEATURES = ("index", "pretext", "embed")
+MINED = (*FEATURES, "mine", "duplicates")
 FINDS = "howmany"
 """The stage that finds the number of clusters; a run has it where the method does and none was given."""
-RESULTS = ("assign", "labels", "evaluate", "report")
+RESULTS = ("assign", "names", "labels", "evaluate", "report")
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -43,7 +44,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="scan",
             title="SCAN",
-            stages=(*FEATURES, "mine", "scan", "selflabel", *RESULTS),
+            stages=(*MINED, "scan", "selflabel", *RESULTS),
             model="selflabel",
             heads=("scan", "heads_clusters.parquet"),
             epochs={
@@ -54,7 +55,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="sela",
             title="SeLa",
-            stages=(*FEATURES, "mine", "sela", *RESULTS),
+            stages=(*MINED, "sela", *RESULTS),
             model="sela",
             heads=("sela", "labels.parquet"),
             epochs={"sela": {"images": "sela.epochs", "embeddings": "sela.epochs"}},
@@ -62,7 +63,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="consensus",
             title="Consensus clustering",
-            stages=(*FEATURES, "mine", FINDS, "consensus", *RESULTS),
+            stages=(*MINED, FINDS, "consensus", *RESULTS),
             model="consensus",
             heads=("consensus", "heads_clusters.parquet"),
         ),

@@ -1,12 +1,12 @@
 """A run: stages in order, each handed the results before it, none run twice.
 
-index -> pretext -> embed -> mine -> scan -> selflabel -> assign -> labels -> evaluate -> report
+index -> pretext -> embed -> mine -> duplicates -> scan -> selflabel -> assign -> labels -> evaluate -> report
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -19,21 +19,25 @@ from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
 from rayscan.context import Context, Sources
 from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
+from rayscan.edits.rerun import current, keep_names, publish_proposals, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import FINDS, METHODS
+from rayscan.naming.stored import proposed_names
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import evaluate, index, labels, mine
+from rayscan.stages import assign, evaluate, index, labels, mine, names, scan
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
+from rayscan.training.prior import read_prior
 from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
 NEEDS_LABELS = (labels.NAME, evaluate.NAME)
-FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME)
+NEEDS_WORDS = (names.NAME,)
+FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME, "duplicates")
 """Those that form no clusters."""
 
 
@@ -60,9 +64,7 @@ def run(
         The result of every stage.
     """
     chain = stages_of(recipe) if stages is None else stages
-    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
-        require_clusters(recipe, may_find=True)
-    require_spaces(recipe)
+    require_given(recipe, sources, chain)
     shown, asked = progress or Progress(), recipe
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -70,15 +72,47 @@ def run(
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet, Trackers(out, recipe.name) as trackers:
         context = Context(out, sources, fleet, shown, trackers)
         for stage in chain:
-            if stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources):
+            if _is_without(stage, done, sources):
                 continue
-            done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
+            done[stage.NAME], said = do(
+                stage, recipe, done, context, rehash=rehash, former=before.get(stage.NAME)
+            )
+            if stage is assign:
+                keep_names(out, before.get(assign.NAME, {}), done[assign.NAME])
+                done[assign.NAME], said = with_edits(out, done[assign.NAME], done["embed"], said, shown.say)
             records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             recipe = with_found(recipe, done)
             record(out, asked, vars(sources), records)
+            if stage is names:
+                publish_proposals(out, proposed_names(done[names.NAME]))
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
+            if stage is index and labels in chain:
+                labels.require_images(done["index"], sources)
     return done
+
+
+def require_given(recipe: Recipe, sources: Sources, chain: Sequence[ModuleType]) -> None:
+    """Refuse what cannot work, before anything is done.
+
+    Raises:
+        ConfigError: settings or files do not go together, naming the first.
+        DataError: the labels file cannot be used.
+    """
+    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
+        require_clusters(recipe, may_find=True)
+    require_spaces(recipe)
+    if labels in chain:
+        labels.require_file(sources)
+    if scan in chain and not recipe.is_auto:
+        read_prior(recipe, recipe.scan.prior)
+
+
+def _is_without(stage: ModuleType, done: Mapping[str, Artifact], sources: Sources) -> bool:
+    """Whether there is nothing that a stage could read: no labels, or no words."""
+    if stage.NAME in NEEDS_WORDS:
+        return not names.available(done["index"])
+    return stage.NAME in NEEDS_LABELS and not labels.available(done["index"], sources)
 
 
 def stages_of(recipe: Recipe) -> tuple[ModuleType, ...]:
@@ -125,9 +159,24 @@ def with_found(recipe: Recipe, done: Mapping[str, Artifact]) -> Recipe:
 
 
 def do(
-    stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], context: Context, *, rehash: bool = False
+    stage: ModuleType,
+    recipe: Recipe,
+    done: Mapping[str, Artifact],
+    context: Context,
+    *,
+    rehash: bool = False,
+    former: Mapping[str, Any] | None = None,
 ) -> tuple[Artifact, dict[str, Any]]:
     """Do one stage, or take over what is done.
+
+    Args:
+        stage: Its module.
+        recipe: All settings.
+        done: Results of the stages before it.
+        context: Storage, machines, console.
+        rehash: Check the contents of a result that is taken over, not only its sizes.
+        former: What the record of the run says of this stage, if it was done with other settings or images:
+            why it is done again is said then.
 
     Returns:
         Its result, and what the run's record says of it.
@@ -135,6 +184,8 @@ def do(
     began = time.monotonic()
     step = stage.plan(recipe, done, context.sources)
     found = find(context.out.child(step.directory), step, rehash=rehash)
+    if found is None and former and former.get("directory") not in (None, step.directory):
+        context.progress.say(f"  {stage.NAME}: again, {_difference(context.out, step)}")
     is_fresh = not context.out.child(step.directory).names() and not context.work(step).names()
     artifact: Artifact = found or stage.run(recipe, done, step, context)
     seconds = round(time.monotonic() - began, 3)
@@ -158,7 +209,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
     known = rates(out)
     unknown = ""
     for stage in stages_of(recipe):
-        if stage.NAME in NEEDS_LABELS and (unknown or not labels.available(done["index"], sources)):
+        if stage.NAME in NEEDS_WORDS + NEEDS_LABELS and (unknown or _is_without(stage, done, sources)):
             continue
         cost = _cost(stage.NAME, recipe, done)
         rate = None if cost is None else known.get((stage.NAME, cost.scale))
@@ -172,7 +223,7 @@ def plan(recipe: Recipe, sources: Sources, out: Place) -> Iterator[StagePlan]:
             unknown = stage.NAME
             yield StagePlan(stage.NAME, False, _difference(out, step), step.directory, cost, seconds)
         else:
-            done[stage.NAME] = found
+            done[stage.NAME] = current(out, found) if stage is assign else found
             recipe = with_found(recipe, done)
             yield StagePlan(stage.NAME, True, step.directory, step.directory, cost, 0.0)
 

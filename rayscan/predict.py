@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from rayscan import pipeline
@@ -9,6 +10,9 @@ from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.edits.applying import directory_of
+from rayscan.edits.rerun import predicted
+from rayscan.engine.inference.choice import engine_family, is_usable
 from rayscan.errors import ConfigError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -27,7 +31,7 @@ def predict(
     data: str | None,
     out_uri: str,
     features: tuple[str, ...] = (),
-    image_column: str | None = None,
+    reading: Sources | None = None,
 ) -> Place:
     """Cluster new images by the model of a run, and render a page of them.
 
@@ -36,7 +40,7 @@ def predict(
         data: New images: shards, a folder, or a list; None if their features are all there is.
         out_uri: Where `assignments.parquet`, `clusters.json` and `report/index.html` go.
         features: New embeddings, `file:PATH`, in the place of each file the run read.
-        image_column: The column with the images, where they are in Parquet files.
+        reading: Which parts of the files are the images: column, member, boxes.
 
     Returns:
         The place of the results.
@@ -47,27 +51,63 @@ def predict(
         DataError: the new images or embeddings cannot be read, or are of another width.
     """
     trained = Run(run_uri)
+    out, progress = Place(out_uri), Progress()
     recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
     recipe = replace(recipe, features=with_new_files(recipe, features))
     require_spaces(recipe)
+    recipe = with_engine_of(trained, recipe, progress.say)
     model = METHODS[recipe.method].model
     files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
     shown = data or next(files, None)
-    out, progress = Place(out_uri), Progress()
-    sources = Sources(data=None, eval_data=shown, image_column=image_column)
-    done = {**_networks(trained, recipe), model: trained.artifact(model)}
+    sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
+    done = {
+        index.TRAINED: trained.artifact(index.NAME),
+        **networks_of(trained, recipe),
+        model: trained.artifact(model),
+    }
     stages: dict[str, object] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
         for stage in for_spaces((index, pretext, embed, assign), recipe.spaces):
             if stage.NAME not in done:
-                done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
+                done[stage.NAME], said = pipeline.do(stage, recipe, done, context)
+                if stage is assign:
+                    done[assign.NAME] = predicted(trained, out, done[assign.NAME], done["embed"])
+                    said["directory"] = directory_of(done[assign.NAME])
+                stages[stage.NAME] = said
                 record(out, recipe, vars(sources), stages)
         inherit_names(trained, out)
         given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
         _, stages[report.NAME] = pipeline.do(report, recipe, given, context)
         record(out, recipe, vars(sources), stages)
     return out
+
+
+def with_engine_of(trained: Run, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
+    """The settings of a run, with the engine and the precision that made its features.
+
+    Those of another differ in the third digit. Where the run's own machines did not agree there is nothing to
+    go by, and where this one lacks the engine, that is said; then it is chosen anew.
+    """
+    nets = [net for key in _embed_keys(recipe) for net in trained.artifact(key).facts.get("nets", [])]
+    made = {(engine_family(net["engine"]), net["precision"]) for net in nets}
+    if len(made) != 1:
+        return recipe
+    ((engine, precision),) = made
+    if not is_usable(engine):
+        say(
+            f"the run's features were made by {engine}, which cannot be used here: another engine takes its "
+            "place, and confidence may differ in the third digit (pip install 'rayscan[openvino]')"
+        )
+    usable = engine if is_usable(engine) else "auto"
+    return replace(recipe, embed=replace(recipe.embed, engine=usable, precision=precision))
+
+
+def _embed_keys(recipe: Recipe) -> list[str]:
+    """What the run calls its features of each network."""
+    if len(recipe.spaces) == 1:
+        return [embed.NAME]
+    return [key_of(embed.NAME, space) for space in recipe.spaces]
 
 
 def with_new_files(recipe: Recipe, features: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,7 +130,7 @@ def with_new_files(recipe: Recipe, features: tuple[str, ...]) -> tuple[str, ...]
     return tuple(next(new).spec if space.kind == "file" else space.spec for space in recipe.spaces)
 
 
-def _networks(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
+def networks_of(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
     """What makes the features of new images: the networks of the run, and the components of a join."""
     spaces = recipe.spaces
     if len(spaces) == 1:

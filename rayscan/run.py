@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, load
+from rayscan.assignments import CLUSTERS
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.methods import FINDS, METHODS
@@ -27,7 +28,6 @@ from rayscan.version import __version__
 
 S = TypeVar("S", bound=Section)
 
-CLUSTERS = "clusters.json"
 PUBLISHED = {
     "assignments.parquet": ("assign", "assignments.parquet"),
     "clusters.json": ("assign", "clusters.json"),
@@ -88,6 +88,12 @@ class Run:
     def assignments(self) -> pa.Table:
         """One row per image: gid, source, cluster, confidence, ... (see docs/story.md)."""
         return self.artifact("assign").read_table("assignments.parquet")
+
+    @property
+    def edits(self) -> str:
+        """What tells the edits of its assignments from others; empty if nobody edited them."""
+        said = self.record["stages"].get("assign", {})
+        return str(said["directory"]).rpartition("-")[2] if "original" in said else ""
 
     @property
     def neighbors(self) -> pa.Table:
@@ -163,7 +169,16 @@ def inherit_names(trained: Run, out: Place) -> None:
         trained: The run whose model predicted.
         out: Of the prediction, with its `clusters.json`.
     """
-    names = edited_names(trained.artifact("assign"))
+    name_clusters(out, edited_names(trained.artifact("assign")))
+
+
+def name_clusters(out: Place, names: Mapping[int, str]) -> None:
+    """Give clusters names in `clusters.json`, those that have none yet.
+
+    Args:
+        out: Of a run or a prediction.
+        names: By the number of the cluster.
+    """
     clusters = Run(out.uri).clusters
     named = [
         {**c, "name": names.get(c["cluster"], c["name"])} if c["name"] == f"cluster {c['cluster']}" else c

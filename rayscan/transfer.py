@@ -50,15 +50,18 @@ def transfer(run_uri: str, sources: Sources, out_uri: str, class_map: str | None
     """
     run = Run(run_uri)
     home, home_names = _training_tables(run)
-    out = predict(run_uri, sources.data or "", out_uri, image_column=sources.image_column)
+    out = predict(run_uri, sources.data or "", out_uri, reading=sources)
     classes = _labels_of(run, sources, out)
     assign = Run(out_uri).artifact("assign")
     assigned = Assignments.read(assign)
+    if assigned.by_seed is None and len(home) > 1:  # edits are of the one fit that people see
+        home, _ = _training_tables(run, is_by_seed=False)
     wanted = None if class_map is None else read_class_map(class_map)
     allowed = allowed_classes(classes.names, home_names, wanted)
     labels = np.full(len(assigned.gids), -1, np.int64)
     known = assigned.gids < len(classes.of)
     labels[known] = classes.of[assigned.gids[known]]
+    labels[assigned.clusters < 0] = -1  # waste is in no score
     seeds = [
         transfer_scores(clusters, labels, allowed, table)
         for clusters, table in zip(assigned.groupings, home, strict=True)
@@ -90,17 +93,17 @@ def _summary(seeds: list[dict[str, float]]) -> dict[str, Any]:
     return {"mean": {key: statistics.fmean(v) for key, v in values.items()}, "std": std}
 
 
-def _training_tables(run: Run) -> tuple[list[Contingency], list[str]]:
+def _training_tables(run: Run, *, is_by_seed: bool = True) -> tuple[list[Contingency], list[str]]:
     """By seed, clusters against classes on the labelled train images of the run; and the classes' names."""
     assign, assigned = run.artifact("assign"), Assignments.read(run.artifact("assign"))
     classes = read_classes(run.artifact("labels"), num_images=int(assigned.gids.max()) + 1)
-    used = (assigned.split == "train") & (classes.of[assigned.gids] >= 0)
+    used = (assigned.split == "train") & (classes.of[assigned.gids] >= 0) & (assigned.clusters >= 0)
     if not used.any():
         raise DataError("no train image of the run has a label", where=run.place.uri, fix="label some")
     labels, num_clusters = classes.of[assigned.gids[used]], int(assign.facts["num_clusters"])
     tables = [
         Contingency.count(clusters[used], labels, num_clusters, len(classes.names))
-        for clusters in assigned.groupings
+        for clusters in (assigned.groupings if is_by_seed else assigned.clusters[None])
     ]
     return tables, classes.names
 

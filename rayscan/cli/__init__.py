@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from rayscan.cli import commands, data, results, signals, weights
+from rayscan.cli import apply, commands, data, results, serve, signals, weights
 from rayscan.cli.arguments import (
     HELP,
     Command,
@@ -31,7 +31,10 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(commands.predict),
     "transfer": Command(commands.transfer),
     "report": Command(commands.report),
+    "apply": Command(apply.apply),
+    "serve": Command(serve.serve),
     "export": Command(results.export, choices=format_choices),
+    "view": Command(results.view),
     "compare": Command(results.compare),
     "howmany": Command(results.howmany),
     "merge": Command(results.merge),

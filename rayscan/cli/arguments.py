@@ -10,7 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +30,29 @@ HELP = ("-h", "--help")
 
 Settings = Annotated[Recipe, arg(name="")]
 """A recipe whose settings are options without a prefix."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which parts of files are the images."""
+
+    image_column: str | None = None
+    """The column with the images, where they are in Parquet files; found by itself if there is one."""
+    image_member: str | None = None
+    """The extension of the members that are the images, where samples of shards have several, such as jpg."""
+    boxes: str | None = None
+    """Boxes in the pictures, each of which becomes an image: COCO .json; a table with file_name, x, y, w, h;
+    a folder of Pascal VOC .xml or of YOLO .txt."""
+    boxes_margin: float = 0.0
+    """What is added to a box on every side, as a part of its width or height."""
+    rebase: str | None = None
+    """OLD=NEW: files below OLD are below NEW now, and are what they were: only their sizes are compared with
+    what this --out has indexed, not their times."""
+
+
+NO_READING = Reading()
+ReadingOptions = Annotated[Reading, arg(name="")]
+"""`Reading` as options without a prefix."""
 RunUri = Positional[Annotated[str, arg(metavar="RUN")]]
 RunUris = Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]]
 
@@ -172,16 +195,40 @@ def sources(
     data: str | None,
     eval_data: str | None = None,
     labels: str | None = None,
-    image_column: str | None = None,
+    reading: Reading = NO_READING,
 ) -> Sources:
     """Return where images and labels are, with absolute paths: a run is resumed from any directory.
 
     Raises:
-        ConfigError: an address carries credentials.
+        ConfigError: an address carries credentials, or the margin of boxes is none.
     """
     from rayscan.context import Sources
+    from rayscan.sections import require
 
-    return Sources(absolute(data), absolute(eval_data), absolute_file(labels), image_column)
+    margin = reading.boxes_margin
+    require(0 <= margin <= 10, "boxes-margin", "0 to 10", margin)
+    told = replace(
+        reading,
+        boxes=absolute_file(reading.boxes),
+        image_member=_extension(reading.image_member),
+        rebase=_absolute_pair(reading.rebase),
+    )
+    return Sources(absolute(data), absolute(eval_data), absolute_file(labels), **vars(told))
+
+
+def _absolute_pair(text: str | None) -> str | None:
+    """OLD=NEW with absolute paths."""
+    from rayscan.sections import require
+
+    if text is None:
+        return None
+    old, sign, new = text.partition("=")
+    require(bool(old and sign and new), "rebase", "OLD=NEW, two folders", text)
+    return f"{absolute(old)}={absolute(new)}"
+
+
+def _extension(text: str | None) -> str | None:
+    return None if text is None else text.lower().lstrip(".")
 
 
 def absolute(pattern: str | None) -> str | None:

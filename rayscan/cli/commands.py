@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from rayscan.cli.arguments import (
+    NO_READING,
+    ReadingOptions,
     RunUri,
     Settings,
-    absolute,
     absolute_features,
     absolute_file,
     embeddings_alone,
@@ -50,10 +51,11 @@ def run(
     data: str | None = None,
     eval_data: str | None = None,
     labels: str | None = None,
-    image_column: str | None = None,
     until: str | None = None,
     plan: bool = False,
     verify: bool = False,
+    retrain: bool = False,
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """Images in, clusters and a report out; run it again to resume.
 
@@ -64,11 +66,11 @@ def run(
             list. Only a run from embeddings, `--features file:PATH`, does without.
         eval_data: Images of the eval split: clustered and scored, never trained on.
         labels: CSV or Parquet with a label for some images; opened only by evaluate and after.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         until: Stop after this stage: index, pretext, embed, mine, ...
         plan: Say what would run and why, and do nothing.
         verify: Re-hash every result that is taken over, instead of comparing sizes.
+        retrain: Where images came or went since: learn from all; without it the model there is places them.
     """
     from rayscan.run import require_clusters
     from rayscan.storage import Place
@@ -76,19 +78,21 @@ def run(
     if until is None:
         require_clusters(recipe, may_find=True)
     recipe = replace(recipe, features=absolute_features(recipe.features))
-    given = sources(data or embeddings_alone(recipe), eval_data, labels, image_column)
-    place = Place(out)
-    from rayscan import pipeline
+    given, place = sources(data or embeddings_alone(recipe), eval_data, labels, reading), Place(out)
+    from rayscan import growing, pipeline
 
+    grown = None if retrain or until is not None else growing.grown_run(recipe, given, place)
     if plan:
         from rayscan.cli.results import feature_lines, plan_lines
 
         lines = (*feature_lines(recipe), *plan_lines(pipeline.plan(recipe, given, place)))
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.write("".join(f"{line}\n" for line in (*([growing.PLANNED] if grown else []), *lines)))
         return
-    stages = None if until is None else pipeline.stages_until(recipe, until)
-    done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
     page = f"report: {place.uri_of('report/index.html')}"
+    done = None if grown is None else growing.follow(grown, recipe, given, rehash=verify)
+    if done is None:
+        stages = None if until is None else pipeline.stages_until(recipe, until)
+        done = pipeline.run(recipe, given, place, stages=stages, rehash=verify)
     sys.stdout.write(f"{page if until is None else f'{until}: {done[until].place.uri}'}\n")
 
 
@@ -98,9 +102,9 @@ def search(
     data: str,
     out: str,
     eval_data: str | None = None,
-    image_column: str | None = None,
     space: tuple[str, ...] = (),
     plan: Annotated[Plan, arg(name="")] = DEFAULT_PLAN,
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """Find settings without a label: many trials, scored by neighbors and a linear rule.
 
@@ -112,8 +116,7 @@ def search(
             same command again goes on.
         eval_data: Images of the eval split: indexed and embedded, so that `run` with the same --out takes
             them over; no part of the score.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         space: Settings to vary: path=low:high, path=low:high:log, path=one,another. Without it entropy
             weight, K and threshold.
         plan: How many trials, and how they run.
@@ -124,7 +127,7 @@ def search(
 
     require_clusters(recipe)
     varied = make_space(recipe, space, from_images=plan.from_images)
-    given, place = sources(data, eval_data, image_column=image_column), Place(out)
+    given, place = sources(data, eval_data, reading=reading), Place(out)
     from rayscan.search.driver import search
 
     search(varied, given, place, plan)
@@ -140,8 +143,8 @@ def experiment(
     out: str,
     eval_data: str | None = None,
     labels: str | None = None,
-    image_column: str | None = None,
     seeds: int = 3,
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """A table or figure of a paper on your images, over seeds.
 
@@ -153,8 +156,7 @@ def experiment(
         out: Where the runs go; tables and figures go to experiments/NAME in it. One --out shares all results.
         eval_data: Images of the eval split, which is then the one that is scored.
         labels: CSV or Parquet with a label for some images; without it, labels inside the shards.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         seeds: Runs of each row, from the recipe's seed on.
     """
     from rayscan.experiments import experiment_named
@@ -165,7 +167,7 @@ def experiment(
     chosen = experiment_named(name)
     require_clusters(recipe)
     require(seeds >= 1, "seeds", ">= 1", seeds)
-    given = sources(data, eval_data, labels, image_column)
+    given = sources(data, eval_data, labels, reading)
     from rayscan.experiments.running import run_experiment
 
     sys.stdout.write(run_experiment(chosen, recipe, given, Place(out), seeds=seeds))
@@ -193,8 +195,8 @@ def predict(
     *,
     out: str,
     data: str | None = None,
-    image_column: str | None = None,
     features: tuple[str, ...] = (),
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """Clusters of new images, by the model of a run.
 
@@ -202,14 +204,14 @@ def predict(
         run: The --out of the run.
         out: Where assignments.parquet, clusters.json and report/index.html go.
         data: New images: shards, a folder, or a list. Without it, embeddings alone are clustered.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         features: For a run from embeddings: those of the new images, as file:PATH.
     """
     from rayscan.predict import predict
 
     new = absolute_features(features) if features else ()
-    place = predict(run, absolute(data), out, new, image_column)
+    given = sources(data, reading=reading)
+    place = predict(run, given.data, out, new, given)
     sys.stdout.write(
         f"assignments: {place.uri_of('assignments.parquet')}\nreport: {place.uri_of('report/index.html')}\n"
     )
@@ -221,8 +223,8 @@ def transfer(
     data: str,
     out: str,
     labels: str | None = None,
-    image_column: str | None = None,
     class_map: str | None = None,
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """The clusters of a run judged on another labelled set.
 
@@ -233,14 +235,13 @@ def transfer(
         data: The other images: shards, a folder, or a list.
         out: Where their assignments and transfer.json go.
         labels: Their labels; without it, labels inside the shards.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         class_map: CSV with columns `class` (theirs) and `maps_to` (the run's), a row per pair; else equal
             names.
     """
     from rayscan.transfer import table_c2, transfer
 
-    given = sources(data, labels=labels, image_column=image_column)
+    given = sources(data, labels=labels, reading=reading)
     sys.stdout.write(table_c2(transfer(run, given, out, class_map)) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from rayscan.cli.arguments import absolute, sources
+from rayscan.cli.arguments import NO_READING, ReadingOptions, absolute, sources
 from rayscan.errors import ArtifactError, DataError, FleetError
 
 if TYPE_CHECKING:
@@ -80,9 +80,11 @@ def index(
     *,
     out: str,
     eval_data: str | None = None,
-    image_column: str | None = None,
     on_bad: Literal["skip", "stop"] = "skip",
     max_bad_fraction: float = 0.001,
+    max_pixels: int = 64_000_000,
+    bands: str | None = None,
+    reading: ReadingOptions = NO_READING,
 ) -> None:
     """Write the index of a run: every image is decoded once, bad ones are named.
 
@@ -90,18 +92,21 @@ def index(
         data: Images of the train split: shards, a folder, or a list.
         out: Where the index goes; a later `run` with the same --out takes it over.
         eval_data: Images of the eval split.
-        image_column: The column with the images, where they are in Parquet files; found by itself if there is
-            one.
+        reading: Which parts of files are the images.
         on_bad: Images that cannot be decoded go into quarantine, or end the command.
         max_bad_fraction: With skip: end the command when more than this share is bad.
+        max_pixels: Larger pictures are decoded at a reduced scale (JPEG, JPEG 2000), or are bad.
+        bands: Bands of TIFFs that are red, green and blue, as 3,2,1, or the one that is grey.
     """
     from rayscan.recipes import by_name
     from rayscan.storage import Place
 
     custom = by_name("custom")
-    limits = replace(custom.images, on_bad=on_bad, max_bad_fraction=max_bad_fraction)
+    limits = replace(
+        custom.images, on_bad=on_bad, max_bad_fraction=max_bad_fraction, max_pixels=max_pixels, bands=bands
+    )
     recipe = replace(custom, num_clusters=2, images=limits)  # indexing forms none, but a run wants to know
-    given = sources(data, eval_data, image_column=image_column)
+    given = sources(data, eval_data, reading=reading)
     from rayscan import pipeline
     from rayscan.stages import index
 
@@ -118,6 +123,7 @@ def doctor(
     address: str | None = None,
     out: str | None = None,
     image_column: str | None = None,
+    image_member: str | None = None,
 ) -> None:
     """Are the machines fit? With DATA: what is there, and what is damaged.
 
@@ -129,6 +135,7 @@ def doctor(
         out: Without DATA: an --out that every node shall write and read.
         image_column: The column with the images, where they are in Parquet files; found by itself if there is
             one.
+        image_member: The extension of the members that are the images, where samples of shards have several.
 
     Raises:
         DataError: the collection is not whole.
@@ -137,16 +144,18 @@ def doctor(
     if data is None:
         _examine_machines(address, out)
     else:
-        _examine_data(absolute(data) or "", against, address, image_column)
+        _examine_data(absolute(data) or "", against, address, image_column, image_member)
 
 
-def _examine_data(data: str, against: str | None, address: str | None, image_column: str | None) -> None:
+def _examine_data(
+    data: str, against: str | None, address: str | None, image_column: str | None, image_member: str | None
+) -> None:
     """Print what is there, and fail if images are lost or changed."""
     from rayscan.config import ImagesConfig
     from rayscan.data import doctor, verification
     from rayscan.stages.index import listed
 
-    listing = listed(data, image_column=image_column)
+    listing = listed(data, image_column=image_column, image_member=image_member)
     with ExitStack() as stack:
         apply = _mapper(listing.size, address, stack)
         lines, is_whole = doctor.describe(

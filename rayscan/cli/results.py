@@ -51,6 +51,19 @@ def export(
     sys.stdout.write(export(Run(run), to, out, force=force) + "\n")
 
 
+def view(run: RunUri, *, port: int | None = None, browser: bool = True) -> None:
+    """The map of a run in the browser: pictures, clusters, confidence, neighbors; needs rayscan[view].
+
+    Args:
+        run: The --out of a run or of a prediction.
+        port: On this machine alone, 127.0.0.1; none takes 5055 or the next that is free, 0 any.
+        browser: Open the page; without it the address is printed only.
+    """
+    from rayscan.viewer import view
+
+    view(run, port, opens_browser=browser, say=lambda line: print(line, flush=True))
+
+
 def compare(runs: RunUris, *, json: bool = False, table1: bool = False) -> None:
     """A table of runs: mean and deviation over seeds, k-means beside.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from rayscan.config.consensus import ConsensusConfig
+from rayscan.config.duplicates import DuplicatesConfig
 from rayscan.config.fleet import FleetConfig
 from rayscan.config.images import ImagesConfig, ViewKind
 from rayscan.config.kmeans import KMeansConfig, PcaConfig
@@ -40,6 +41,7 @@ __all__ = [
     "AssignConfig",
     "BYOLConfig",
     "ConsensusConfig",
+    "DuplicatesConfig",
     "EmbedConfig",
     "EvaluateConfig",
     "FleetConfig",
@@ -92,6 +94,7 @@ class Recipe(Section):
     pretext: PretextConfig = SimCLRConfig()
     embed: EmbedConfig = EmbedConfig()
     mine: MineConfig = MineConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     scan: ScanConfig = ScanLossConfig()
     selflabel: SelfLabelConfig = SelfLabelConfig()
     sela: SelaConfig = SelaConfig()
@@ -118,6 +121,13 @@ class Recipe(Section):
             "mine.space",
             "features: the method consensus whitens by itself",
             self.mine.space,
+        )
+        farthest = self.duplicates.outlier_neighbors
+        require(
+            farthest is None or farthest <= self.mine.num_neighbors,
+            "duplicates.outlier_neighbors",
+            f"1..{self.mine.num_neighbors}, as mine.num_neighbors mines, or none",
+            farthest,
         )
         for key in ("num_neighbors", "head_num_neighbors"):
             asked = getattr(self.scan, key)

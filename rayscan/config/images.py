@@ -36,7 +36,11 @@ class ImagesConfig(Section):
     max_bad_fraction: float = setting(0.001, ge=0, le=1)
     """Stop at indexing when more than this share of the images cannot be decoded."""
     max_pixels: int = 64_000_000
-    """Images that declare more pixels than this are quarantined undecoded."""
+    """Images that declare more pixels than this are decoded at a reduced scale (JPEG, JPEG 2000), or else
+    quarantined undecoded."""
+    bands: str | None = operational(None)
+    """Bands of TIFFs that are red, green and blue, as 3,2,1, or the one that is grey: for 16 bits, floats, or
+    many bands. Each is stretched from percentile 2 to 98 of a sample of all pictures."""
     shard_window: int | None = None
     """Pretext: mix so many shards at a time instead of all images; for remote sets larger than the cache."""
     cache_bytes: int = operational(50_000_000_000)
@@ -48,8 +52,16 @@ class ImagesConfig(Section):
     decode_threads: int = operational(2)
     """Decoding threads per worker."""
 
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """`bands` as numbers."""
+        return () if self.bands is None else tuple(int(text) for text in self.bands.split(","))
+
     def check(self) -> None:
-        """The stored square is as large as what is cut from it."""
+        """The stored square is as large as what is cut from it; bands are one or three."""
+        numbers = [] if self.bands is None else self.bands.split(",")
+        is_right = all(text.strip().isdecimal() and int(text) > 0 for text in numbers)
+        require(is_right and len(numbers) in (0, 1, 3), "images.bands", "1, or three as 3,2,1", self.bands)
         require(
             self.canvas_px is None or self.canvas_px >= self.size_px,
             "images.canvas_px",

@@ -24,6 +24,11 @@ class EmbedConfig(Section):
     """Principal components kept of each of several spaces where they are joined."""
     dtype: Literal["float16", "float32"] = "float32"
     """Stored precision."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What computes a pretrained network; auto is OpenVINO on a CPU where it is installed. `predict` takes
+    that of the run."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the products of a pretrained network; auto is bf16 where the processor has units for it."""
     batch_size: int = operational(256)
     """Images per forward."""
     rows_per_part: int = operational(65_536, ge=1)

@@ -1,7 +1,7 @@
 """Bytes of one image file -> uint8 pixels [h, w, 3]. For `inspection` at index time and `reader` afterwards.
 
 Whatever is stored, sRGB comes out: EXIF orientation applied, wide colors converted, transparency laid on
-white, 16 bits scaled to 8 (not clipped), palettes, grey and CMYK converted, the first frame of an animation.
+white, 16 bits scaled to 8 (`tones`), palettes, grey and CMYK converted, of several frames or pages the first.
 JPEG, nearly all there is, goes through libjpeg-turbo, the rest through Pillow, which is told the formats it
 may try; HEIC and JPEG XL through packages of their own (`codecs`). The first line of a DataError is the
 reason: empty, format, too-many-pixels, damaged, pixel-type, needs rayscan[heic].
@@ -25,8 +25,12 @@ from rayscan.data.codecs import CODECS, codec_of, installed_extensions, ready
 from rayscan.data.color_profiles import to_srgb
 from rayscan.data.jpeg_oddities import MOST_MENDS, mended
 from rayscan.data.jpeg_segments import notes_of
+from rayscan.data.reduced_scale import JPEG_STEPS, check_size, least_reduction, reduce_opened
+from rayscan.data.tiff_bands import PHOTOMETRIC, is_tiff, read_bands
+from rayscan.data.tones import PLAIN, Decoding, in_bytes
 from rayscan.errors import DataError
 
+Image.MAX_IMAGE_PIXELS = None  # `max_pixels` rules, for every codec alike; it is the stricter one by default
 Pixels = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000")
 """Formats as Pillow calls them; besides those of `codecs` no other decoder is tried."""
@@ -55,15 +59,25 @@ _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 """How to show an array [h, w, 3] upright by its EXIF orientation (Exif 2.32, tag 0x0112)."""
 
 
-def decode(data: bytes, *, max_pixels: int, min_px: int | None = None) -> Pixels:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    min_px: int | None = None,
+    how: Decoding = PLAIN,
+    keep: Callable[[npt.NDArray[Any]], None] | None = None,
+) -> Pixels:
     """Decode one image.
 
     Args:
         data: A whole file: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, HEIC or JPEG XL, whatever its
             name says.
-        max_pixels: Refuse pictures with more pixels than this, by their header.
+        max_pixels: Pictures with more pixels than this, by their header, are decoded at the least reduction
+            that has no more (JPEG: 2, 4 or 8; JPEG 2000: powers of two), or refused.
         min_px: Short side that is enough, px: a JPEG is decoded at the reduction `reduction` gives, which
             saves most of the work for large ones; all other formats come whole. None: whole.
+        how: Bands of TIFFs, and the ranges of more than 8 bits.
+        keep: Is given the values of a picture of more than 8 bits as they are stored, [h, w, bands].
 
     Returns:
         uint8 [h, w, 3], RGB, contiguous; sides are ceil(side / reduction).
@@ -73,14 +87,18 @@ def decode(data: bytes, *, max_pixels: int, min_px: int | None = None) -> Pixels
     """
     if not data:
         raise DataError("empty", expected="an image", got="0 bytes")
-    pixels = _jpeg(data, max_pixels, min_px) if data[:3] == b"\xff\xd8\xff" else None
-    return np.ascontiguousarray(_any_format(data, max_pixels) if pixels is None else pixels)
+    if how.bands and is_tiff(data):
+        return _bands(data, max_pixels, how, keep)
+    pixels = None
+    if data[:3] == b"\xff\xd8\xff":
+        pixels = _jpeg(data, max_pixels, min_px, how.may_reduce)
+    return np.ascontiguousarray(_any_format(data, max_pixels, how, keep) if pixels is None else pixels)
 
 
 def reduction(height: int, width: int, min_px: int) -> int:
     """Largest of 8, 4, 2 and 1 by which a picture's short side may be divided and still be `min_px` or more.
 
-    libjpeg decodes at these reductions by smaller inverse transforms, at all others more slowly than whole.
+    See `JPEG_STEPS`.
     """
     return next((by for by in (8, 4, 2) if -(-min(height, width) // by) >= min_px), 1)
 
@@ -104,7 +122,7 @@ def resize_canvas(image: Pixels, px: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR, box=box))
 
 
-def _jpeg(data: bytes, max_pixels: int, min_px: int | None = None) -> Pixels | None:
+def _jpeg(data: bytes, max_pixels: int, min_px: int | None, may_reduce: bool) -> Pixels | None:
     """RGB or grey JPEG by libjpeg-turbo, strictly; None where Pillow has to decide.
 
     A file that draws a warning and is odd, no more (`jpeg_oddities`), is put right and decoded again.
@@ -113,10 +131,12 @@ def _jpeg(data: bytes, max_pixels: int, min_px: int | None = None) -> Pixels | N
         header = None
         try:
             header = height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-            _check_size(width, height, max_pixels)
+            steps = JPEG_STEPS if may_reduce else JPEG_STEPS[:1]
+            by = least_reduction(height, width, max_pixels, steps)
             if colors not in ("YCbCr", "RGB", "Gray"):
                 return None
-            by = 1 if min_px is None else reduction(height, width, min_px)
+            if min_px is not None:
+                by = min(by * reduction(-(-height // by), -(-width // by), min_px), JPEG_STEPS[-1])
             least = {} if by == 1 else {"min_height": -(-height // by), "min_width": -(-width // by)}
             pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
         except ValueError as error:
@@ -152,25 +172,25 @@ def _upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     return pixels if turn is None else turn(pixels)
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=f"{width} x {height}")
-
-
-def _any_format(data: bytes, max_pixels: int) -> Pixels:
+def _any_format(
+    data: bytes, max_pixels: int, how: Decoding, keep: Callable[[npt.NDArray[Any]], None] | None
+) -> Pixels:
     formats = _formats(data)
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            _check_size(image.width, image.height, max_pixels)
+            if how.may_reduce:
+                reduce_opened(image, data, max_pixels)
+            else:
+                check_size(image.width, image.height, max_pixels)
             image.load()
             turn = 1 if image.format in UPRIGHT else _orientation(image.getexif)
+            if image.mode in _SIXTEEN_BITS or image.mode == "I":
+                return _upright(_from_sixteen_bits(image, how, keep), turn)
             return _upright(to_srgb(_rgb(image), _profile(image)), turn)
     except (DataError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise DataError("format", expected=", ".join(formats), got=data[:8]) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=error) from error
     except Exception as error:  # a hostile file can make a parser raise anything
         raise DataError("damaged", expected="a whole image", got=repr(error)) from error
 
@@ -197,10 +217,9 @@ def _formats(data: bytes) -> tuple[str, ...]:
 
 def _rgb(image: Image.Image) -> Pixels:
     """Pixels of a loaded picture of any mode, uint8 [h, w, 3]."""
-    if image.mode in _SIXTEEN_BITS or image.mode == "I":
-        return _from_sixteen_bits(np.asarray(image))
     if image.mode not in _EIGHT_BITS:
-        raise DataError("pixel-type", expected="8 or 16 bits per channel", got=image.mode)
+        fix = "--images.bands 1 takes them" if image.format == "TIFF" else ""
+        raise DataError("pixel-type", expected="8 or 16 bits per channel", got=image.mode, fix=fix)
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
@@ -208,9 +227,26 @@ def _rgb(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def _from_sixteen_bits(grey: npt.NDArray[Any]) -> Pixels:
-    """0..65535 [h, w] -> 0..255 [h, w, 3], rounded: 65535 = 255 * 257."""
+def _from_sixteen_bits(
+    image: Image.Image, how: Decoding, keep: Callable[[npt.NDArray[Any]], None] | None
+) -> Pixels:
+    """Grey of 16 bits, by the range of the set, or by the bits that are used."""
+    grey = np.asarray(image)[:, :, None]
     if grey.min() < 0 or grey.max() > 0xFFFF:
         raise DataError("pixel-type", expected="8 or 16 bits per channel", got="32-bit integers")
-    scaled = ((grey.astype(np.int64) + 128) // 257).astype(np.uint8)
-    return np.repeat(scaled[:, :, None], 3, axis=2)
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(PHOTOMETRIC) == 0:  # white is zero
+        grey = 0xFFFF - grey
+    if keep is not None:
+        keep(grey)
+    return in_bytes(grey, how)
+
+
+def _bands(
+    data: bytes, max_pixels: int, how: Decoding, keep: Callable[[npt.NDArray[Any]], None] | None
+) -> Pixels:
+    """The bands of a TIFF that were asked for."""
+    values = read_bands(data, how.bands, max_pixels=max_pixels)
+    if keep is not None:
+        keep(values)
+    return np.ascontiguousarray(in_bytes(values, how))

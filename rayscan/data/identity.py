@@ -8,10 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def content_identity(rows: pa.Table) -> str:
+def content_identity(rows: pa.Table, boxes: pa.Table | None = None) -> str:
     """Sha256 over split, key, length, crc32 and status of every row: what the images are, not where they lie.
 
     Lengths and bytes of strings are hashed apart, so that no two different columns give the same stream.
+
+    Args:
+        rows: Of the index.
+        boxes: Where the images are crops: their pixels, integers.
     """
     total = hashlib.sha256()
     for name in ("split", "key", "length", "crc32", "status"):
@@ -24,4 +28,6 @@ def content_identity(rows: pa.Table) -> str:
             total.update(sizes.digest() + text.digest())
         else:
             total.update(hashlib.sha256(column.to_numpy().astype("<i8").tobytes()).digest())
+    for column in () if boxes is None else boxes.columns:
+        total.update(hashlib.sha256(column.to_numpy().astype("<i8").tobytes()).digest())
     return total.hexdigest()

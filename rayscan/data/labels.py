@@ -81,6 +81,15 @@ def from_file(uri: str, images: pa.Table) -> Labels:
     return _numbered(found, images, sum(gid is None for gid in gids), class_of)
 
 
+def require_readable(uri: str) -> None:
+    """Refuse a labels file that is not there, or has no labels; nothing of them is kept.
+
+    Raises:
+        DataError: see `from_file`.
+    """
+    _values(_read(uri), uri)
+
+
 def _read(uri: str) -> pa.Table:
     try:
         table = read_table(addresses.plain(uri), storage.read(uri))

@@ -79,31 +79,27 @@ class _Part:
     """Whether the user named each file, so that all of them are meant."""
 
 
-def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: str | None = None) -> Listing:
+def list_sources(
+    data: str,
+    tell: folders.Tell = folders.silent,
+    image_column: str | None = None,
+    image_member: str | None = None,
+) -> Listing:
     """Find the files that the user means.
 
     Args:
         data: Name, glob, brace pattern, comma list of those, folder, or list file; local or remote.
         tell: Hears how many files of a part of that list were found so far, now and then.
         image_column: The column with the images, where they are in Parquet files.
+        image_member: The extension of the members that are the images, where samples of shards have several.
 
     Raises:
-        ConfigError: a column was named, and the files have none.
+        ConfigError: a column or member was named, and the files have none.
         DataError: nothing matches; named files are missing; tars and images are mixed; the text is a command
             or a web address; a list cannot be read.
     """
-    _refuse(data)
-    # What exists is a name, whatever it holds: , { | or a wildcard.
-    is_name = data.count("://") <= 1 and storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound
-    if not is_name and _SHELL.search(data):
-        raise DataError(
-            "this looks like a command", expected="paths or URIs", got=data, fix="rayscan runs no commands"
-        )
-    texts = [data] if is_name else addresses.split_commas(data)
-    for text in texts:
-        _refuse(text)
     left = LeftOut()
-    parts = [_part(text, tell, left, image_column) for text in texts]
+    parts = [_part(text, tell, left, image_column) for text in _texts(data)]
     root = addresses.common_folder(part.root for part in parts)
     entries: dict[str, SourceFile] = {}
     by_format: dict[Format | None, list[str]] = defaultdict(list)
@@ -126,7 +122,24 @@ def list_sources(data: str, tell: folders.Tell = folders.silent, image_column: s
     left.add([uri for uri in others if uri not in told])
     chosen = _only_format(data, usable, left)
     in_order = tuple(entries[uri] for uri in sorted(usable[chosen]))
+    if image_member is not None:
+        chosen = chosen.with_member(image_member)
     return Listing(chosen, in_order, root, left, metadata.of_pictures([*listed, *told.values()]))
+
+
+def _texts(data: str) -> list[str]:
+    """The addresses, patterns and names that the user's text is made of."""
+    _refuse(data)
+    # What exists is a name, whatever it holds: , { | or a wildcard.
+    is_name = data.count("://") <= 1 and storage.kind_of(addresses.absolute(data)) != pafs.FileType.NotFound
+    if not is_name and _SHELL.search(data):
+        raise DataError(
+            "this looks like a command", expected="paths or URIs", got=data, fix="rayscan runs no commands"
+        )
+    texts = [data] if is_name else addresses.split_commas(data)
+    for text in texts:
+        _refuse(text)
+    return texts
 
 
 def _refuse(uri: str) -> None:

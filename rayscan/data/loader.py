@@ -44,7 +44,12 @@ class ViewLoader:
     """Views of images by gid: one (seed, epoch, gid, view) gives the same bits in any batch and process."""
 
     def __init__(
-        self, table: ImageTable, images: ImagesConfig, seed: int, device: str | torch.device = "cpu"
+        self,
+        table: ImageTable,
+        images: ImagesConfig,
+        seed: int,
+        device: str | torch.device = "cpu",
+        reader: Reader | None = None,
     ) -> None:
         """Nothing is read yet. On a CPU, the process keeps the memory it frees from here on.
 
@@ -53,12 +58,13 @@ class ViewLoader:
             images: Sides, mean and standard deviation, memory and threads.
             seed: Seed of the run.
             device: Where the views are made and wanted.
+            reader: What reads them, in the place of one of the table.
         """
         self._table, self._images, self._seed = table, images, seed
         self._device = torch.device(device)
         if self._device.type == "cpu":
             keep_freed_memory()
-        self._reader = Reader(table, cache_for(table, images))
+        self._reader = Reader(table, cache_for(table, images)) if reader is None else reader
         self._pool = ThreadPoolExecutor(images.decode_threads, thread_name_prefix="cut")
         self._lock = threading.Lock()
         self._resident: Tensor | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rayscan.data import sources
 from rayscan.data.decode import Pixels, decode, reduction
 from rayscan.data.node_cache import NodeCache
+from rayscan.data.reduced_scale import JPEG_STEPS
 from rayscan.data.sources.base import Images, Rows
 from rayscan.data.stored_files import StoredFiles
 from rayscan.data.table import ImageTable
@@ -115,11 +116,13 @@ class Reader:
         Raises:
             DataError: an image cannot be read, or does not decode as it did at index time.
         """
-        asked = self._usable(gids)
-        jobs = zip(self.read(asked), asked.tolist(), strict=True)
-        if threads <= 1 or len(asked) < 2:
-            return [self._decoded(job) for job in jobs]
-        return list(self._pool(threads).map(self._decoded, jobs))
+        found: list[Pixels | None] = [None] * len(np.asarray(gids).reshape(-1))
+
+        def use(row: int, picture: Pixels) -> None:
+            found[row] = picture
+
+        self.each(gids, use, threads=threads)
+        return [picture for picture in found if picture is not None]
 
     def each(
         self,
@@ -143,12 +146,31 @@ class Reader:
         asked = self._usable(gids)
         data = self.read(asked)
 
-        def job(row: int) -> None:
-            use(row, self._decoded((data[row], int(asked[row])), min_px))
+        def job(rows: Sequence[int]) -> None:
+            picture = self._decoded((data[rows[0]], int(asked[rows[0]])), min_px)
+            for row in rows:
+                use(row, self._crop(picture, int(asked[row])))
 
-        apply = map if threads <= 1 or len(asked) < 2 else self._pool(threads).map
-        for _ in apply(job, range(len(asked))):
+        jobs = self._together(asked)
+        apply = map if threads <= 1 or len(jobs) < 2 else self._pool(threads).map
+        for _ in apply(job, jobs):
             pass
+
+    def _together(self, gids: Ints) -> Sequence[Sequence[int]]:
+        """Positions in `gids`, those of crops of one picture together: it is decoded once."""
+        if self.table.boxes is None:
+            return [(row,) for row in range(len(gids))]
+        rows: dict[tuple[int, int], list[int]] = {}
+        places = zip(self.table.shard[gids].tolist(), self.table.offset[gids].tolist(), strict=True)
+        for row, place in enumerate(places):
+            rows.setdefault(place, []).append(row)
+        return list(rows.values())
+
+    def _crop(self, picture: Pixels, gid: int) -> Pixels:
+        if self.table.boxes is None:
+            return picture
+        left, top, right, bottom = self.table.boxes[gid, :4].tolist()
+        return np.ascontiguousarray(picture[top:bottom, left:right])
 
     def _usable(self, gids: npt.ArrayLike) -> Ints:
         asked = self._known(gids)
@@ -162,12 +184,17 @@ class Reader:
     def _decoded(self, job: tuple[bytes, int], min_px: int | None = None) -> Pixels:
         data, gid = job
         size = int(self.table.height[gid]), int(self.table.width[gid])
+        if self.table.boxes is not None:  # whole: boxes are in its pixels
+            width, height = self.table.boxes[gid, 4:].tolist()
+            size, min_px = (height, width), None
         try:
-            pixels = decode(data, max_pixels=size[0] * size[1], min_px=min_px)
+            pixels = decode(data, max_pixels=size[0] * size[1], min_px=min_px, how=self.table.decoding)
         except DataError as error:
             raise self._changed(gid, f"it does not decode: {error}") from error
-        by = 1 if min_px is None else reduction(*size, min_px)
-        if pixels.shape[:2] not in (size, (-(-size[0] // by), -(-size[1] // by))):
+        most = 1 if min_px is None else reduction(*size, min_px)
+        # One that is reduced already, for its size, may be reduced less than asked.
+        sizes = [(-(-size[0] // by), -(-size[1] // by)) for by in JPEG_STEPS if by <= most]
+        if pixels.shape[:2] not in sizes:
             raise self._changed(
                 gid, f"{pixels.shape[1]} x {pixels.shape[0]} px, {size[1]} x {size[0]} indexed"
             )

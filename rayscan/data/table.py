@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayscan.artifacts import Artifact
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.types import Ints
 
 Split = Literal["train", "eval"]
@@ -34,6 +35,23 @@ IMAGE_SCHEMA = pa.schema(
     }
 )
 """Columns of `images.parquet`: bytes for offset and length, px for width and height as decoded."""
+
+DECODING = "decoding"
+"""Fact of an index of pictures of more than 8 bits: see `Decoding.facts`."""
+BOXES = "boxes.parquet"
+"""File of an index whose images are crops, by `BOX_SCHEMA`."""
+BOX_SCHEMA = pa.schema(
+    {
+        "gid": pa.int64(),
+        "left": pa.int32(),
+        "top": pa.int32(),
+        "right": pa.int32(),
+        "bottom": pa.int32(),
+        "picture_width": pa.int32(),
+        "picture_height": pa.int32(),
+    }
+)
+"""Pixels [left, right) x [top, bottom) of the upright picture, and the size of that."""
 
 _PLAIN_COLUMNS = ("shard", "offset", "length", "crc32", "width", "height")
 ROWS_AT_ONCE = 131_072
@@ -65,6 +83,10 @@ class ImageTable:
     """Their sizes; empty if not known."""
     shard_sha256: tuple[str, ...] = ()
     """Their hashes; empty if not known, and an empty text for an image that is a file."""
+    boxes: Ints | None = None
+    """Where images are crops: left, top, right, bottom, and width and height of the picture, px [N, 6]."""
+    decoding: Decoding = PLAIN
+    """Bands and ranges of pictures of more than 8 bits."""
 
     @classmethod
     def from_artifact(cls, index: Artifact) -> Self:
@@ -93,6 +115,10 @@ class ImageTable:
             is_ok[here] = _equals(batch.column("status"), "ok")
             is_eval[here] = _equals(batch.column("split"), "eval")
             row += len(batch)
+        boxes = None
+        if BOXES in index.files:
+            columns = index.read_table(BOXES).columns[1:]
+            boxes = np.stack([column.to_numpy() for column in columns], axis=1).astype(np.int64)
         shards = index.read_table(SHARDS, columns=["uri", "bytes", "sha256"])
         return cls(
             **plain,
@@ -101,6 +127,8 @@ class ImageTable:
             shard_uris=tuple(shards["uri"].to_pylist()),
             shard_bytes=tuple(shards["bytes"].to_pylist()),
             shard_sha256=tuple(shards["sha256"].to_pylist()),
+            boxes=boxes,
+            decoding=Decoding.of_facts(index.facts.get(DECODING)),
         )
 
     def gids(self, split: Split | None = None) -> Ints:

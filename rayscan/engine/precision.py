@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 import torch
 from torch import nn
 
-CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
-
-
-@cache
-def has_bf16_units() -> bool:
-    """Whether this processor multiplies bf16 itself; elsewhere bf16 on a CPU is slower than fp32."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return False
-    lines = (line.partition(":") for line in text.splitlines())
-    flags = next((value for key, _, value in lines if key.strip() in ("flags", "Features")), "")
-    return not CPU_FLAGS.isdisjoint(flags.split())
+from rayscan.processor import has_bf16_units
 
 
 def is_half(precision: str, device: str, net: nn.Module) -> bool:

@@ -9,11 +9,15 @@ import difflib
 from collections.abc import Callable
 
 from rayscan.errors import ConfigError
+from rayscan.exports.atlas import export_atlas
+from rayscan.exports.cleanlab import export_cleanlab
 from rayscan.exports.csv import export_csv
 from rayscan.exports.cvat import export_cvat
 from rayscan.exports.fiftyone import export_fiftyone
 from rayscan.exports.folders import copied, hardlinked, symlinked
+from rayscan.exports.huggingface import export_huggingface
 from rayscan.exports.label_studio import export_label_studio
+from rayscan.exports.onnx import export_onnx
 from rayscan.exports.parquet import export_parquet
 from rayscan.out_kinds import require_no_own_file
 from rayscan.run import Run
@@ -29,9 +33,13 @@ EXPORTERS: dict[str, Exporter] = {
     "folders": symlinked,
     "folders-hardlink": hardlinked,
     "folders-copy": copied,
+    "atlas": export_atlas,
+    "huggingface": export_huggingface,
     "fiftyone": export_fiftyone,
     "label-studio": export_label_studio,
     "cvat": export_cvat,
+    "cleanlab": export_cleanlab,
+    "onnx": export_onnx,
 }
 """Name on the command line -> format."""
 

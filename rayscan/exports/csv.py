@@ -11,12 +11,14 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from rayscan.assignments import MINED
 from rayscan.exports.described import as_plain, described
-from rayscan.exports.rows import named_rows
+from rayscan.exports.rows import columns_of, named_rows
 from rayscan.exports.whole_file import write_tables_whole
 from rayscan.run import Run
 
-COLUMNS = ("gid", "id", "source", "key", "split", "cluster", "confidence", "margin", "is_prototype")
+COLUMNS = ("gid", "id", "source", "key", "split", "cluster", "confidence", "margin", "is_prototype", *MINED)
+"""Those that the run has; earlier versions wrote none of MINED."""
 
 
 def export_csv(run: Run, out: str) -> str:
@@ -32,7 +34,9 @@ def export_csv(run: Run, out: str) -> str:
     Raises:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
     """
-    return write_tables_whole(out, map(as_plain, described(run, named_rows(run, COLUMNS))), _writer)
+    there = columns_of(run)
+    rows = named_rows(run, [name for name in COLUMNS if name in there])
+    return write_tables_whole(out, map(as_plain, described(run, rows)), _writer)
 
 
 def _writer(sink: IO[bytes], schema: pa.Schema) -> pacsv.CSVWriter:

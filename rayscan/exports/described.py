@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayscan.data.metadata import metadata_of
+from rayscan.naming.stored import NAMES, proposed_names
 from rayscan.run import Run
 
+PROPOSED_NAMES = "proposed_names"
+"""The column of names that words propose for the cluster; of runs that have some."""
 PREFIX = "metadata_"
 """Begins the name of a column that would have the name of one of ours."""
 
 
-def described(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Append the metadata of images to rows; null where an image has none.
+def described(run: Run, tables: Iterable[pa.Table], taken: Collection[str] = ()) -> Iterator[pa.Table]:
+    """Append to rows the names proposed for their clusters, and the metadata of their images; null without.
 
     Args:
         run: Whose index has the metadata, or none.
-        tables: Rows with a column `gid`, all of one schema.
+        tables: Rows with columns `gid` and `cluster`, all of one schema.
+        taken: Names of columns that will come to these.
 
     Raises:
         ArtifactError: the metadata are missing or altered.
     """
     told = metadata_of(run.artifact("index")) if "index" in run.record["stages"] else None
+    tables = _with_proposals(run, tables)
     if told is None:
         yield from tables
         return
@@ -32,9 +37,19 @@ def described(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for table in tables:
         chosen = columns.take(pc.index_in(table["gid"], gids))
         for name in columns.column_names:
-            own = f"{PREFIX}{name}" if name in table.column_names else name
+            own = f"{PREFIX}{name}" if name in table.column_names or name in taken else name
             table = table.append_column(own, chosen[name])
         yield table
+
+
+def _with_proposals(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Append a column with the names that words propose, comma between, where the run has any."""
+    proposed = proposed_names(run.artifact(NAMES)) if NAMES in run.record["stages"] else {}
+    numbers = pa.array(list(proposed), pa.int64())
+    names = pa.array([", ".join(listed) for listed in proposed.values()], pa.string())
+    for table in tables:
+        found = names.take(pc.index_in(table["cluster"].cast(pa.int64()), numbers))
+        yield table.append_column(PROPOSED_NAMES, found) if proposed else table
 
 
 def as_plain(table: pa.Table) -> pa.Table:

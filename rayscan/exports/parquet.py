@@ -6,9 +6,8 @@ from functools import partial
 
 import pyarrow.parquet as pq
 
-from rayscan.assignments import SCHEMA
 from rayscan.exports.described import described
-from rayscan.exports.rows import named_rows
+from rayscan.exports.rows import columns_of, named_rows
 from rayscan.exports.whole_file import write_tables_whole
 from rayscan.run import Run
 
@@ -26,5 +25,5 @@ def export_parquet(run: Run, out: str) -> str:
     Raises:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
     """
-    tables = described(run, named_rows(run, SCHEMA.names))
+    tables = described(run, named_rows(run, columns_of(run)))
     return write_tables_whole(out, tables, partial(pq.ParquetWriter, compression="zstd"))

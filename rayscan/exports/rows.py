@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from rayscan.assignments import FILE
 from rayscan.errors import ArtifactError, DataError
 from rayscan.run import Run
-from rayscan.storage import is_local
+from rayscan.storage import is_local, resolve
 from rayscan.tables import row_groups
 
 NAME_AFTER = "cluster"
@@ -28,9 +30,7 @@ def named_rows(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
     """
     names = run.cluster_names
-    table_of_names = pa.array(
-        [names.get(number) for number in range(max(names, default=-1) + 1)], pa.string()
-    )
+    numbers, called = pa.array(list(names), pa.int64()), pa.array(list(names.values()), pa.string())
     for group in row_groups(run.artifact("assign"), FILE, columns):
         rows = group.select(columns)
         clusters = rows.column(NAME_AFTER)
@@ -42,7 +42,24 @@ def named_rows(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
                 where=run.place.uri_of("clusters.json"),
                 fix="edit names only, or remove the file and run the same command again",
             )
-        yield rows.add_column(list(columns).index(NAME_AFTER) + 1, "name", table_of_names.take(clusters))
+        found = called.take(pc.index_in(clusters.cast(pa.int64()), numbers))
+        yield rows.add_column(list(columns).index(NAME_AFTER) + 1, "name", found)
+
+
+def columns_of(run: Run) -> list[str]:
+    """Names of all columns that the assignments of a run have, in order.
+
+    Raises:
+        ArtifactError: the run has no assignments, or they cannot be read.
+    """
+    assign = run.artifact("assign")
+    filesystem, path = resolve(assign.uri_of(FILE))
+
+    def read() -> list[str]:
+        with filesystem.open_input_file(path) as source:
+            return list(pq.read_schema(source).names)
+
+    return assign.place.retried(read, FILE)
 
 
 def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -52,8 +69,9 @@ def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def class_names(run: Run) -> list[str]:
-    """Names of the clusters, each once: clusters of one name are one class."""
-    return list(dict.fromkeys(run.cluster_names[number] for number in sorted(run.cluster_names)))
+    """Names of the clusters, each once: clusters of one name are one class; waste comes last."""
+    names = run.cluster_names
+    return list(dict.fromkeys(names[number] for number in sorted(names, key=lambda n: (n < 0, n))))
 
 
 def require_files(image: dict[str, Any], what: str) -> str:

@@ -10,8 +10,12 @@ import time
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 5.0
 """How long a head node that does not answer is asked again."""
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""How a client of gRPC, which Ray speaks, begins: a preface, and empty settings (RFC 9113, Sec. 3.4)."""
+_SETTINGS = 4
+"""Type of the frame that every server of HTTP/2 sends first."""
 _HOST_PORT = re.compile(r"(?:ray://)?(?:\[([0-9a-fA-F:]+)\]|([^:/\[\]]+)):(\d+)")
 
 
@@ -36,7 +40,8 @@ def require_listening(address: str, origin: str) -> None:
     host, port, began = found[1] or found[2], int(found[3]), time.monotonic()
     while True:
         try:
-            socket.create_connection((host, port), timeout=PATIENCE_SECONDS / 2).close()
+            with socket.create_connection((host, port), timeout=PATIENCE_SECONDS / 2) as stream:
+                is_ray = _speaks_http2(stream)
         except (OSError, OverflowError) as error:
             if time.monotonic() - began < PATIENCE_SECONDS and not isinstance(error, socket.gaierror):
                 time.sleep(0.5)
@@ -48,4 +53,25 @@ def require_listening(address: str, origin: str) -> None:
                 where=origin,
                 fix="start it, correct the address, or unset it to use this machine alone",
             ) from error
+        if not is_ray:
+            raise FleetError(
+                "what listens is no Ray",
+                expected=f"a Ray at {address}",
+                got="something that does not answer as Ray does",
+                where=origin,
+                fix="correct the address, or unset it to use this machine alone",
+            )
         return
+
+
+def _speaks_http2(stream: socket.socket) -> bool:
+    """Whether a server answers a client of gRPC in time; True where it speaks TLS, which is not tried."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return True
+    stream.settimeout(PATIENCE_SECONDS)
+    try:
+        stream.sendall(_HTTP2_HELLO)
+        answer = stream.recv(9)
+    except TimeoutError:
+        return False
+    return len(answer) > 3 and answer[3] == _SETTINGS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rayscan.errors import FleetError
 from rayscan.fleet.search_settings import SearchSettings
 from rayscan.fleet.shards import BLOCKS_PER_SHARD
+from rayscan.vectors.half_search import BYTES_OF_A_BLOCK, MIN_ROWS
 from rayscan.vectors.merge import PROPOSALS_AT_ONCE, IndexedRows
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK
 from rayscan.vectors.stored_rows import PIECE_BYTES
@@ -16,9 +17,10 @@ BLOCK_ROWS = 16_384
 
 
 def shard_bytes(num_rows: int, dim: int, settings: SearchSettings) -> int:
-    """Memory of one actor: its rows, their copy in lists, tiles of scores, two blocks of queries.
+    """Memory of one actor: its rows, their copies in bfloat16 and in lists, tiles, two blocks of queries.
 
-    Under float16 the rows take half, or nothing beside lists, and those that are read at a time a piece.
+    As if all nodes had units for bfloat16. Under float16 the rows take half, or nothing beside lists, and
+    those that are read at a time a piece.
 
     Args:
         num_rows: Rows of all shards.
@@ -28,9 +30,12 @@ def shard_bytes(num_rows: int, dim: int, settings: SearchSettings) -> int:
     rows = -(-num_rows // settings.num_shards)
     is_half = settings.storage == "float16"
     copies = 2 * dim if is_half else 4 * dim
+    is_halved = settings.ivf is None and not is_half and not settings.gpus_per_shard and rows >= MIN_ROWS
+    copies += 2 * dim if is_halved else 0
     if settings.ivf is not None:
         copies = (0 if is_half else copies) + 8 + (dim if settings.ivf.codes == "sq8" else 4 * dim)
     tiles = settings.threads * QUERY_BLOCK * ROW_BLOCK * 4 + (3 * PIECE_BYTES if is_half else 0)
+    tiles += settings.threads * BYTES_OF_A_BLOCK if is_halved else 0
     return PROCESS_BYTES + rows * copies + tiles + 2 * BLOCK_ROWS * dim * 4
 
 

@@ -36,6 +36,8 @@ from rayscan.vectors.stored_rows import StoredRows
 
 NPROBE = "nprobe"
 """Fact of a block's part: how many lists each query read; None in an exact search."""
+PROPOSALS = "proposals"
+"""Fact of a block's part: queries of shards that bfloat16 settled, and those that float32 did."""
 BLOCKS_PER_SHARD = 2
 """Blocks under way per shard: one searched, one read, merged or written."""
 
@@ -73,12 +75,15 @@ class ShardActor:
             else IvfSearch(x, centroids.read(), codes=codes, threads=threads, where=where)
         )
 
-    def propose(self, queries: NDArray[np.float32], width: int, nprobe: int | None) -> Proposal:
-        """See `ShardSearch.search` and `IvfSearch.search`."""
+    def propose(
+        self, queries: NDArray[np.float32], width: int, nprobe: int | None
+    ) -> tuple[Proposal, tuple[int, int]]:
+        """See `ShardSearch.search` and `IvfSearch.search`; beside, queries by bfloat16 and by float32."""
         if isinstance(self._search, IvfSearch):
             assert nprobe is not None  # told at every call: a restarted actor knows of no earlier one
-            return self._search.search(queries, width, nprobe)
-        return self._search.search(queries, width)
+            return self._search.search(queries, width, nprobe), (0, 0)
+        proposal = self._search.search(queries, width)
+        return proposal, (self._search.by_half, self._search.by_float)
 
     def score(self, queries: NDArray[np.float32], pairs: tuple[Ints, Ints]) -> NDArray[np.float32]:
         """See `ShardSearch.score`."""
@@ -103,6 +108,8 @@ class ActorShards:
         self.nlist = nlist
         self.nprobe = nprobe
         self.margin = margin
+        self.by_half = self.by_float = 0
+        """Queries of shards that bfloat16 settled, and those that float32 did, through this object."""
 
     def with_nprobe(self, nprobe: int) -> ActorShards:
         """These shards, reading `nprobe` lists per query."""
@@ -118,10 +125,10 @@ class ActorShards:
         import ray
 
         shared = ray.put(queries)
-        answers: list[Proposal] = ray.get(
-            [actor.propose.remote(shared, width, self.nprobe) for actor in self.actors]
-        )
-        return answers
+        answers = ray.get([actor.propose.remote(shared, width, self.nprobe) for actor in self.actors])
+        self.by_half += sum(by_half for _, (by_half, _) in answers)
+        self.by_float += sum(by_float for _, (_, by_float) in answers)
+        return [proposal for proposal, _ in answers]
 
     def score(
         self, queries: NDArray[np.float32], pairs: Sequence[tuple[Ints, Ints]]
@@ -144,7 +151,9 @@ def search_block(
         "ids": draft.write_array(f"{block.name}-ids.npy", ids),
         "scores": draft.write_array(f"{block.name}-scores.npy", scores),
     }
-    draft.finish_part(block.name, entries, {NPROBE: shards.nprobe})
+    draft.finish_part(
+        block.name, entries, {NPROBE: shards.nprobe, PROPOSALS: [shards.by_half, shards.by_float]}
+    )
 
 
 def mine_blocks(
@@ -251,6 +260,17 @@ def tune_nprobe(
         between = (few + many) // 2
         few, many = (few, between) if suffices(between) else (between, many)
     return shards.with_nprobe(many)
+
+
+def search_facts(draft: Draft, blocks: Sequence[Block], settings: SearchSettings) -> dict[str, Any]:
+    """How finished blocks were searched, for a manifest: lists read, or what bfloat16 left to float32."""
+    parts = [part[1] for block in blocks if (part := draft.finished_part(block.name)) is not None]
+    if settings.ivf is not None:
+        # all blocks were asked alike, and those of an earlier attempt by the same sample
+        lists = {"nlist": len(settings.ivf.centroids), NPROBE: parts[0].get(NPROBE) if parts else None}
+        return {"search": "approximate", "codes": settings.ivf.codes, **lists}
+    by_half, by_float = (sum(part.get(PROPOSALS, (0, 0))[i] for part in parts) for i in range(2))
+    return {PROPOSALS: {"bfloat16": by_half, "float32": by_float}} if by_half else {}
 
 
 def _files(draft: Draft, block: Block) -> dict[str, FileEntry]:

@@ -66,13 +66,14 @@ def merge_clusters(cluster_of: Ints, anchors: Ints, ids: Ints, num_clusters: int
     """Join clusters by the links of the neighbor graph until one is left.
 
     Args:
-        cluster_of: Cluster by gid [N].
+        cluster_of: Cluster by gid, below 0 for images that take no part [N].
         anchors: Gids with neighbors [n].
         ids: Their neighbors [n, K].
         num_clusters: C; clusters without a link take no part.
     """
     ends = np.repeat(cluster_of[anchors], ids.shape[1]), cluster_of[ids].ravel()
-    flat = np.bincount(ends[0] * num_clusters + ends[1], minlength=num_clusters**2)
+    both = (ends[0] >= 0) & (ends[1] >= 0)
+    flat = np.bincount((ends[0] * num_clusters + ends[1])[both], minlength=num_clusters**2)
     links = flat.reshape(num_clusters, num_clusters).astype(np.float64)
     e = (links + links.T) / (2 * links.sum())
     a = e.sum(1)

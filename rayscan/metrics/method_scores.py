@@ -39,12 +39,13 @@ class MethodCounts:
         """Count some images.
 
         Args:
-            best: Best clusters, best first: [n, T].
+            best: Best clusters, best first, below 0 where there are fewer: [n, T].
             labels: Their classes: [n].
             by_seed: Clusters by each of several fits: [seeds, n].
         """
         self.first.add(best[:, 0], labels)
-        self.top.add(best.ravel(), np.repeat(labels, best.shape[1]))
+        is_cluster = best.ravel() >= 0
+        self.top.add(best.ravel()[is_cluster], np.repeat(labels, best.shape[1])[is_cluster])
         for table, clusters in zip(self.seeds, () if by_seed is None else by_seed, strict=True):
             table.add(clusters, labels)
 
@@ -84,6 +85,8 @@ class SplitCounts:
         self.sizes = np.zeros(num_clusters, np.int64)
         """Images of each cluster, labelled or not [C]."""
         self.labelled = 0
+        self.waste = 0
+        """Images that a person marked as of no use: no score counts them, nor those of other methods."""
 
     def add(self, best: Mapping[str, Ints], by_seed: Mapping[str, Ints], labels: Ints, method: str) -> None:
         """Count some images of the split.
@@ -94,9 +97,11 @@ class SplitCounts:
             labels: Classes, -1 where unlabelled [n].
             method: The run's own.
         """
-        has_label = labels >= 0
+        is_used = best[method][:, 0] >= 0
+        self.waste += int((~is_used).sum())
+        has_label = (labels >= 0) & is_used
         self.labelled += int(has_label.sum())
-        self.sizes += np.bincount(best[method][:, 0], minlength=len(self.sizes))
+        self.sizes += np.bincount(best[method][is_used, 0], minlength=len(self.sizes))
         for name, counts in self.methods.items():
             seeds = by_seed[name][:, has_label] if name in by_seed else None
             counts.add(best[name][has_label], labels[has_label], seeds)

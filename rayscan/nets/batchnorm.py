@@ -23,7 +23,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training over all workers."""
-        return _forward(self, input) if self.training and comms.is_distributed() else super().forward(input)
+        if self.training and comms.is_distributed():
+            return global_batch_norm(self, input)
+        return super().forward(input)
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
@@ -31,10 +33,18 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training over all workers."""
-        return _forward(self, input) if self.training and comms.is_distributed() else super().forward(input)
+        if self.training and comms.is_distributed():
+            return global_batch_norm(self, input)
+        return super().forward(input)
 
 
-def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
+def global_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Normalise by the statistics of every worker's batch, and move the running ones.
+
+    Args:
+        norm: The layer, in training, with weight and running statistics.
+        x: [B, C] or [B, C, H, W].
+    """
     assert norm.running_mean is not None and norm.running_var is not None
     assert norm.num_batches_tracked is not None and norm.momentum is not None
     mean, var, count = _global_moments(x.detach())

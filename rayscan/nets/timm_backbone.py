@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from rayscan.errors import ConfigError
 from rayscan.nets.backbone import Backbone
-from rayscan.nets.batchnorm import GlobalBatchNorm2d
 
 WHERE = "pretext.backbone"
 
@@ -124,14 +123,16 @@ def _pool(model: nn.Module, name: str, pooling: str) -> None:
 
 
 def _globalize(model: nn.Module, name: str) -> None:
-    """Synchronise torch's batch normalisation in place; others would depend on the worker count."""
+    """Synchronise torch's and timm's batch normalisation in place; others hang on the worker count."""
+    from rayscan.nets.timm_batchnorm import SYNCHRONISED
+
     for key, module in model.named_modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = GlobalBatchNorm2d
+        if (synchronised := SYNCHRONISED.get(type(module))) is not None:
+            module.__class__ = synchronised
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise ConfigError(
                 "this model has a batch normalisation that cannot be made global",
-                expected="torch.nn.BatchNorm2d, or another kind of normalisation",
+                expected=f"{' or '.join(k.__name__ for k in SYNCHRONISED)}, or another kind of normalisation",
                 got=f"{type(module).__name__} at {key} of {name}",
                 where=WHERE,
                 fix="pass --pretext.no-sync-batchnorm: then the worker count changes the result",

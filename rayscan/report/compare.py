@@ -1,7 +1,7 @@
 """Several runs in one table: mean and standard deviation over seeds, SCAN beside k-means.
 
 Runs of equal settings on equal images form a group, whatever their seed, report settings and machines;
-groups are named by the settings in which they differ.
+groups are named by the settings in which they differ. A run that a person edited is a group by itself.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class ScoredRun(Protocol):
     @property
     def recipe(self) -> Recipe:
         """Its settings."""
+
+    @property
+    def edits(self) -> str:
+        """What tells its edits from those of other runs; empty if it has none."""
 
     @property
     def scores(self) -> Mapping[str, Any]:
@@ -73,7 +77,7 @@ def compare_rows(runs: Sequence[ScoredRun]) -> list[dict[str, Any]]:
         )
     groups: dict[str, list[ScoredRun]] = {}
     for run in runs:
-        groups.setdefault(digest([_settings(run), run.artifact("index").identity]), []).append(run)
+        groups.setdefault(digest([_settings(run), run.artifact("index").identity, run.edits]), []).append(run)
     for group in groups.values():
         _require_seeds(group)
     names = _names([group[0] for group in groups.values()])
@@ -143,7 +147,13 @@ def _names(firsts: Sequence[ScoredRun]) -> list[str]:
     )
     shown = [key for key in differing if key != "name"]
     names = [
-        " ".join([run.recipe.name, *(f"{k}={tree.get(k)}" for k in shown)])
+        " ".join(
+            [
+                run.recipe.name,
+                *(f"{k}={tree.get(k)}" for k in shown),
+                *([f"edited={run.edits}"] * bool(run.edits)),
+            ]
+        )
         for run, tree in zip(firsts, settings, strict=True)
     ]
     images = [run.artifact("index").identity[:8] for run in firsts]

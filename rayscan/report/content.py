@@ -41,6 +41,10 @@ class Cluster:
     """gids of the most typical images, best first."""
     uncertain: Sequence[int] = ()
     """gids of the least confident images, worst first."""
+    proposed: Sequence[str] = ()
+    """Names that the words beside its images suggest, best first."""
+    waste: Sequence[int] = ()
+    """Clusters marked as waste, which may be restored; of waste itself, number -1."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,25 @@ class Neighbors:
     """gids, nearest first."""
     scores: Sequence[float]
     """Cosine with the anchor, -1..1."""
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Groups of near-copies, and how they were told."""
+
+    groups: Sequence[Sequence[int]]
+    """gids of the largest groups, the one that stands for the group first."""
+    num_groups: int
+    num_copies: int
+    """Images that another one stands for."""
+    compared: str
+    """pixels or features."""
+    threshold: float
+    """Likeness from which on two images are near-copies, -1..1."""
+    is_asked: bool
+    """Whether a user set it."""
+    nearest: Ints
+    """Images per equal bin of the likeness of the neighbor most like them, over -1..1: int64 [bins]."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +123,9 @@ class Content:
     pictures: Mapping[int, Picture] = field(default_factory=dict)
     """By gid."""
     neighbors: Sequence[Neighbors] = ()
+    copies: NearCopies | None = None
+    outliers: Sequence[tuple[int, float]] = ()
+    """gids of the images farthest from all others, and their quantile, farthest first."""
     scores: Mapping[str, Any] | None = None
     """scores.json, or None without labels."""
     curves: Sequence[Curve] = ()
@@ -111,3 +137,12 @@ class Content:
     """Versions, places and times, as name and text."""
     notes: Sequence[str] = ()
     """What the reader must know of this page, such as pictures left out."""
+    fingerprint: str = ""
+    """Of the assignments, which edits of this page are made for."""
+    next_cluster: int = 0
+    """Number of the next new cluster."""
+
+    @property
+    def num_clusters(self) -> int:
+        """Clusters without waste."""
+        return sum(cluster.number >= 0 for cluster in self.clusters)

@@ -105,14 +105,19 @@ def sizes(counts: Array) -> Markup:
     return svg(description, axes.frame("clusters, largest first (dashed: all equal)") + shape + line)
 
 
-def histogram(counts: Array, low: float, high: float, x_label: str) -> Markup:
-    """Draw counts in equal bins over low..high."""
+def histogram(counts: Array, low: float, high: float, x_label: str, *, mark: float | None = None) -> Markup:
+    """Draw counts in equal bins over low..high, and a dashed line at a value."""
     values = np.asarray(counts, np.float64)
     axes = Axes(0, len(values), 0, max(float(values.max(initial=0)), 1.0) * 1.05)
     named = [(low + (high - low) * i / 5, len(values) * i / 5) for i in range(6)]
     labels = [text(axes.x(at), HEIGHT - BOTTOM + 15, f"{value:.2g}", "middle") for value, at in named]
     description = f"Histogram of {x_label}, {values.sum():,.0f} images"
-    return svg(description, axes.frame(x_label, x_ticks=[]) + _bars(axes, values) + _join(labels))
+    bars = _bars(axes, values) + _join(labels)
+    if mark is not None:
+        x = axes.x((mark - low) / (high - low) * len(values))
+        bars += LINE.format("even", round(x, 1), round(x, 1), TOP, HEIGHT - BOTTOM)
+        description += f", dashed line at {mark:.3g}"
+    return svg(description, axes.frame(x_label, x_ticks=[]) + bars)
 
 
 def curve(x: Array, y: Array, x_label: str, description: str) -> Markup:

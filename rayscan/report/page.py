@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from rayscan.methods import METHODS
 from rayscan.report import figures
-from rayscan.report.content import Content
+from rayscan.report.content import Content, NearCopies
 from rayscan.sections import flat
 
 METRICS = {
@@ -38,6 +38,8 @@ METRICS = {
 }
 SPLITS = ("eval", "train")
 MAX_CONFUSIONS = 12
+SCRIPTS = ("edits.js", "edit_bar.js", "page.js")
+"""One script of the page, in this order."""
 
 
 def render(content: Content) -> str:
@@ -46,7 +48,7 @@ def render(content: Content) -> str:
     Returns:
         A whole HTML document, ASCII only outside of names.
     """
-    style, script = asset("page.css"), asset("page.js")
+    style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
     policy = (
         f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; "
         f"script-src {csp_hash(script)}; base-uri 'none'; form-action 'none'"
@@ -108,7 +110,7 @@ def _headline_split(scores: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
 def _headline(content: Content) -> tuple[tuple[str, str], ...]:
     """Return the metrics to lead with; with more clusters than classes, one-to-one accuracy says little."""
     split = _headline_split(content.scores)
-    if split and len(content.clusters) > len(split["confusion"]["classes"]):
+    if split and content.num_clusters > len(split["confusion"]["classes"]):
         return ("many_to_one", "Accuracy, many to one"), ("nmi", "NMI"), ("ami", "AMI")
     return ("acc", "Accuracy (ACC)"), ("nmi", "NMI"), ("ari", "ARI")
 
@@ -129,6 +131,7 @@ def _splits(scores: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "images": split["images"],
             "labelled": split["labelled"],
+            "waste": split.get("waste", 0),
             "methods": [METHODS[m].title for m in methods],
             "rows": rows,
             "best": {title: percent(max(v for v in values if v is not None)) for title, values in rows},
@@ -144,8 +147,9 @@ def _figures(content: Content) -> dict[str, Any]:
     purity = {int(k): v for k, v in (scores or {}).get("neighbor_purity", {}).items()}
     confusion = _confusion(split["confusion"], split["per_cluster"]) if split else None
     return {
-        "sizes": figures.sizes(np.array([c.size for c in content.clusters])),
+        "sizes": figures.sizes(np.array([c.size for c in content.clusters if c.number >= 0])),
         "confidence": figures.histogram(content.confidences, 0.0, 1.0, "confidence"),
+        "nearest": _nearest(content.copies) if content.copies else None,
         "curves": [
             (c.stage, c.name, figures.curve(c.epochs, c.values, "epoch", f"{c.stage}, {c.name}"))
             for c in content.curves
@@ -163,6 +167,11 @@ def _figures(content: Content) -> dict[str, Any]:
         "confusion": confusion[0] if confusion else None,
         "confused": confusion[1] if confusion else [],
     }
+
+
+def _nearest(copies: NearCopies) -> Markup:
+    """Draw how like its nearest neighbor each image is, with the threshold."""
+    return figures.histogram(copies.nearest, -1.0, 1.0, "likeness of the nearest", mark=copies.threshold)
 
 
 def _confusion(
@@ -213,15 +222,21 @@ def _data(content: Content) -> dict[str, Any]:
                 class_name,
                 list(c.prototypes),
                 list(c.uncertain),
+                list(c.proposed),
+                list(c.waste),
             ]
         )
     return {
+        "fingerprint": content.fingerprint,
+        "next": content.next_cluster,
         "clusters": clusters,
         "pictures": {
             str(gid): [p.name, p.cluster, _rounded(p.confidence), _rounded(p.margin), p.url]
             for gid, p in content.pictures.items()
         },
         "neighbors": [[n.anchor, list(n.ids), [_rounded(s) for s in n.scores]] for n in content.neighbors],
+        "copies": [list(group) for group in content.copies.groups] if content.copies else [],
+        "outliers": [[gid, _rounded(score)] for gid, score in content.outliers],
     }
 
 

@@ -17,10 +17,11 @@ from rayscan.assignments import SCHEMA as TABLE_SCHEMA
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.loader import ViewLoader
-from rayscan.data.table import ImageTable
+from rayscan.data.table import IMAGES, ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
+from rayscan.stages import duplicates
 from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
 from rayscan.tables import write_tables
@@ -65,8 +66,10 @@ class Part:
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
     images = images_of(recipe, done.get("pretext"))
-    config = {"assign": semantic(recipe.assign), "images": semantic(images)}
-    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model)
+    # Rows name the places of images, which the identity of an index leaves out.
+    places = done["index"].entry(IMAGES).sha256
+    config = {"assign": semantic(recipe.assign), "images": semantic(images), "places": places}
+    inputs = ("index", "pretext", "embed", METHODS[recipe.method].model, duplicates.NAME)
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs if name in done})
 
 
@@ -102,14 +105,14 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         tops = _tops(draft, part)
         summary.add(tops["ids"][:, 0], tops["probs"][:, 0])
     prototypes = find_prototypes(summary, done["embed"])
-
+    mined = duplicates.columns_of(done[duplicates.NAME], gids) if duplicates.NAME in done else None
     files = {
         FILE: write_tables(
             draft,
             FILE,
             TABLE_SCHEMA,
             lambda: assignment_tables(
-                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values()
+                done["index"], gids, partial(_tops_between, draft, parts), prototypes.values(), mined
             ),
         ),
         "clusters.json": draft.write_json("clusters.json", summary.cluster_list(gids, prototypes)),
@@ -157,7 +160,7 @@ def assign_part(part: Part) -> None:
         _assign_by_centroids(part)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = _best(_probabilities(part, device))
+    rows = best_of(_probabilities(part, device))
     entry = part.draft.write(part.name, rows.tobytes())
     part.draft.finish_part(part.name, {part.name: entry})
 
@@ -169,7 +172,7 @@ def _assign_by_centroids(part: Part) -> None:
     tops, labels = [], []
     for first in range(part.first, part.stop, step):
         x = fitted.pca.project(rows.read(first, min(first + step, part.stop)))
-        tops.append(_best(torch.from_numpy(fitted.probabilities(x))))
+        tops.append(best_of(torch.from_numpy(fitted.probabilities(x))))
         labels.append(np.stack([nearest_centroid(x, c)[0] for c in fitted.all]))
     by_seed = np.concatenate(labels, axis=1)
     by_seed[fitted.best] = np.concatenate([top["ids"][:, 0] for top in tops])
@@ -180,7 +183,7 @@ def _assign_by_centroids(part: Part) -> None:
     part.draft.finish_part(part.name, entries)
 
 
-def _best(probs: Tensor) -> np.ndarray[Any, Any]:
+def best_of(probs: Tensor) -> np.ndarray[Any, Any]:
     """The five best of [n, C] probabilities, see `top_dtype`."""
     count = min(TOP, probs.shape[1])
     # A stable sort, so that equal probabilities give the lower cluster number.

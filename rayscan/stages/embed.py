@@ -1,11 +1,15 @@
-"""Stage embed: every usable image -> one unit-length feature row, in gid order, in parts."""
+"""Stage embed: every usable image -> one unit-length feature row, in gid order, in parts.
+
+What an earlier embed at the same `--out` computed of the same bytes by the same net, engine and precision is
+taken over: a row's bits depend on nothing else (`engine.inference.frozen`).
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +31,7 @@ from rayscan.engine.inference.frozen import FrozenNet
 from rayscan.errors import DataError
 from rayscan.sections import semantic
 from rayscan.training import file_space
+from rayscan.training.former_features import FormerFeatures, former_features
 from rayscan.training.models import feature_net
 from rayscan.training.pictures import images_of, preprocessing_in
 from rayscan.types import Ints
@@ -51,6 +56,8 @@ class Part:
     number: int
     first: int
     stop: int
+    former: FormerFeatures | None = None
+    """Features that an earlier run at this place made of some of these images."""
 
     @property
     def name(self) -> str:
@@ -85,6 +92,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     table = ImageTable.from_artifact(done["index"])
     gids, num_train = table.gids(None), len(table.gids("train"))
     parts = _parts(recipe, done, draft, len(gids), num_train)
+    if preprocessing_in(done["pretext"]) is not None:
+        parts = _with_former(parts, former_features(context.out, step, done["index"], gids))
     todo = [part for part in parts if draft.finished_part(part.name) is None]
     context.progress.start(NAME, sum(p.stop - p.first for p in todo), "images")
     context.fleet.map(
@@ -117,9 +126,19 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         "num_views": recipe.embed.num_views,
     }
     facts |= {"nets": [json.loads(told) for told in sorted(nets)]} if nets else {}
+    if reused := sum(part.former.count for part in parts if part.former is not None):
+        facts["taken_over"] = reused
     artifact = draft.commit(files, facts=facts)
-    context.progress.finish(f"{len(gids):,} images x {dim}")
+    told = f", {reused:,} of them taken over from an earlier result" if reused else ""
+    context.progress.finish(f"{len(gids):,} images x {dim}{told}")
     return artifact
+
+
+def _with_former(parts: list[Part], former: FormerFeatures | None) -> list[Part]:
+    """The parts of plain rows with what is known of each; further views are made anew."""
+    if former is None:
+        return parts
+    return [part if part.view else replace(part, former=former.part(part.first, part.stop)) for part in parts]
 
 
 def _parts(
@@ -141,13 +160,18 @@ def embed_part(part: Part) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = preprocessing_in(part.pretext)
     told: dict[str, str] = {}
+    known = None
     if wanted is None or part.view:
         rows = _by_views(part, device)
     else:
         net, pictures, gids = _frozen(part.recipe, part.index, part.pretext, device)
+        told, mine = net.facts, gids[part.first : part.stop]
+        known = None if part.former is None else part.former.made_by(told)
+        todo = np.arange(len(mine)) if known is None else known.missing
         size = part.recipe.embed.batch_size
-        rows = features(net, pictures.pictures, gids[part.first : part.stop], batch_size=size)
-        told = net.facts
+        rows = torch.empty((0, 1))
+        if len(todo):
+            rows = features(net, pictures.pictures, mine[todo], batch_size=size)
     if not bool(torch.isfinite(rows).all()):
         bad = part.first + int((~torch.isfinite(rows).all(1)).nonzero()[0])
         raise DataError(
@@ -158,6 +182,8 @@ def embed_part(part: Part) -> None:
             fix="look at the pretext loss; train with precision fp32",
         )
     unit = nn.functional.normalize(rows, dim=1).numpy().astype(np.dtype(part.recipe.embed.dtype))
+    if known is not None:
+        unit = known.filled(todo, unit)
     entry = part.draft.write_array(part.name, unit)
     part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1], "net": told})
 
@@ -184,8 +210,16 @@ def _frozen(
     assert wanted is not None
     net, _ = feature_net(recipe, pretext, trains=False)
     gids = table.gids(None)
-    size = recipe.embed.batch_size
-    fast = fast_net(net, wanted, num_rows=len(gids), device=device, batch_size=size)
+    settings = recipe.embed
+    fast = fast_net(
+        net,
+        wanted,
+        num_rows=len(gids),
+        device=device,
+        batch_size=settings.batch_size,
+        engine=settings.engine,
+        precision=settings.precision,
+    )
     return fast, PictureLoader(table, recipe.images, wanted, device), gids
 
 

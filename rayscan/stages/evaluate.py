@@ -1,7 +1,7 @@
 """Stage evaluate: assignments and labels -> scores, beside k-means on the same embeddings.
 
     scores.json
-      splits: eval, train -> images, labelled
+      splits: eval, train -> images, labelled, waste (images in no score, nor in `images`)
                              methods: the run's own, kmeans -> acc, many_to_one, nmi, ami, ari, purity, top5
                              per_cluster: rows of metrics.scores.per_cluster
                              calibration: see metrics.calibration
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from rayscan.artifacts import Artifact, Step
-from rayscan.assignments import Assignments
+from rayscan.assignments import Assignments, cluster_numbers
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.keyed import permutation
@@ -103,7 +103,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         "splits": splits,
         "probes": probe(recipe, done["embed"], classes.of, len(classes.names)),
         "neighbor_purity": _purity(recipe, done, classes),
-        "label_free": label_free_facts(done, recipe.clusters_formed),
+        "label_free": label_free_facts(done),
     }
     draft = context.draft(step)
     split, first = next((name, scored["methods"]) for name, scored in splits.items())
@@ -119,13 +119,14 @@ def _counted(
 ) -> dict[str, SplitCounts]:
     """Counts of every split, in one pass over the assignments, with k-means on the embeddings beside them."""
     method: str = recipe.method
-    settings, num_clusters = recipe.evaluate, recipe.clusters_formed
+    settings = recipe.evaluate
+    num_clusters = max(recipe.clusters_formed, int(cluster_numbers(assign).max(initial=0)) + 1)
     centroids = None
     if method != KMEANS:
         centroids = fit_kmeans(
             context.fleet,
             rows,
-            num_clusters,
+            recipe.clusters_formed,
             seed=recipe.seed,
             n_init=settings.kmeans_n_init,
             iterations=settings.kmeans_max_iter,
@@ -166,17 +167,19 @@ def _split_scores(
     train = {} if split == "train" else counts["train"].methods
     table = here.methods[recipe.method].first.table
     held = np.flatnonzero(table.cluster_sizes)
-    stands_for = majority(table) if table.num_clusters > num_classes else hungarian(table)
+    is_over = len(cluster_numbers(assign)) > num_classes
+    stands_for = majority(table) if is_over else hungarian(table)
 
     def confidences() -> Iterator[tuple[Any, Any]]:
         for piece in Assignments.pieces(assign):
             labels = classes.of[piece.gids]
-            used = (piece.split == split) & (labels >= 0)
+            used = (piece.split == split) & (labels >= 0) & (piece.clusters >= 0)
             yield piece.confidence[used], stands_for[piece.clusters[used]] == labels[used]
 
     return {
         "images": int(here.sizes.sum()),
         "labelled": here.labelled,
+        "waste": here.waste,
         "methods": {name: method.scores(train.get(name)) for name, method in here.methods.items()},
         "calibration": calibration(confidences()),
         "per_cluster": per_cluster(table, here.sizes),
@@ -211,24 +214,32 @@ def read_classes(labels: Artifact, num_images: int) -> Classes:
     return Classes(of, [str(name) for name in labels.read_json("classes.json")])
 
 
-def label_free_facts(done: Mapping[str, Artifact], num_clusters: int) -> dict[str, float]:
+def label_free_facts(done: Mapping[str, Artifact]) -> dict[str, float]:
     """Facts that need no label about the train split, or about all images where there is none.
 
-    See `metrics.label_free`; where no neighbors were mined, nothing is said of their agreement.
+    See `metrics.label_free`; where no neighbors were mined, nothing is said of their agreement. Images of
+    waste are left out, and pairs with one.
     """
+    numbers = cluster_numbers(done["assign"])
+    num_clusters = max(len(numbers), 2)
     sizes, train_sizes = np.zeros(num_clusters, np.int64), np.zeros(num_clusters, np.int64)
     for piece in Assignments.pieces(done["assign"]):
-        sizes += np.bincount(piece.clusters, minlength=num_clusters)
-        train_sizes += np.bincount(piece.clusters[piece.split == "train"], minlength=num_clusters)
+        found, is_used = np.searchsorted(numbers, piece.clusters), piece.clusters >= 0
+        sizes += np.bincount(found[is_used], minlength=num_clusters)
+        train_sizes += np.bincount(found[is_used & (piece.split == "train")], minlength=num_clusters)
     facts = label_free.size_facts(train_sizes if train_sizes.any() else sizes)
     if "mine" not in done:
         return facts
     cluster_of = np.full(int(EmbeddingRows(done["embed"]).gids.max()) + 1, -1, np.int32)
     for piece in Assignments.pieces(done["assign"]):
-        cluster_of[piece.gids] = piece.clusters
+        cluster_of[piece.gids] = np.where(
+            piece.clusters >= 0, np.searchsorted(numbers, piece.clusters), piece.clusters
+        )
     pairs = ContingencySum(num_clusters, num_clusters)
     for neighbors in NeighborTable.pieces(done["mine"]):
-        pairs.add(*label_free.pair_clusters(cluster_of, neighbors.gids, neighbors.ids))
+        one, other = label_free.pair_clusters(cluster_of, neighbors.gids, neighbors.ids)
+        is_used = (one >= 0) & (other >= 0)
+        pairs.add(one[is_used], other[is_used])
     return {**facts, "nmi_nn": label_free.pair_nmi(pairs.table)}
 
 

@@ -1,7 +1,8 @@
 """Stage labels: what the images are, for evaluate and report alone. Runs when all is learnt, if at all.
 
 Labels come from `--labels FILE`, else from `.cls` members of the shards, else from "label" in their `.json`.
-Nothing before this stage depends on them, and they may come later: `rayscan evaluate RUN --labels FILE`.
+Nothing before this stage depends on them: a file that is named is opened at the start to see whether it can
+be used, and what it says is dropped. They may come later: `rayscan evaluate RUN --labels FILE`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rayscan import storage
 from rayscan.artifacts import Artifact, Step, digest
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data import addresses
-from rayscan.data.labels import Labels, first_note_has_label, from_file, from_members, read_members
+from rayscan.data.inspection import GONE
+from rayscan.data.labels import (
+    Labels,
+    first_note_has_label,
+    from_file,
+    from_members,
+    read_members,
+    require_readable,
+)
 from rayscan.data.shard_keys import as_in_files
 from rayscan.data.sources import named_format
 from rayscan.data.table import IMAGES, SHARDS
@@ -37,6 +47,32 @@ def available(index: Artifact, sources: Sources) -> bool:
     if sources.labels is not None or index.facts["cls"]:
         return True
     return bool(index.facts["json"]) and first_note_has_label(_shards(index)[0][1])
+
+
+def require_file(sources: Sources) -> None:
+    """Refuse a labels file that cannot be read, before anything else is done; its labels are not kept.
+
+    Raises:
+        DataError: saying what is wrong with it.
+    """
+    if sources.labels is not None:
+        require_readable(addresses.absolute(sources.labels))
+
+
+def require_images(index: Artifact, sources: Sources) -> None:
+    """Refuse a labels file that fits no image, before anything is trained; what it says is not kept.
+
+    Raises:
+        DataError: rows fit none, or several, or contradict each other.
+    """
+    if sources.labels is not None:
+        from_file(addresses.absolute(sources.labels), _images(index))
+
+
+def _images(index: Artifact) -> pa.Table:
+    """Those that are there."""
+    images = index.read_table(IMAGES, columns=_COLUMNS)
+    return images.filter(pc.not_equal(images["status"], GONE))
 
 
 def _shards(index: Artifact) -> list[tuple[int, str]]:
@@ -66,7 +102,7 @@ def run(_recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Cont
         DataError: they cannot be read or joined, or not one image gets a label.
     """
     index = done["index"]
-    images = index.read_table(IMAGES, columns=_COLUMNS)
+    images = _images(index)
     found = _find(index, images, context)
     if not len(found.gids):
         raise DataError(

@@ -27,7 +27,7 @@ from rayscan.fleet.ivf import train_ivf
 from rayscan.fleet.memory import require_memory
 from rayscan.fleet.search_settings import SearchSettings
 from rayscan.fleet.shard_layout import shards_and_threads
-from rayscan.fleet.shards import NPROBE, mine_blocks
+from rayscan.fleet.shards import mine_blocks, search_facts
 from rayscan.sections import require, semantic
 from rayscan.stages import whitened_rows
 from rayscan.tables import as_lists, write_tables
@@ -134,9 +134,7 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
         "num_neighbors": k,
         "recall": recall,
     }
-    if settings.ivf is not None:
-        facts |= {"search": "approximate", "nlist": len(settings.ivf.centroids), "codes": settings.ivf.codes}
-        facts[NPROBE] = _nprobe(draft, work[0])
+    facts |= search_facts(draft, work, settings)
     if recipe.mine.space == WHITENED:
         facts["space"] = WHITENED
     artifact = draft.commit({FILE: entry}, facts=facts)
@@ -145,12 +143,6 @@ def _mined(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Co
             draft.place.delete(file.path)
     context.progress.finish(f"{k} neighbors of {rows.train_rows:,} images, recall {recall:.4f}")
     return artifact
-
-
-def _nprobe(draft: Draft, block: Block) -> object:
-    """How many lists a query read: all blocks were asked alike, and an earlier attempt by the same sample."""
-    part = draft.finished_part(block.name)
-    return None if part is None else part[1].get(NPROBE)
 
 
 def _collapsed(rows: EmbeddingRows, recipe: Recipe, context: Context) -> tuple[IndexedRows, Ints]:

@@ -23,14 +23,20 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
+from rayscan.edits.history import fingerprint_of
+from rayscan.edits.result import first_free
+from rayscan.naming.stored import proposed_names
 from rayscan.report.content import Cluster, Content, Curve, Heads, Neighbors, Picture, Quarantined
 from rayscan.report.features import feature_note
 from rayscan.report.fetched import fetching
+from rayscan.report.near_copies import near_copies, outliers
 from rayscan.report.page import render
 from rayscan.report.thumbnails import Read, fill, round_robin
 from rayscan.run import edited_names
 from rayscan.sections import semantic
 from rayscan.stages import consensus, howmany
+from rayscan.stages.duplicates import FOUND
+from rayscan.stages.duplicates import NAME as COPIES
 from rayscan.stages.evaluate import label_free_facts
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import CHOSEN
@@ -60,9 +66,12 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     assigned = done["assign"].read_table("assignments.parquet")
     names = {int(number): name for number, name in step.config.get("names", {}).items()}
     clusters = _clusters(done["assign"], assigned, names, recipe.report.images_per_cluster // 2)
+    proposed = proposed_names(done.get("names"))
+    clusters = [replace(cluster, proposed=proposed.get(cluster.number, ())) for cluster in clusters]
     neighbors = _neighbors(done["mine"], recipe.seed) if "mine" in done else []
-    wanted = round_robin([*([n.anchor, *n.ids] for n in neighbors), *_by_turns(clusters)])
     content = _content(recipe, done, context, assigned, clusters)
+    groups = [*(content.copies.groups if content.copies else ()), [gid for gid, _ in content.outliers]]
+    wanted = round_robin([*([n.anchor, *n.ids] for n in neighbors), *groups, *_by_turns(clusters)])
     content = replace(content, neighbors=neighbors, pictures=_pictures(assigned, wanted))
     context.progress.start(NAME, len(wanted), "pictures")
     html = render(_with_thumbnails(content, wanted, done["index"], recipe, context))
@@ -134,9 +143,11 @@ def _content(
         recipe=asdict(recipe),
         images={name: n for name in ("train", "eval") if (n := int((splits == name).sum()))},
         clusters=clusters,
-        label_free=scores["label_free"] if scores else label_free_facts(done, len(clusters)),
+        label_free=scores["label_free"] if scores else label_free_facts(done),
         notes=_notes(done),
         confidences=np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))[0].astype(np.int64),
+        copies=near_copies(assigned, done[COPIES].read_json(FOUND)) if COPIES in done else None,
+        outliers=outliers(assigned),
         scores=scores,
         curves=[curve for stage in trained for curve in _curves(stage, done[stage])],
         heads=[heads for stage in trained for heads in _heads(stage, done[stage])],
@@ -146,6 +157,8 @@ def _content(
         ],
         num_quarantined=len(quarantine),
         facts=[*_versions(done["assign"]), *_times(context)],
+        fingerprint=fingerprint_of(done["assign"]),
+        next_cluster=first_free(done["assign"]),
     )
 
 
@@ -193,6 +206,7 @@ def _clusters(
                 mean_confidence=row["mean_confidence"],
                 prototypes=typical,
                 uncertain=[gid for gid in doubtful if gid not in typical][:num_uncertain],
+                waste=row.get("waste", ()),
             )
         )
     return clusters

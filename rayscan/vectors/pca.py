@@ -75,13 +75,18 @@ class Pca:
 
     def project(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coordinates of rows: [n, D] -> float32 [n, P]."""
+        return (rows - self.mean.astype(np.float32)) @ self.basis.astype(np.float32).T
+
+    @property
+    def basis(self) -> NDArray[np.float64]:
+        """What centred rows are multiplied by: the components, whitened where that is asked for, [P, D]."""
         basis = self.components
         if self.is_whitened:
             # Below what float32 resolves, a direction says nothing: zero, rather than rounding blown up.
             is_known = self.variances > 1e-6 * self.variances[0]
             deviations = np.sqrt(self.variances)[:, None]
             basis = np.divide(basis, deviations, out=np.zeros_like(basis), where=is_known[:, None])
-        return (rows - self.mean.astype(np.float32)) @ basis.astype(np.float32).T
+        return basis
 
 
 def shift_of(rows: EmbeddingRows) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
-"""One shard of the flat index: proposes candidates by faiss, scores chosen ones exactly. Pure.
+"""One shard of the flat index: proposes candidates, scores chosen ones exactly. Pure.
 
-On a CPU faiss searches the rows where they lie (the kernel of IndexFlatIP, without that index's second copy);
+On a CPU faiss searches the rows where they lie (the kernel of IndexFlatIP, without that index's second copy),
+or, where the CPU has units for bfloat16, what a search in bfloat16 leaves (`half_search`);
 on a GPU a GpuIndexFlatIP holds them. Given rows on storage, it holds them in half precision, searches tile by
 tile in float32, and reads those it must score.
 """
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.errors import DataError
+from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
 from rayscan.vectors.gpu_memory import require_gpu_memory
+from rayscan.vectors.half_search import MIN_ROWS, HalfSearch
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
 from rayscan.vectors.stored_rows import StoredRows, rows_at_once
@@ -74,6 +77,11 @@ class ShardSearch:
         self._gpu_index: Any = None
         if use_gpu and faiss.get_num_gpus():  # a build of faiss without GPUs counts none
             self._put_on_gpu(gpu_share)
+        self._half: HalfSearch | None = None
+        if self._gpu_index is None and self._stored is None and has_bf16_units():
+            self._half = _half_search(self.rows, threads)
+        self.by_half = self.by_float = 0
+        """Queries of the last search that bfloat16 settled, and those that it left to float32."""
 
     def __len__(self) -> int:
         """Rows held (n)."""
@@ -97,7 +105,7 @@ class ShardSearch:
         if self._gpu_index is not None and width <= GPU_MAX_WIDTH:
             scores, local = self._gpu_index.search(queries, width)
         else:
-            scores, local = self._by_tiles(queries, width)
+            scores, local = self._on_cpu(queries, width)
         if (local < 0).any():
             raise DataError(
                 "a query has fewer finite scores than rows",
@@ -113,6 +121,17 @@ class ShardSearch:
         if self._stored is not None:
             return self._stored.score(queries, query_at, row_at)
         return score_pairs(queries, self.rows, query_at, row_at)
+
+    def _on_cpu(self, queries: NDArray[np.float32], width: int) -> tuple[NDArray[np.float32], Ints]:
+        """By half precision, and in float32 what that leaves."""
+        self.by_half, self.by_float = 0, len(queries)
+        if self._half is None or not self._half.pays(len(self.rows), width):
+            return self._by_tiles(queries, width)
+        scores, local, is_found = self._half.search(queries, width)
+        self.by_half, self.by_float = int(is_found.sum()), int((~is_found).sum())
+        if self.by_float:
+            scores[~is_found], local[~is_found] = self._by_tiles(queries[~is_found], width)
+        return scores, local
 
     def _put_on_gpu(self, share: float) -> None:
         import torch
@@ -156,3 +175,10 @@ class ShardSearch:
             best = scores, local
         assert best is not None  # a shard holds a row
         return best
+
+
+def _half_search(rows: NDArray[np.float32] | NDArray[np.float16], threads: int) -> HalfSearch | None:
+    """A search in bfloat16 of rows that are many and held in float32."""
+    if rows.dtype != np.float32 or len(rows) < MIN_ROWS:
+        return None
+    return HalfSearch(rows.astype(np.float32, copy=False), threads)

@@ -91,8 +91,14 @@ class Tab:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
+        async with self.navigation():
+            await self.call("Page.navigate", url=page.as_uri())
+
+    @asynccontextmanager
+    async def navigation(self) -> AsyncIterator[None]:
+        """A block in which the tab goes to a page; it ends when that one is loaded."""
         self._loaded.clear()
-        await self.call("Page.navigate", url=page.as_uri())
+        yield
         await asyncio.wait_for(self._loaded.wait(), START_SECONDS)
 
     async def value(self, expression: str) -> Any:

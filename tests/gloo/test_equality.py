@@ -16,6 +16,7 @@ from rayscan.data.order import rank_slice
 from rayscan.nets.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d
 from rayscan.nets.heads import ClusterHeads, ClusterNet
 from rayscan.nets.modes import evaluating
+from rayscan.nets.timm_batchnorm import GlobalBatchNormAct2d
 from rayscan.objectives.average import RunningMarginal
 from rayscan.objectives.base import Objective
 from rayscan.objectives.information_loss import InformationLoss
@@ -36,6 +37,8 @@ def backbone() -> nn.Module:
         nn.Conv2d(3, 6, 3, padding=1),
         GlobalBatchNorm2d(6),
         nn.ReLU(),
+        nn.Conv2d(6, 6, 3),
+        GlobalBatchNormAct2d(6, act_layer=nn.ReLU6),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
         nn.Linear(24, 16),

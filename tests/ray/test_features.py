@@ -48,7 +48,8 @@ def agrees(clusters: Sequence[int], kinds: Sequence[int]) -> float:
 
 def test_a_bundled_network_a_file_of_its_features_and_new_pictures(tmp_path: Path) -> None:
     kinds = photos(tmp_path / "photos", 90, 0)
-    first = cluster(tmp_path / "a", "--data", tmp_path / "photos", "--embed.size-px", "64")
+    engine = ["--embed.engine", "torch", "--embed.precision", "fp32"]
+    first = cluster(tmp_path / "a", "--data", tmp_path / "photos", "--embed.size-px", "64", *engine)
     assert agrees(first.assignments["cluster"].to_pylist(), kinds) >= 0.95
     told = first.artifact("pretext").facts
     assert (told["name"], told["trained_with"], told["licence"]) == (
@@ -70,7 +71,11 @@ def test_a_bundled_network_a_file_of_its_features_and_new_pictures(tmp_path: Pat
     new = photos(tmp_path / "new", 30, 1)
     predict = [sys.executable, "-m", "rayscan", "predict", str(tmp_path / "a")]
     run([*predict, "--data", str(tmp_path / "new"), "--out", str(tmp_path / "p")])
-    assert agrees(rayscan.open(str(tmp_path / "p")).assignments["cluster"].to_pylist(), new) >= 0.95
+    predicted = Run(str(tmp_path / "p"))
+    assert agrees(predicted.assignments["cluster"].to_pylist(), new) >= 0.95
+    # by the engine and precision of the run, whatever else is installed
+    (net,) = predicted.artifact("embed").facts["nets"]
+    assert (net["engine"], net["precision"]) == ("eager", "fp32")
 
 
 def test_embeddings_without_pictures_and_two_spaces_joined(tmp_path: Path) -> None:

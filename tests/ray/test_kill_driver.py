@@ -12,7 +12,18 @@ import pytest
 
 from tests.ray.tiny import command, run
 
-STAGES = ["index", "pretext", "embed", "mine", "scan", "selflabel", "assign", "evaluate", "report"]
+STAGES = [
+    "index",
+    "pretext",
+    "embed",
+    "mine",
+    "duplicates",
+    "scan",
+    "selflabel",
+    "assign",
+    "evaluate",
+    "report",
+]
 
 
 def is_inside(out: Path, stage: str) -> bool:

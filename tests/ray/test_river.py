@@ -17,7 +17,19 @@ from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 from tests.ray.tiny import command, run
 
-STAGES = ["index", "pretext", "embed", "mine", "scan", "selflabel", "assign", "labels", "evaluate", "report"]
+STAGES = [
+    "index",
+    "pretext",
+    "embed",
+    "mine",
+    "duplicates",
+    "scan",
+    "selflabel",
+    "assign",
+    "labels",
+    "evaluate",
+    "report",
+]
 
 
 def test_every_image_has_a_row(finished: Path) -> None:

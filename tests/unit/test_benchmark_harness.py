@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import ceilings
 from benchmarks.harness import (
     ROOT,
     Options,
@@ -49,6 +51,34 @@ def test_cpu_seconds_cover_work_and_not_sleep() -> None:
 
     times = interleaved({"work": work}, rounds=3, warmups=0)["work"]
     assert all(cpu > 0 for cpu in times.cpu)
+
+
+def test_a_report_says_what_the_processor_multiplies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report(Options(quick=True, json=tmp_path / "r.json", rounds=3), "some")
+    report.ceilings()
+    found = report.finish()["details"]["ceilings"]
+    assert found["tflops_fp32"] > 0
+    assert found["tflops_bf16"] > 0
+    assert f"processor: {found['kind']}; product " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "avx512_f": True, "avx2": True}, "AMX"),
+        ({"avx512_bf16": True, "avx512_f": True, "avx2": True}, "AVX-512 with bfloat16"),
+        ({"avx512_f": False, "avx2": True}, "AVX2"),
+        ({}, "another"),
+    ],
+)
+def test_the_kind_is_the_best_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, bool], kind: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    monkeypatch.setattr(ceilings, "SIDE", 8)
+    assert ceilings.ceilings()["kind"] == kind
 
 
 def in_child(code: str) -> int:

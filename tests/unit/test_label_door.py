@@ -58,7 +58,13 @@ def test_no_earlier_module_sees_the_path_or_the_artifact(module: str) -> None:
 @pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
 def test_labels_are_opened_after_everything_was_assigned(method: Method) -> None:
     """A stage is handed the results before it, so none before the labels stage can be given labels."""
-    assert method.stages[method.stages.index("assign") :] == ("assign", "labels", "evaluate", "report")
+    assert method.stages[method.stages.index("assign") :] == (
+        "assign",
+        "names",
+        "labels",
+        "evaluate",
+        "report",
+    )
     assert method.stages.count("labels") == 1
 
 

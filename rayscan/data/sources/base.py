@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from rayscan.data import addresses
 from rayscan.data.table import IMAGE_SCHEMA
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import ConfigError
 from rayscan.types import Ints
 
@@ -47,7 +48,8 @@ class Scan:
     sha256: str
     """Hash of the whole file, in hex; empty if the file is one image, which its crc32 covers."""
     rows: Sequence[Mapping[str, Any]]
-    """One per image, by the names of `ROWS`, in the order of the file; what is left out is null."""
+    """One per image, by the names of `ROWS`, in the order of the file; what is left out is null. `TONES`
+    may be beside them."""
     members: Mapping[str, int]
     """How many members have the extensions `cls` and `json`, how many are `other`; and how many samples have
     no image, as `imageless`. Empty if the file is one image."""
@@ -139,6 +141,18 @@ class Format(Protocol):
             got=f"{self.name}, --image-column {column}",
         )
 
+    def with_member(self, extension: str) -> Format:
+        """The format for files whose images are the members with this extension, of several in a sample.
+
+        Raises:
+            ConfigError: its files have no samples of several members.
+        """
+        raise ConfigError(
+            "there are no members to choose from",
+            expected="tars with samples",
+            got=f"{self.name}, --image-member {extension}",
+        )
+
     def holding(self, uris: Sequence[str]) -> Sequence[str]:
         """Those of the files it claims that hold images: all, unless other files have such names too.
 
@@ -155,12 +169,13 @@ class Format(Protocol):
         """
         return
 
-    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+    def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """Read a file through once: find, checksum and decode its images.
 
         Args:
             entry: The file.
-            max_pixels: Images with more pixels are noted as bad, undecoded.
+            max_pixels: Images with more pixels are decoded reduced, or noted as bad, undecoded.
+            how: See `decode`.
 
         Raises:
             DataError: the file is damaged, or cannot be read now.

@@ -7,8 +7,9 @@ import zlib
 
 from rayscan import storage
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import MISSING, inspect
+from rayscan.data.inspection import MISSING, inspected
 from rayscan.data.sources.base import Format, Scan, SourceFile
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
 
 
@@ -19,10 +20,10 @@ class ImageFiles(Format):
     suffixes = tuple(f".{extension}" for extension in sorted(IMAGE_EXTENSIONS))
     has_many = False
 
-    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+    def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`; a file that is not there or not ours to read is an image that is bad."""
         data, status = _read(entry)
-        seen = inspect(data, max_pixels=max_pixels)._asdict()
+        seen = inspected(data, max_pixels=max_pixels, how=how)
         row = {
             "key": entry.key,
             "source": entry.uri,

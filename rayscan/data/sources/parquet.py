@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayscan.data.inspection import inspect
+from rayscan.data.inspection import inspected
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Files, Format, Images, Rows, Scan, SourceFile
 from rayscan.data.sources.parquet_cells import LastGroup
@@ -30,6 +30,7 @@ from rayscan.data.sources.parquet_scan import (
     further_columns,
 )
 from rayscan.data.tar_members import storable
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.storage import open_file
 
 OPENERS = 16
@@ -70,10 +71,10 @@ class ParquetImages(Format):
             return True  # the scan says what is wrong with it; to leave it out would lose its images silently
         return image_column(schema, self.column, uri) is not None
 
-    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+    def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`."""
         with SequentialFile(entry.uri, is_hashing=True) as file:
-            images = [_row(found, max_pixels) for found in found_images(file, self.column)]
+            images = [_row(found, max_pixels, how) for found in found_images(file, self.column)]
             size, sha256 = file.size, file.sha256
         paths = [path for path, _ in images]
         has_paths = None not in paths and "" not in paths and len(set(paths)) == len(paths)
@@ -106,7 +107,7 @@ class ParquetImages(Format):
         return images
 
 
-def _row(found: Found, max_pixels: int) -> tuple[str | None, dict[str, Any]]:
+def _row(found: Found, max_pixels: int, how: Decoding) -> tuple[str | None, dict[str, Any]]:
     """The path of an image, and what the index keeps of it."""
     data = found.data or b""
     row = {
@@ -114,7 +115,7 @@ def _row(found: Found, max_pixels: int) -> tuple[str | None, dict[str, Any]]:
         "offset": found.offset,
         "length": len(data),
         "crc32": zlib.crc32(data),
-        **inspect(data, max_pixels=max_pixels)._asdict(),
+        **inspected(data, max_pixels=max_pixels, how=how),
     }
     return found.path, row | ({"status": MISSING} if found.data is None else {})
 

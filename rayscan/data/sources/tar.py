@@ -11,26 +11,31 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import CHANGED, MISSING, inspect
+from rayscan.data.inspection import CHANGED, MISSING, inspected
 from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
 from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
 from rayscan.data.sources.notes import read_note
 from rayscan.data.tar_members import Member, members, normalized
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
 
 MAX_NOTE_BYTES = 1 << 20
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
+@dataclass(frozen=True)
 class Tar(Format):
     """Many images per file, each a contiguous range of bytes."""
+
+    member: str | None = None
+    """Extension of the members that are the images, if the user named one."""
 
     name = "shards"
     suffixes = (".tar",)
@@ -52,9 +57,13 @@ class Tar(Format):
                 fix="unpack them with gunzip, unxz or unzstd; images gain nothing from a second compression",
             )
 
-    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+    def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`."""
-        return scan_tar(entry.uri, max_pixels=max_pixels)
+        return scan_tar(entry.uri, max_pixels=max_pixels, how=how, chosen=self.member)
+
+    def with_member(self, extension: str) -> Format:
+        """See `Format.with_member`."""
+        return replace(self, member=extension)
 
     def side_files(self, uri: str, extensions: Collection[str]) -> Iterator[SideFile]:
         """See `Format.side_files`; larger ones than a megabyte are left out."""
@@ -83,12 +92,14 @@ class _Sample:
     """The image, where it is a link."""
 
 
-def scan_tar(uri: str, *, max_pixels: int) -> Scan:
+def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN, chosen: str | None = None) -> Scan:
     """Read a tar through: find, checksum and decode its images, hash the whole.
 
     Args:
         uri: A plain tar, local or remote.
-        max_pixels: Images with more pixels are noted as bad, undecoded.
+        max_pixels: Images with more pixels are decoded reduced, or noted as bad, undecoded.
+        how: See `decode`.
+        chosen: Extension of the members that are the images; without it, those that pictures have.
 
     Raises:
         DataError: the tar is damaged, a key comes twice or in pieces, or a sample has two images.
@@ -110,7 +121,14 @@ def scan_tar(uri: str, *, max_pixels: int) -> Scan:
             if extension in sample.extensions and member.link is None:
                 raise _confused(file, member, "this key has this extension already")
             sample.extensions.add(extension)
-            _take(file, member, extension, sample, counts, max_pixels)
+            if (
+                chosen is not None
+                and extension != chosen
+                and extension.rpartition(".")[2] in IMAGE_EXTENSIONS
+            ):
+                counts["other"] += 1
+                continue
+            _take(file, member, extension, sample, counts, max_pixels, how)
         images = {normalized(s.image): s.row for s in samples.values() if s.row is not None}
         links = {normalized(s.link.name): s.link for s in samples.values() if s.link is not None}
         for sample in samples.values():
@@ -130,6 +148,7 @@ def _take(
     sample: _Sample,
     counts: Counter[str],
     max_pixels: int,
+    how: Decoding,
 ) -> None:
     """Read one member into its sample."""
     kind = extension.rpartition(".")[2]
@@ -142,7 +161,7 @@ def _take(
         if sample.row is not None:
             raise _confused(file, member, f"this key has an image already, {sample.image}")
         data = file.read(member.length)
-        seen = inspect(data, max_pixels=max_pixels)
+        seen = inspected(data, max_pixels=max_pixels, how=how)
         sample.image = member.name
         sample.row = {
             "key": sample.key,
@@ -150,7 +169,7 @@ def _take(
             "length": member.length,
             "crc32": zlib.crc32(data),
             "source": f"{file.uri}#{member.name}",
-            **seen._asdict(),
+            **seen,
         }
     elif extension == "json":
         counts["json"] += 1
@@ -204,5 +223,6 @@ def _confused(file: SequentialFile, member: Member, how: str) -> DataError:
         expected="one image per key, the members of a key side by side",
         got=how,
         where=f"{file.uri}, member {member.name!a}",
-        fix="write the shard again with unique keys; a key ends at the first dot of the base name",
+        fix="write the shard again with unique keys; a key ends at the first dot of the base name. Where "
+        "samples have several images, --image-member jpg takes those that end so",
     )

@@ -11,12 +11,13 @@ from collections import Counter
 import numpy as np
 
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import CHANGED, inspect
+from rayscan.data.inspection import CHANGED, inspected
 from rayscan.data.left_out import PICTURE_EXTENSIONS
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Files, Format, Images, Rows, Scan, SourceFile
 from rayscan.data.sources.zip_members import ZipMember, contents, inflated, members
 from rayscan.data.tar_members import storable
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
 
 DEFLATED = 1 << 62
@@ -36,7 +37,7 @@ class Zip(Format):
     is_unpacked = True
     gives_way = True
 
-    def scan(self, entry: SourceFile, *, max_pixels: int) -> Scan:
+    def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`."""
         counts, chosen = Counter({"other": 0}), []
         for member in members(entry.uri):
@@ -51,7 +52,7 @@ class Zip(Format):
             rows = []
             for member, start, packed in contents(file, chosen):
                 data = inflated(packed, member.size) if member.is_deflated else packed
-                seen = inspect(data, max_pixels=max_pixels)._asdict()
+                seen = inspected(data, max_pixels=max_pixels, how=how)
                 crc32 = zlib.crc32(data)
                 if crc32 != member.crc32 or len(data) != member.size:
                     seen = {"width": 0, "height": 0, "status": CHANGED}

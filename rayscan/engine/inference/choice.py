@@ -8,8 +8,10 @@ from typing import Literal
 import torch
 
 from rayscan.errors import ConfigError
+from rayscan.processor import has_bf16_units
 
 EngineName = Literal["openvino", "compiled", "eager"]
+Wish = EngineName | Literal["auto", "torch"]
 Precision = Literal["bf16", "fp32"]
 
 COMPILE_FROM_ROWS = {"cpu": 6_000, "cuda": 50_000}
@@ -17,12 +19,12 @@ COMPILE_FROM_ROWS = {"cpu": 6_000, "cuda": 50_000}
 (docs/results/embedding.md); the number for GPUs is an estimate."""
 
 
-def choose_engine(asked: EngineName | Literal["auto"], *, num_rows: int, device: str) -> EngineName:
+def choose_engine(asked: Wish, *, num_rows: int, device: str) -> EngineName:
     """The engine for a pass over images.
 
     Args:
-        asked: A name, or auto: OpenVINO on a CPU where it is installed, else torch.compile where the rows
-            are worth it, else plain torch.
+        asked: A name; torch: torch.compile where the rows are worth it, else plain torch; or auto: OpenVINO
+            on a CPU where it is installed, else torch.
         num_rows: Rows of the whole run, not of one task: all tasks of a run then choose alike.
         device: Of torch.
 
@@ -36,14 +38,26 @@ def choose_engine(asked: EngineName | Literal["auto"], *, num_rows: int, device:
             "the engine openvino cannot be used",
             expected="a CPU, and the package openvino",
             got=f"device {device}, openvino {'installed' if is_installed else 'not installed'}",
-            where="engine",
+            where="embed.engine",
             fix="pip install 'rayscan[openvino]', or let the engine be chosen: auto",
         )
-    if asked != "auto":
+    if asked != "auto" and asked != "torch":
         return asked
-    if kind == "cpu" and is_installed:
+    if asked == "auto" and kind == "cpu" and is_installed:
         return "openvino"
     return "compiled" if num_rows >= COMPILE_FROM_ROWS.get(kind, COMPILE_FROM_ROWS["cpu"]) else "eager"
+
+
+def engine_family(engine: EngineName) -> Literal["openvino", "torch"]:
+    """What a setting calls an engine: compiled or not, torch is torch."""
+    return "openvino" if engine == "openvino" else "torch"
+
+
+def is_usable(engine: Wish) -> bool:
+    """Whether this machine can compute by an engine."""
+    if engine != "openvino":
+        return True
+    return importlib.util.find_spec("openvino") is not None and not torch.cuda.is_available()
 
 
 def choose_precision(asked: Precision | Literal["auto"], *, device: str) -> Precision:
@@ -58,9 +72,3 @@ def choose_precision(asked: Precision | Literal["auto"], *, device: str) -> Prec
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if has_bf16_units() else "fp32"
-
-
-def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX or Arm's BF16 extension."""
-    known = torch.cpu.get_capabilities()
-    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rayscan.config.preprocessing import Preprocessing
-from rayscan.engine.inference.choice import EngineName, Precision, choose_engine, choose_precision
+from rayscan.engine.inference.choice import Precision, Wish, choose_engine, choose_precision
 from rayscan.engine.inference.frozen import FrozenNet
 from rayscan.engine.inference.openvino_net import OpenVinoNet
 from rayscan.engine.inference.torch_net import TorchNet
@@ -22,7 +22,7 @@ def fast_net(
     device: str = "cpu",
     batch_size: int = 64,
     threads: int | None = None,
-    engine: EngineName | Literal["auto"] = "auto",
+    engine: Wish = "auto",
     precision: Precision | Literal["auto"] = "auto",
 ) -> FrozenNet:
     """Prepare a network for a pass over many images.
@@ -37,7 +37,7 @@ def fast_net(
         device: Where to compute.
         batch_size: Images per forward on a GPU.
         threads: Threads of OpenVINO; None takes torch's.
-        engine: One by name, or auto.
+        engine: One by name, torch's own, or auto.
         precision: Of matrix products, or auto.
 
     Returns:
@@ -46,15 +46,15 @@ def fast_net(
     Raises:
         ConfigError: an engine is asked for that cannot be used here.
     """
-    engine = choose_engine(engine, num_rows=num_rows, device=device)
+    chosen = choose_engine(engine, num_rows=num_rows, device=device)
     precision = choose_precision(precision, device=device)
-    if engine == "openvino":
+    if chosen == "openvino":
         threads = threads or torch.get_num_threads()
         return OpenVinoNet(net, preprocessing, precision=precision, threads=threads)
     return TorchNet(
         net,
         preprocessing,
-        is_compiled=engine == "compiled",
+        is_compiled=chosen == "compiled",
         precision=precision,
         device=device,
         batch_size=batch_size,

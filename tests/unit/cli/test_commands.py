@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from rayscan import cli
-from rayscan.cli.arguments import Command, absolute, parse
+from rayscan.cli.arguments import NO_READING, Command, absolute, parse
 from rayscan.config import Recipe
 from rayscan.errors import ConfigError, DataError
 from rayscan.recipes import RECIPES, by_name
@@ -72,7 +72,8 @@ def test_every_command_has_help_on_every_option(name: str, capsys: pytest.Captur
     for parameter in inspect.signature(function).parameters.values():
         assert f"    {parameter.name}: " in document, "an option without help"
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "plan":
-            assert f"--{parameter.name.replace('_', '-')}" in text
+            names = vars(NO_READING) if parameter.name == "reading" else (parameter.name,)
+            assert all(f"--{option.replace('_', '-')}" in text for option in names)
 
 
 @pytest.mark.parametrize(

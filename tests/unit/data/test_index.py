@@ -230,20 +230,20 @@ def test_work_of_a_stopped_attempt_is_taken_over(tmp_path, context_for, monkeypa
     monkeypatch.setattr(listing, "FILES_PER_TASK", 2)
     pictures_and_junk(tmp_path / "in", 10, 0)
     context = context_for(str(tmp_path / "in"))
-    original, seen = files.inspect, []
+    original, seen = files.inspected, []
 
-    def stops(data, *, max_pixels):
+    def stops(data, **limits):
         seen.append(data)
         if len(seen) == 6:
             raise KeyboardInterrupt
-        return original(data, max_pixels=max_pixels)
+        return original(data, **limits)
 
-    monkeypatch.setattr(files, "inspect", stops)
+    monkeypatch.setattr(files, "inspected", stops)
     with pytest.raises(KeyboardInterrupt):
         made(context)
     artifact = made(context)
     assert len(seen) == 6 + 6  # two of five chunks were finished, the third was half done
-    monkeypatch.setattr(files, "inspect", original)
+    monkeypatch.setattr(files, "inspected", original)
     untouched = made(context_for(str(tmp_path / "in"), out="other"))
     assert artifact.identity == untouched.identity
     assert artifact.read("images.parquet") == untouched.read("images.parquet")

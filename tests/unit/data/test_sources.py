@@ -14,12 +14,13 @@ import pytest
 
 from rayscan.data import sources
 from rayscan.data.doctor import describe, examine, tasks
-from rayscan.data.inspection import inspect
+from rayscan.data.inspection import inspected
 from rayscan.data.listing import list_sources
 from rayscan.data.packing import write_shards
 from rayscan.data.reader import Reader
 from rayscan.data.sources.base import Format, Images, Scan
 from rayscan.data.table import ImageTable
+from rayscan.data.tones import PLAIN
 from rayscan.data.verification import compare
 from rayscan.errors import DataError
 from rayscan.recipes import by_name
@@ -43,7 +44,7 @@ class Bundle(Format):
     suffixes = (".bundle",)
     has_many = True
 
-    def scan(self, entry, *, max_pixels):
+    def scan(self, entry, *, max_pixels, how=PLAIN):
         with open_file(entry.uri) as stream:
             whole = stream.read()
         head, _, packed = whole.partition(b"\n")
@@ -54,7 +55,7 @@ class Bundle(Format):
         rows, at = [], 0
         for name, size in json.loads(head):
             data = block[at : at + size]
-            seen = inspect(data, max_pixels=max_pixels)._asdict()
+            seen = inspected(data, max_pixels=max_pixels, how=how)
             row = {"key": name.partition(".")[0], "source": f"{entry.uri}#{name}", "offset": at}
             rows.append({**row, "length": size, "crc32": zlib.crc32(data), **seen})
             at += size

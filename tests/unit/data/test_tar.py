@@ -226,3 +226,23 @@ def test_real_shard_equals_the_standard_library():
     assert found.table["offset"].to_pylist() == [info.offset_data for info in infos]
     assert found.table["length"].to_pylist() == [info.size for info in infos]
     assert set(found.table["status"].to_pylist()) == {"ok"} and set(found.table["width"].to_pylist()) == {32}
+
+
+def test_of_two_images_in_a_sample_the_one_with_the_named_extension_is_taken(tmp_path):
+    from rayscan.data.listing import list_sources
+    from rayscan.errors import ConfigError
+    from tests.unit.data.conftest import write_files
+
+    photo, mask = encoded(picture(1), "JPEG"), encoded(picture(2))
+    members = [("a.jpg", photo), ("a.seg.png", mask), ("b.seg.png", mask), ("b.jpg", photo)]
+    write_files(tmp_path, {"x.tar": make_tar(members), "y.png": photo})
+    path = str(tmp_path / "x.tar")
+    assert "--image-member" in refusal(path)
+    for extension, data in (("jpg", photo), ("seg.png", mask)):
+        listing = list_sources(path, image_member=extension)
+        found = listing.format.scan(listing.entries[0], max_pixels=LIMIT)
+        assert [(row["key"], row["length"]) for row in found.rows] == [("a", len(data)), ("b", len(data))]
+        assert [row["source"] for row in found.rows] == [f"{path}#a.{extension}", f"{path}#b.{extension}"]
+        assert found.members["other"] == 2
+    with pytest.raises(ConfigError, match="no members"):
+        list_sources(str(tmp_path / "y.png"), image_member="jpg")

@@ -15,6 +15,7 @@ from rayscan.errors import ConfigError, DataError
 from rayscan.exports import export
 from rayscan.run import Run
 from rayscan.storage import Place
+from tests.unit.exports.pictured import key_of, pictured
 from tests.unit.exports.test_csv import rename, run_with, table_of
 
 NAMES = ['caf\u00e9 "noir" <&>', "a/b: c", "A\\b* c"]
@@ -122,6 +123,7 @@ def test_folders_hold_every_picture_once(tmp_path: Path, photos: list[str], kind
     for row in rows:
         file, source = out / row["file"], Path(row["source"])
         assert file.read_bytes() == source.read_bytes()
+        assert file.suffix == ".jpg"
         assert file.is_symlink() == (kind == "folders")
         if kind == "folders":
             assert not Path(file.readlink()).is_absolute()  # the whole may move
@@ -133,6 +135,23 @@ def test_folders_hold_every_picture_once(tmp_path: Path, photos: list[str], kind
     assert len(folders) == 3
     listed = {str(f.relative_to(out)) for f in out.rglob("*") if not f.is_dir() or f.is_symlink()}
     assert listed == {row["file"] for row in rows} | {"manifest.csv"}
+
+
+def test_copies_come_out_of_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rayscan.exports.folders.AT_ONCE", 7)
+    made = pictured(tmp_path / "run")
+    export(made.opened, "folders-copy", str(tmp_path / "sorted"))
+    rows = list(csv.DictReader((tmp_path / "sorted/manifest.csv").read_text("utf-8").splitlines()))
+    number_of = {row["source"]: row["gid"] for row in made.opened.assignments.to_pylist()}
+    assert sorted(number_of[row["source"]] for row in rows) == list(range(120))
+    for row in rows:
+        number = number_of[row["source"]]
+        file = tmp_path / "sorted" / row["file"]
+        assert file.read_bytes() == made.encoded[number]
+        name = key_of(number).replace('"', "_")
+        assert file.name.endswith(f"_{name}.{'png' if number % 2 else 'jpg'}")
+    with pytest.raises(DataError, match="files on this machine"):
+        export(made.opened, "folders", str(tmp_path / "links"))
 
 
 def test_a_rank_begins_each_name_the_surest_first(tmp_path: Path, photos: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -41,8 +43,32 @@ def test_names_and_ports_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None
             require_listening(wrong, "--fleet.address")
 
 
-def test_whoever_listens_and_whatever_is_no_port_is_left_to_ray(free_port: int) -> None:
-    with socket.create_server(("127.0.0.1", free_port)):
-        require_listening(f"127.0.0.1:{free_port}", "")
+def serving(answer: bytes, port: int) -> threading.Thread:
+    """A server of one connection, which hears a client's hello and says this."""
+    listening = socket.create_server(("127.0.0.1", port))
+
+    def serve() -> None:
+        with listening, listening.accept()[0] as stream, suppress(OSError):
+            stream.recv(100)
+            stream.sendall(answer)
+            stream.recv(100)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_what_listens_and_is_no_ray_is_told(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "PATIENCE_SECONDS", 0.5)
+    for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+        thread = serving(answer, free_port)
+        with pytest.raises(FleetError, match=r"(?s)no Ray.*RAY_ADDRESS=x in the environment"):
+            require_listening(f"127.0.0.1:{free_port}", "RAY_ADDRESS=x in the environment")
+        thread.join(5)
+
+
+def test_what_speaks_http2_and_whatever_is_no_port_is_left_to_ray(free_port: int) -> None:
+    serving(b"\0\0\0\4\0\0\0\0\0", free_port)  # settings, RFC 9113, Sec. 6.5
+    require_listening(f"127.0.0.1:{free_port}", "")
     for other in ("auto", "local", "ray://head", "anyscale://x"):
         require_listening(other, "")

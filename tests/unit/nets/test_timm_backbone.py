@@ -11,6 +11,7 @@ from rayscan.errors import ConfigError
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
 from rayscan.nets.catalog import build_backbone
 from rayscan.nets.timm_backbone import TimmBackbone, build_timm, pooling_of, timm_config
+from rayscan.nets.timm_batchnorm import GlobalBatchNormAct2d
 
 
 def test_features_are_those_of_timm() -> None:
@@ -30,12 +31,29 @@ def test_normalisation_is_made_global_and_left_alone_when_frozen() -> None:
     assert type(frozen.get_submodule("model.bn1")) is nn.BatchNorm2d
 
 
-def test_a_normalisation_that_cannot_be_global_is_refused_for_training_alone() -> None:
-    """EfficientNet has timm's own, joined with the activation."""
-    with pytest.raises(ConfigError, match=r"BatchNormAct2d at bn1"):
-        build_backbone("timm/test_efficientnet", "imagenet")
-    net = build_backbone("timm/test_efficientnet", "imagenet", is_sync=False).eval()
-    assert net(torch.zeros(1, 3, 64, 64)).shape == (1, net.dim)
+def test_normalisation_joined_with_its_activation_is_made_global() -> None:
+    """EfficientNet has timm's own; alone, it trains as timm's does."""
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_efficientnet", num_classes=0).train()
+    ours = build_backbone("timm/test_efficientnet", "imagenet").train()
+    ours.load_state_dict({f"model.{k}": v for k, v in theirs.state_dict().items()})
+    assert isinstance(ours.get_submodule("model.bn1"), GlobalBatchNormAct2d)
+    x = torch.randn(4, 3, 64, 64)
+    torch.testing.assert_close(ours(x), theirs(x))
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[f"model.{name}"], value)
+
+
+def test_a_normalisation_that_cannot_be_global_is_refused_for_training_alone(monkeypatch) -> None:
+    class Other(nn.BatchNorm2d):
+        """Somebody's own."""
+
+    made = timm.create_model("resnet18", num_classes=0)
+    made.bn1.__class__ = Other
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: made)
+    with pytest.raises(ConfigError, match=r"Other at bn1"):
+        build_backbone("timm/resnet18", "imagenet")
+    build_backbone("timm/resnet18", "imagenet", is_sync=False)
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_mambaout", "mobilenetv4_conv_small_035"])

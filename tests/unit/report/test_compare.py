@@ -28,6 +28,7 @@ class StoredRun:
     recipe: Recipe
     scores: Mapping[str, Any]
     images: str = "same images"
+    edits: str = ""
 
     def artifact(self, stage: str) -> Artifact:
         assert stage == "index"
@@ -53,6 +54,19 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
     text = compare(runs).splitlines()
     assert text[1].split()[:5] == ["digits", "train", "scan", "3", "93.00+-2.00"]
     assert text[2].split()[:5] == ["digits", "train", "kmeans", "3", "73.00+-2.00"]
+
+
+def test_a_run_that_was_edited_is_a_group_by_itself(tmp_path: Path) -> None:
+    runs = [
+        run(tmp_path, "a", BASE, 0.5),
+        run(tmp_path, "b", replace(BASE, seed=1), 0.7),
+        run(tmp_path, "c", BASE, 0.9, edits="abc"),
+    ]
+    rows = json.loads(compare(runs, as_json=True))
+    assert [(r["group"], r["runs"]) for r in rows if r["method"] == "scan"] == [
+        ("digits", 2),
+        ("digits edited=abc", 1),
+    ]
 
 
 def test_a_single_run_has_no_deviation(tmp_path: Path) -> None:

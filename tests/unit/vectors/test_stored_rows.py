@@ -138,7 +138,10 @@ def test_lists_alone_propose_and_score_the_same(tmp_path, codes):
 
 
 def test_memory_asked_for():
-    """1.28 M x 2048 in 8 shards: rows of 8,192 bytes in float32, 4,096 in half; beside lists none at all."""
+    """1.28 M x 2048 in 8 shards: rows of 8,192 bytes in float32, 4,096 in half; beside lists none at all.
+
+    A CPU shard in float32 may have them in bfloat16 beside.
+    """
     shares = 160_000
     empty = np.empty((0, 1))
     lists = [IvfSettings(empty, codes, empty, empty, empty, 0.99) for codes in ("flat", "sq8")]  # type: ignore[arg-type]
@@ -147,7 +150,8 @@ def test_memory_asked_for():
         grown = shard_bytes(16 * shares, 2048, settings) - shard_bytes(8 * shares, 2048, settings)
         return grown // shares
 
-    assert per_row(SearchSettings(50, 8)) == 8192
+    assert per_row(SearchSettings(50, 8)) == 8192 + 4096
+    assert per_row(SearchSettings(50, 8, gpus_per_shard=1)) == 8192
     assert per_row(SearchSettings(50, 8, storage="float16")) == 4096
     assert [per_row(SearchSettings(50, 8, ivf=one)) for one in lists] == [16_392, 10_248]
     assert [per_row(SearchSettings(50, 8, ivf=one, storage="float16")) for one in lists] == [8200, 2056]

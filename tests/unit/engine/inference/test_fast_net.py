@@ -168,6 +168,8 @@ def test_the_engine_follows_from_the_machine_and_the_rows(monkeypatch):
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
     assert choose_engine("auto", num_rows=400, device="cpu") == "openvino"
     assert choose_engine("auto", num_rows=400, device="cuda") == "eager"
+    assert choose_engine("torch", num_rows=400, device="cpu") == "eager"
+    assert choose_engine("torch", num_rows=1_000_000, device="cpu") == "compiled"
     assert choose_engine("eager", num_rows=1_000_000, device="cpu") == "eager"
     with pytest.raises(ConfigError, match="cuda"):
         choose_engine("openvino", num_rows=400, device="cuda")

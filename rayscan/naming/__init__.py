@@ -1,0 +1,1 @@
+"""Names for clusters, proposed from the words that come with their images: captions, metadata, folders."""
