@@ -15,6 +15,7 @@ from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
+from rayscan.edits.rerun import keep_names, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -73,42 +74,52 @@ def follow(
         rehash: Check the contents of results that are taken over, not only their sizes.
 
     Returns:
-        The results; None where nothing but the index was done, because the images have nothing in common with
-        those of the run, or are the very same at another place.
+        The results; None where only the index was done, because its images are others altogether, or the very
+        same at another place.
 
     Raises:
         DataError: an image or a labels file cannot be read.
     """
     labels.require_file(sources)
     shown, out = progress or Progress(), run.place
-    asked, single = recipe, replace(run.recipe, embed=replace(run.recipe.embed, num_views=1))
-    model = METHODS[recipe.method].model
-    done: dict[str, Artifact] = {**networks_of(run, single), model: run.artifact(model)}
+    single = replace(run.recipe, embed=replace(run.recipe.embed, num_views=1))
+    with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
+        done = _do_new(run, recipe, single, Context(out, sources, fleet, shown), rehash)
+    for line in [] if done is None else stale(run, done):
+        shown.say(line)
+    return done
+
+
+def _do_new(
+    run: Run, recipe: Recipe, single: Recipe, context: Context, rehash: bool
+) -> dict[str, Artifact] | None:
+    """See `follow`; `single` has one view of each image."""
+    out, sources, model = context.out, context.sources, METHODS[recipe.method].model
     former, names = dict(run.record["stages"]), edited_names(run.artifact(assign.NAME))
     trained_on = former[model].get(KEPT, former[index.NAME]["directory"])
+    done = {**networks_of(run, single), model: run.artifact(model)}
     stages: dict[str, Any] = {**former, model: {**former[model], KEPT: trained_on}}
-    with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
-        context = Context(out, sources, fleet, shown)
-        chain = (index, pretext, embed, assign, labels, evaluate)
-        for stage in for_spaces(chain, recipe.spaces):
-            if stage.NAME in done:
-                continue
-            if stage.NAME in pipeline.NEEDS_LABELS and not labels.available(done[index.NAME], sources):
-                stages.pop(stage.NAME, None)
-                continue
-            done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, single, done, context, rehash=rehash)
-            if stage is index and not _is_grown(done[index.NAME], run, trained_on):
-                return None
-            if stage is index and sources.labels is not None:
-                labels.require_images(done[index.NAME], sources)
-            record(out, asked, vars(sources), stages)
-        name_clusters(out, names)
-        given = {name: done[name] for name in (index.NAME, assign.NAME, evaluate.NAME) if name in done}
-        given[report.MODEL] = done[model]
-        done[report.NAME], stages[report.NAME] = pipeline.do(report, single, given, context, rehash=rehash)
-        record(out, asked, vars(sources), stages)
-    for line in stale(run, done):
-        shown.say(line)
+    for stage in for_spaces((index, pretext, embed, assign, labels, evaluate), recipe.spaces):
+        if stage.NAME in done:
+            continue
+        if stage.NAME in pipeline.NEEDS_LABELS and not labels.available(done[index.NAME], sources):
+            stages.pop(stage.NAME, None)
+            continue
+        done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, single, done, context, rehash=rehash)
+        if stage is index and not _is_grown(done[index.NAME], run, trained_on):
+            return None
+        if stage is index:
+            labels.require_images(done[index.NAME], sources)
+        if stage is assign:
+            keep_names(out, former[assign.NAME], done[assign.NAME])
+            pair, say = (done[assign.NAME], done[embed.NAME]), context.progress.say
+            done[assign.NAME], stages[assign.NAME] = with_edits(out, *pair, stages[assign.NAME], say)
+        record(out, recipe, vars(sources), stages)
+    name_clusters(out, names)
+    given = {name: done[name] for name in (index.NAME, assign.NAME, evaluate.NAME) if name in done}
+    given[report.MODEL] = done[model]
+    done[report.NAME], stages[report.NAME] = pipeline.do(report, single, given, context, rehash=rehash)
+    record(out, recipe, vars(sources), stages)
     return done
 
 

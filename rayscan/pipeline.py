@@ -6,7 +6,7 @@ index -> pretext -> embed -> mine -> duplicates -> scan -> selflabel -> assign -
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -64,14 +64,7 @@ def run(
         The result of every stage.
     """
     chain = stages_of(recipe) if stages is None else stages
-    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
-        require_clusters(recipe, may_find=True)
-    require_spaces(recipe)
-    is_judged = labels in chain
-    if is_judged:
-        labels.require_file(sources)
-    if scan in chain and not recipe.is_auto:
-        read_prior(recipe, recipe.scan.prior)
+    require_given(recipe, sources, chain)
     shown, asked = progress or Progress(), recipe
     done: dict[str, Artifact] = {}
     records: dict[str, Any] = {}
@@ -81,7 +74,9 @@ def run(
         for stage in chain:
             if _is_without(stage, done, sources):
                 continue
-            done[stage.NAME], said = do(stage, recipe, done, context, rehash=rehash)
+            done[stage.NAME], said = do(
+                stage, recipe, done, context, rehash=rehash, former=before.get(stage.NAME)
+            )
             if stage is assign:
                 keep_names(out, before.get(assign.NAME, {}), done[assign.NAME])
                 done[assign.NAME], said = with_edits(out, done[assign.NAME], done["embed"], said, shown.say)
@@ -92,9 +87,25 @@ def run(
                 publish_proposals(out, proposed_names(done[names.NAME]))
             if stage is index and stages is None:
                 check_data(recipe, done["index"])
-            if stage is index and is_judged:
+            if stage is index and labels in chain:
                 labels.require_images(done["index"], sources)
     return done
+
+
+def require_given(recipe: Recipe, sources: Sources, chain: Sequence[ModuleType]) -> None:
+    """Refuse what cannot work, before anything is done.
+
+    Raises:
+        ConfigError: settings or files do not go together, naming the first.
+        DataError: the labels file cannot be used.
+    """
+    if any(stage.NAME.partition("@")[0] not in FEATURE_STAGES for stage in chain):
+        require_clusters(recipe, may_find=True)
+    require_spaces(recipe)
+    if labels in chain:
+        labels.require_file(sources)
+    if scan in chain and not recipe.is_auto:
+        read_prior(recipe, recipe.scan.prior)
 
 
 def _is_without(stage: ModuleType, done: Mapping[str, Artifact], sources: Sources) -> bool:
@@ -148,9 +159,24 @@ def with_found(recipe: Recipe, done: Mapping[str, Artifact]) -> Recipe:
 
 
 def do(
-    stage: ModuleType, recipe: Recipe, done: Mapping[str, Artifact], context: Context, *, rehash: bool = False
+    stage: ModuleType,
+    recipe: Recipe,
+    done: Mapping[str, Artifact],
+    context: Context,
+    *,
+    rehash: bool = False,
+    former: Mapping[str, Any] | None = None,
 ) -> tuple[Artifact, dict[str, Any]]:
     """Do one stage, or take over what is done.
+
+    Args:
+        stage: Its module.
+        recipe: All settings.
+        done: Results of the stages before it.
+        context: Storage, machines, console.
+        rehash: Check the contents of a result that is taken over, not only its sizes.
+        former: What the record of the run says of this stage, if it was done with other settings or images:
+            why it is done again is said then.
 
     Returns:
         Its result, and what the run's record says of it.
@@ -158,6 +184,8 @@ def do(
     began = time.monotonic()
     step = stage.plan(recipe, done, context.sources)
     found = find(context.out.child(step.directory), step, rehash=rehash)
+    if found is None and former and former.get("directory") not in (None, step.directory):
+        context.progress.say(f"  {stage.NAME}: again, {_difference(context.out, step)}")
     is_fresh = not context.out.child(step.directory).names() and not context.work(step).names()
     artifact: Artifact = found or stage.run(recipe, done, step, context)
     seconds = round(time.monotonic() - began, 3)

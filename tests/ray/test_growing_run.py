@@ -83,6 +83,7 @@ def test_a_folder_that_grew_is_placed_and_learnt_again_when_asked(
 
     learnt, said = run(photos, out, capsys, "--retrain")
     assert len(directories(out, "kmeans")) == len(models) + 1 and "stale" not in said
+    assert "kmeans: again, input" in said
     fresh, _ = run(photos, tmp_path / "fresh", capsys)
     one, two = (EmbeddingRows(r.artifact("embed")) for r in (learnt, fresh))
     order = {Path(r["source"]).name: n for n, r in enumerate(fresh.assignments.to_pylist())}
