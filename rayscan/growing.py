@@ -12,6 +12,7 @@ from typing import Any
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.cluster_names import edited_names, name_clusters
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
@@ -22,7 +23,7 @@ from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import RUN, kind_of_sources, read_record
 from rayscan.predict import networks_of
-from rayscan.run import Run, edited_names, name_clusters, record
+from rayscan.run import Run, record
 from rayscan.stages import assign, embed, evaluate, index, labels, pretext, report
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
+from rayscan.cluster_names import inherit_names
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
@@ -18,7 +20,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import PREDICTION
-from rayscan.run import Run, inherit_names, record
+from rayscan.run import Run, record
 from rayscan.spaces import ALONE, parse_spaces
 from rayscan.stages import assign, embed, index, join, pretext, report
 from rayscan.stages.per_space import for_spaces, key_of
@@ -52,35 +54,38 @@ def predict(
     """
     trained = Run(run_uri)
     out, progress = Place(out_uri), Progress()
-    recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
-    recipe = replace(recipe, features=with_new_files(recipe, features))
-    require_spaces(recipe)
-    recipe = with_engine_of(trained, recipe, progress.say)
+    recipe = _settings(trained, features, progress.say)
     model = METHODS[recipe.method].model
     files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
-    shown = data or next(files, None)
-    sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
+    sources = replace(reading or Sources(None), data=None, eval_data=data or next(files, None), labels=None)
     done = {
         index.TRAINED: trained.artifact(index.NAME),
         **networks_of(trained, recipe),
         model: trained.artifact(model),
     }
-    stages: dict[str, object] = {}
+    stages: dict[str, dict[str, Any]] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
         for stage in for_spaces((index, pretext, embed, assign), recipe.spaces):
             if stage.NAME not in done:
-                done[stage.NAME], said = pipeline.do(stage, recipe, done, context)
+                done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, recipe, done, context)
                 if stage is assign:
                     done[assign.NAME] = predicted(trained, out, done[assign.NAME], done["embed"])
-                    said["directory"] = directory_of(done[assign.NAME])
-                stages[stage.NAME] = said
+                    stages[stage.NAME]["directory"] = directory_of(done[assign.NAME])
                 record(out, recipe, vars(sources), stages)
         inherit_names(trained, out)
         given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
         _, stages[report.NAME] = pipeline.do(report, recipe, given, context)
         record(out, recipe, vars(sources), stages)
     return out
+
+
+def _settings(trained: Run, features: tuple[str, ...], say: Callable[[str], None]) -> Recipe:
+    """Those of the run, for plain images, with the new files and the engine that made its features."""
+    recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
+    recipe = replace(recipe, features=with_new_files(recipe, features))
+    require_spaces(recipe)
+    return with_engine_of(trained, recipe, say)
 
 
 def with_engine_of(trained: Run, recipe: Recipe, say: Callable[[str], None]) -> Recipe:

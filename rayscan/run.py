@@ -23,7 +23,7 @@ from rayscan.errors import ArtifactError, ConfigError
 from rayscan.methods import FINDS, METHODS
 from rayscan.out_kinds import RECORD, kind_of_sources, read_record
 from rayscan.sections import Section, variant_sections
-from rayscan.storage import Place, split_query, with_query
+from rayscan.storage import Place
 from rayscan.version import __version__
 
 S = TypeVar("S", bound=Section)
@@ -142,50 +142,6 @@ class Run:
     def report(self) -> str:
         """Address of the report page."""
         return self.place.uri_of("report/index.html")
-
-
-def edited_names(assign: Artifact) -> dict[int, str]:
-    """Names that a user gave to clusters in the `clusters.json` of the run: number -> name.
-
-    Args:
-        assign: Result of stage assign. Another one may be published since, whose names say nothing of this.
-
-    Raises:
-        ArtifactError: the file is no longer a list of clusters.
-    """
-    head, slash, directory = split_query(assign.place.uri)[0].rpartition("/")
-    root = Place(with_query(head, split_query(assign.place.uri)[1]))
-    record = read_record(root) if slash else None
-    if record is None or record.get("published", {}).get(CLUSTERS) != directory or not root.size(CLUSTERS):
-        return {}
-    own = {int(row["cluster"]): str(row["name"]) for row in assign.read_json(CLUSTERS)}
-    return {n: name for n, name in Run(root.uri).cluster_names.items() if n in own and own[n] != name}
-
-
-def inherit_names(trained: Run, out: Place) -> None:
-    """Give the clusters of a prediction the names that those of its model have, unless they have some.
-
-    Args:
-        trained: The run whose model predicted.
-        out: Of the prediction, with its `clusters.json`.
-    """
-    name_clusters(out, edited_names(trained.artifact("assign")))
-
-
-def name_clusters(out: Place, names: Mapping[int, str]) -> None:
-    """Give clusters names in `clusters.json`, those that have none yet.
-
-    Args:
-        out: Of a run or a prediction.
-        names: By the number of the cluster.
-    """
-    clusters = Run(out.uri).clusters
-    named = [
-        {**c, "name": names.get(c["cluster"], c["name"])} if c["name"] == f"cluster {c['cluster']}" else c
-        for c in clusters
-    ]
-    if named != clusters:
-        out.write(CLUSTERS, json.dumps(named, indent=2).encode())
 
 
 def open_run(uri: str) -> Run:

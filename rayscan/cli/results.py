@@ -52,7 +52,7 @@ def export(
 
 
 def view(run: RunUri, *, port: int | None = None, browser: bool = True) -> None:
-    """The map of a run in the browser: pictures, clusters, confidence, neighbors; needs rayscan[view].
+    """The map of a run in the browser: pictures, clusters, neighbors (rayscan[view]).
 
     Args:
         run: The --out of a run or of a prediction.

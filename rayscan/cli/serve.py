@@ -22,7 +22,7 @@ def serve(
     allow_store: Annotated[tuple[str, ...], arg(metavar="PREFIX")] = (),
     token_file: str | None = None,
 ) -> None:
-    """A service for new images: clusters, names, confidence and nearest known images over HTTP.
+    """A service for new images: clusters, confidence, nearest known images, over HTTP.
 
     Edits that `rayscan apply` makes of the run are taken up while it runs.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rayscan.artifacts import Artifact, load
 from rayscan.assignments import WASTE
+from rayscan.cluster_names import edited_names
 from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import (
     History,
@@ -27,7 +28,7 @@ from rayscan.edits.result import clusters_after, edited_result
 from rayscan.errors import ConfigError, DataError
 from rayscan.lock import RunLock
 from rayscan.out_kinds import RUN, kind_at
-from rayscan.run import Run, edited_names, record
+from rayscan.run import Run, record
 from rayscan.storage import split_uri
 
 STALE = ("names", "evaluate", "report")

@@ -13,6 +13,7 @@ from typing import Any
 
 from rayscan.artifacts import MANIFEST, Artifact, load
 from rayscan.assignments import CLUSTERS, WASTE
+from rayscan.cluster_names import edited_names
 from rayscan.edits.applying import ORIGINAL, Edited, directory_of, recorded
 from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import (
@@ -23,7 +24,7 @@ from rayscan.edits.history import (
     write_history,
 )
 from rayscan.edits.result import clusters_after, edited_result, names_of, step_of
-from rayscan.run import Run, edited_names
+from rayscan.run import Run
 from rayscan.storage import Place
 
 

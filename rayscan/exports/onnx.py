@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rayscan.assignments import CLUSTERS, WASTE
+from rayscan.cluster_names import edited_names
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.data.central_crop import short_side
@@ -27,7 +28,7 @@ from rayscan.edits.operations import WASTE_NAME
 from rayscan.edits.result import clusters_after
 from rayscan.errors import ConfigError
 from rayscan.exports.whole_folder import whole_folder
-from rayscan.run import Run, edited_names
+from rayscan.run import Run
 from rayscan.training.pictures import images_of, preprocessing_in
 
 OPSET = 20

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from rayscan.artifacts import load
 from rayscan.assignments import WASTE
+from rayscan.cluster_names import edited_names
 from rayscan.edits.applying import ORIGINAL
 from rayscan.edits.history import fingerprint_of, read_history
 from rayscan.edits.operations import WASTE_NAME
 from rayscan.edits.result import clusters_after
 from rayscan.edits.rule import Rows, Rule
-from rayscan.run import Run, edited_names
+from rayscan.run import Run
 from rayscan.tables import as_lists
 
 

@@ -18,9 +18,13 @@ from rayscan.data.decode import Pixels, decode, reduction
 from rayscan.data.loader import ViewLoader
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
+from rayscan.data.tones import Decoding
 from rayscan.errors import DataError
 from rayscan.serving.refusal import RefusalError
 from rayscan.training.pictures import images_of, preprocessing_in
+
+STRICT = Decoding(may_reduce=False)
+"""A service does not work on pictures that are too large."""
 
 
 class Preparer(Protocol):
@@ -107,7 +111,7 @@ class _InMemory(Reader):
 
 def _decoded(data: bytes, number: int, max_pixels: int) -> Pixels:
     try:
-        return decode(data, max_pixels=max_pixels)
+        return decode(data, max_pixels=max_pixels, how=STRICT)
     except DataError as error:
         reason = error.text.partition("\n")[0]
         status = 413 if reason == "too-many-pixels" else 400 if reason == "empty" else 415

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Step
+from rayscan.cluster_names import edited_names
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.reader import Reader
@@ -32,7 +33,6 @@ from rayscan.report.fetched import fetching
 from rayscan.report.near_copies import near_copies, outliers
 from rayscan.report.page import render
 from rayscan.report.thumbnails import Read, fill, round_robin
-from rayscan.run import edited_names
 from rayscan.sections import semantic
 from rayscan.stages import consensus, howmany
 from rayscan.stages.duplicates import FOUND

@@ -137,6 +137,7 @@ def paths_of(tree: Any, path: str = "") -> set[str]:
 
 
 OPERATIONAL = {
+    "images.bands",  # in the plan of index, where it is given
     "images.cache_bytes",
     "images.cache_dir",
     "images.on_bad",

@@ -8,9 +8,10 @@ import pytest
 
 import rayscan
 from rayscan.artifacts import Draft, Step, digest, load
+from rayscan.cluster_names import edited_names, inherit_names
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.recipes import RECIPES, by_name
-from rayscan.run import edited_names, inherit_names, recipe_from_json, recipe_to_json, record
+from rayscan.run import recipe_from_json, recipe_to_json, record
 from rayscan.sections import semantic
 from rayscan.storage import Place
 
