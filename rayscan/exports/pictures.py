@@ -7,6 +7,7 @@ checksums of the index.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from rayscan.errors import RayscanError
 from rayscan.run import Run
 from rayscan.storage import split_uri
 
+_CROP = re.compile(r"(.+?)(?:\.[A-Za-z0-9]+)?#(\d+)")
+_PNG = b"\x89PNG\r\n\x1a\n"
 BYTES_AT_ONCE = 32_000_000
 """Stored files in memory at a time, or one that is larger."""
 ROWS_AT_ONCE = 256
@@ -69,7 +72,7 @@ class Pictures:
                 first = stop
 
     def encoded(self, rows: pa.Table) -> list[bytes | None]:
-        """The stored files of images.
+        """The stored files of images; crops as PNG, which loses nothing.
 
         Args:
             rows: A piece with columns `gid` and `source`.
@@ -80,8 +83,12 @@ class Pictures:
         Raises:
             DataError: a shard is missing, cut or not what was indexed.
         """
-        if self._reader is not None:
-            found: list[bytes | None] = list(self._reader.read(rows["gid"].to_numpy()))
+        gids = rows["gid"].to_numpy()
+        found: list[bytes | None]
+        if self._reader is not None and self._reader.table.boxes is not None:
+            found = [_png(crop) for crop in self._reader.images(gids, self._settings.decode_threads)]
+        elif self._reader is not None:
+            found = list(self._reader.read(gids))
         else:
             found = [_fetched(source) for source in self._addresses(rows)]
         self._count(found)
@@ -145,11 +152,20 @@ def _fetched_small(source: str | None, longest_px: int, max_pixels: int) -> byte
 
 def file_name(key: str | None, source: str | None, data: bytes) -> str:
     """A name of a picture for people, which ends as its format does."""
+    crop = _CROP.fullmatch((key or "").rpartition("/")[2])
+    if crop is not None and data.startswith(_PNG):  # a box of a picture; a link leads to the whole one
+        return f"{crop[1]}-{crop[2]}.png"
     names = [(text or "").rpartition("/")[2] for text in (key, (source or "").rpartition("#")[2])]
     for name in names:
         if name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS:
             return name
     return f"{next(filter(None, names), 'image')}.{extension_of(data)}"
+
+
+def _png(picture: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _webp(picture: NDArray[Any], longest_px: int) -> bytes:

@@ -245,7 +245,9 @@ def test_a_port_that_is_taken_is_said(served: str, made: PicturedRun) -> None:
 
 
 @pytest.mark.soak
-def test_a_hundred_thousand_images(port: int, tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand_images(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PicturedRun, "side_px", (40, 30))
     made = pictured(tmp_path / "many", num_images=100_000)
 
     async def on_page(tab: Tab) -> int:

@@ -19,6 +19,7 @@ from rayscan import pipeline
 from rayscan.context import Sources
 from rayscan.data import codecs
 from rayscan.exports.described import described
+from rayscan.exports.folders import copied
 from rayscan.recipes import by_name
 from rayscan.run import Run
 from rayscan.storage import Place
@@ -156,7 +157,7 @@ def same(run: Run, other: Run) -> None:
 def test_clusters_are_those_of_the_folder(write, tmp_path: Path, from_folder: Run) -> None:
     run = clustered(tmp_path / "out", write(tmp_path / "in"))
     same(run, from_folder)
-    told = described(run, [run.assignments.select(["gid"])])
+    told = described(run, [run.assignments])
     columns = next(iter(told)).column_names
     wanted: Sequence[str] = {
         as_img2dataset: ("txt", "url"),
@@ -164,6 +165,11 @@ def test_clusters_are_those_of_the_folder(write, tmp_path: Path, from_folder: Ru
         as_boxes: ("box_class",),
     }.get(write, ())
     assert {*wanted} <= {*columns}
+    if write is as_boxes:
+        copied(run, str(tmp_path / "copies"))
+        files = sorted((tmp_path / "copies").rglob("*sheet2-1.png"))
+        assert len(files) == 1
+        np.testing.assert_array_equal(np.asarray(Image.open(files[0])), photo(9))
 
 
 @pytest.mark.skipif(not codecs.CODECS[0].is_installed, reason="needs rayscan[heic]")
