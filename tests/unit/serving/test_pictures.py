@@ -35,6 +35,12 @@ def pretext(preprocessing: Preprocessing | None) -> Artifact:
     return Artifact("pretext", Place("/nowhere"), {"facts": told})
 
 
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def written(folder: Path) -> list[bytes]:
     """Pictures of several sizes and formats, one of them turned by its EXIF."""
     files = [jpeg(texture(n, 40 + 60 * n, 260 - 50 * n)) for n in range(4)] + [jpeg(texture(9, 600, 900))]
@@ -79,7 +85,7 @@ def test_are_those_of_a_network_trained_here(tmp_path: Path, canvas: int | None)
 
 @pytest.mark.parametrize(
     ("data", "status"),
-    [(b"", 400), (b"no picture", 415), (jpeg(texture(0))[:900], 415), (jpeg(texture(0, 200, 200)), 413)],
+    [(b"", 400), (b"no picture", 415), (jpeg(texture(0))[:900], 415), (png(texture(0, 200, 200)), 413)],
 )
 @pytest.mark.parametrize("preprocessing", [WANTED, None])
 def test_what_is_no_picture_is_refused_by_its_number(
