@@ -39,7 +39,7 @@ class ServeConfig(Section):
     max_bytes: int = operational(64_000_000, ge=1)
     """Bytes of one request, and of one file at an address."""
     max_pixels: int = operational(32_000_000, ge=1)
-    """Pixels of one picture; larger ones are refused by their header."""
+    """Pixels of one picture; larger ones are refused by their header, JPEGs decoded at a reduced scale."""
     reload_seconds: float = operational(2.0, gt=0)
     """Between looks whether edits were applied."""
 

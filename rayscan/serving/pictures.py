@@ -18,13 +18,10 @@ from rayscan.data.decode import Pixels, decode, reduction
 from rayscan.data.loader import ViewLoader
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
-from rayscan.data.tones import Decoding
+from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
 from rayscan.serving.refusal import RefusalError
 from rayscan.training.pictures import images_of, preprocessing_in
-
-STRICT = Decoding(may_reduce=False)
-"""A service does not work on pictures that are too large."""
 
 
 class Preparer(Protocol):
@@ -38,35 +35,36 @@ class Preparer(Protocol):
         """
 
 
-def preparer(recipe: Recipe, pretext: Artifact, max_pixels: int) -> Preparer:
+def preparer(recipe: Recipe, pretext: Artifact, max_pixels: int, how: Decoding = PLAIN) -> Preparer:
     """What makes the pixels that the network of a run takes.
 
     Args:
         recipe: Of the run.
         pretext: Its network.
-        max_pixels: Larger pictures are refused before they are decoded.
+        max_pixels: Larger pictures are refused before they are decoded, or decoded smaller.
+        how: Bands and ranges of the run's own images.
     """
     wanted = preprocessing_in(pretext)
     if wanted is None:
-        return _TrainedHere(images_of(recipe, pretext), recipe.seed, max_pixels)
-    return _Pretrained(wanted, max_pixels)
+        return _TrainedHere(images_of(recipe, pretext), recipe.seed, max_pixels, how)
+    return _Pretrained(wanted, max_pixels, how)
 
 
 class _Pretrained:
     """Pixels of a pretrained network, uint8; the same bits as `PictureLoader`."""
 
-    def __init__(self, wanted: Preprocessing, max_pixels: int) -> None:
-        self._wanted, self._max_pixels = wanted, max_pixels
+    def __init__(self, wanted: Preprocessing, max_pixels: int, how: Decoding) -> None:
+        self._wanted, self._max_pixels, self._how = wanted, max_pixels, how
 
     def __call__(self, files: list[bytes]) -> Tensor:
         size = self._wanted.size_px
         rows = np.empty((len(files), size, size, 3), np.uint8)
         for number, data in enumerate(files):
-            whole = _decoded(data, number, self._max_pixels)
+            whole = _decoded(data, number, self._max_pixels, self._how)
             height, width, _ = whole.shape
             least = short_side(self._wanted)
             if reduction(height, width, least) > 1:  # a reduced JPEG has other bits than a whole one
-                whole = decode(data, max_pixels=self._max_pixels, min_px=least)
+                whole = decode(data, max_pixels=height * width, min_px=least, how=self._how)
             rows[number] = central_crop(whole, height, width, self._wanted)
         return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
@@ -74,11 +72,11 @@ class _Pretrained:
 class _TrainedHere:
     """Plain views of a network that was trained on the run's own images, float32."""
 
-    def __init__(self, images: ImagesConfig, seed: int, max_pixels: int) -> None:
-        self._images, self._seed, self._max_pixels = images, seed, max_pixels
+    def __init__(self, images: ImagesConfig, seed: int, max_pixels: int, how: Decoding) -> None:
+        self._images, self._seed, self._max_pixels, self._how = images, seed, max_pixels, how
 
     def __call__(self, files: list[bytes]) -> Tensor:
-        pictures = [_decoded(data, number, self._max_pixels) for number, data in enumerate(files)]
+        pictures = [_decoded(data, number, self._max_pixels, self._how) for number, data in enumerate(files)]
         reader = _InMemory(files, pictures)
         loader = ViewLoader(reader.table, self._images, self._seed, reader=reader)
         return loader.plain(np.arange(len(files), dtype=np.int64))
@@ -109,9 +107,9 @@ class _InMemory(Reader):
         return [self._pictures[gid] for gid in np.asarray(gids).tolist()]
 
 
-def _decoded(data: bytes, number: int, max_pixels: int) -> Pixels:
+def _decoded(data: bytes, number: int, max_pixels: int, how: Decoding) -> Pixels:
     try:
-        return decode(data, max_pixels=max_pixels, how=STRICT)
+        return decode(data, max_pixels=max_pixels, how=how)
     except DataError as error:
         reason = error.text.partition("\n")[0]
         status = 413 if reason == "too-many-pixels" else 400 if reason == "empty" else 415

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rayscan.data.table import DECODING
+from rayscan.data.tones import Decoding
 from rayscan.errors import RayscanError
 from rayscan.run import Run
 from rayscan.serving.bodies import Received, images_in
@@ -61,7 +63,12 @@ class Replica:
         self.settings = settings
         self._stores = Stores(settings.allow_store)
         self._model = Model(run, threads=settings.threads)
-        self._prepare = preparer(self._model.recipe, self._model.pretext, settings.max_pixels)
+        self._prepare = preparer(
+            self._model.recipe,
+            self._model.pretext,
+            settings.max_pixels,
+            Decoding.of_facts(run.artifact("index").facts.get(DECODING)),
+        )
         self._clusters = Clusters.read(run)
         self._known: KnownImages | None = None
         embed = run.artifact("embed")

@@ -35,6 +35,12 @@ def pretext(preprocessing: Preprocessing | None) -> Artifact:
     return Artifact("pretext", Place("/nowhere"), {"facts": told})
 
 
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def written(folder: Path) -> list[bytes]:
     """Pictures of several sizes and formats, one of them turned by its EXIF."""
     files = [jpeg(texture(n, 40 + 60 * n, 260 - 50 * n)) for n in range(4)] + [jpeg(texture(9, 600, 900))]
@@ -51,10 +57,10 @@ def written(folder: Path) -> list[bytes]:
     return files
 
 
-def table_of(folder: Path, out: Path) -> ImageTable:
+def table_of(folder: Path, out: Path, **images: int) -> ImageTable:
     place = Place(str(out))
     context = Context(place, Sources(str(folder)), LocalFleet(FleetConfig(), place), Progress(io.StringIO()))
-    recipe = Recipe(name="test", num_clusters=2)
+    recipe = Recipe(name="test", num_clusters=2, images=ImagesConfig(**images))
     step = index.plan(recipe, {}, context.sources)
     return ImageTable.from_artifact(index.run(recipe, {}, step, context))
 
@@ -64,6 +70,17 @@ def test_are_those_of_a_pretrained_network(tmp_path: Path) -> None:
     table = table_of(tmp_path / "photos", tmp_path / "run")
     expected = PictureLoader(table, ImagesConfig(), WANTED).pictures(np.arange(len(files)))
     found = preparer(Recipe(name="test", num_clusters=2), pretext(WANTED), MOST)(files)
+    assert torch.equal(found, expected)
+
+
+def test_a_jpeg_above_the_limit_is_decoded_smaller_as_the_index_does(tmp_path: Path) -> None:
+    files = [jpeg(texture(3, 800, 1200))]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "0.jpg").write_bytes(files[0])
+    table = table_of(tmp_path / "photos", tmp_path / "run", max_pixels=500_000)
+    assert (table.height[0], table.width[0]) == (400, 600)
+    expected = PictureLoader(table, ImagesConfig(), WANTED).pictures(np.arange(1))
+    found = preparer(Recipe(name="test", num_clusters=2), pretext(WANTED), 500_000)(files)
     assert torch.equal(found, expected)
 
 
@@ -79,7 +96,7 @@ def test_are_those_of_a_network_trained_here(tmp_path: Path, canvas: int | None)
 
 @pytest.mark.parametrize(
     ("data", "status"),
-    [(b"", 400), (b"no picture", 415), (jpeg(texture(0))[:900], 415), (jpeg(texture(0, 200, 200)), 413)],
+    [(b"", 400), (b"no picture", 415), (jpeg(texture(0))[:900], 415), (png(texture(0, 200, 200)), 413)],
 )
 @pytest.mark.parametrize("preprocessing", [WANTED, None])
 def test_what_is_no_picture_is_refused_by_its_number(
