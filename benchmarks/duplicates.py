@@ -1,6 +1,6 @@
 """Near-copies with known alterations: stage duplicates beside features alone and perceptual hashes.
 
-    python -m benchmarks.duplicates --json F [--quick] [--data FOLDER]
+    python -m benchmarks.duplicates --json F [--quick] [--data FOLDER] [--work FOLDER]
 
     least_recall_SET      the alteration that is found least of resize, recompression, crop, brighter, darker
     precision_SET         groups that show one picture alone, of all groups of two and more
@@ -9,7 +9,8 @@
                           in the column, and by the local outlier factor of scikit-learn; mean over sets
 
 Features are those of lite0. The constants of `rayscan.duplicates` were chosen on imagenet-sample alone. Real
-near-copies within a set count as wrong; `mixed_SET` lists what was put together.
+near-copies within a set count as wrong; `mixed_SET` lists what was put together. --work keeps pictures and
+runs there, so that a benchmark that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,10 +55,10 @@ STRANGERS, K = 20, 50
 
 def main() -> None:
     """Measure and report."""
-    asked, data = _asked()
+    asked, data, work = _asked()
     report = Report(asked, "duplicates")
     features: dict[str, np.ndarray] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() if work is None else nullcontext(work) as folder:
         for name, pattern in SETS.items():
             shards = sorted((data / name).glob(pattern))
             if not shards:
@@ -70,11 +72,12 @@ def main() -> None:
     report.finish()
 
 
-def _asked() -> tuple[Options, Path]:
+def _asked() -> tuple[Options, Path, Path | None]:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--data", type=Path, default=sets.SHARED)
+    parser.add_argument("--work", type=Path)
     own, rest = parser.parse_known_args(sys.argv[1:])
-    return options(__doc__, rest), own.data
+    return options(__doc__, rest), own.data, own.work
 
 
 def _ours(report: Report, name: str, known: Collection, out: Path) -> np.ndarray:

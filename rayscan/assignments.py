@@ -40,7 +40,8 @@ SCHEMA = pa.schema(
         "outlier": pa.float32(),
     }
 )
-"""One row per usable image, in gid order. `duplicate_of` is the gid that stands for a group of near-copies,
+"""One row per usable image, in gid order. `second` is the runner-up, -1 where there is but one cluster, and
+not there in runs of earlier versions. `duplicate_of` is the gid that stands for a group of near-copies,
 null for that one itself and for images without a copy; `outlier` the quantile of the distance to the farthest
 mined neighbor, 0..1. Both are null where no neighbors were mined, as in the eval split, and are not there in
 runs of earlier versions."""
@@ -139,7 +140,7 @@ def assignment_tables(
         tops = tops_of(int(first), int(stop))
         count = int((tops["ids"][:1] >= 0).sum())
         ids, probs = (np.ascontiguousarray(tops[name][:, :count]) for name in ("ids", "probs"))
-        second, second_probs = _runner_up(ids, probs)
+        second, second_probs = runner_up(ids, probs)
         columns = {
             "gid": pa.array(gids[first:stop]),
             **{name: images.column(name) for name in ("id", "source", "key", "split")},
@@ -160,7 +161,7 @@ def _slice(columns: Mapping[str, pa.Array] | None, name: str, first: int, stop: 
     return pa.nulls(stop - first, SCHEMA.field(name).type) if columns is None else columns[name][first:stop]
 
 
-def _runner_up(ids: Ints, probs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def runner_up(ids: Ints, probs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The likeliest other cluster of each image and its probability, [n]; -1 and 0 where there is but one."""
     if ids.shape[1] > 1:
         return ids[:, 1].astype(np.int32), probs[:, 1].copy()

@@ -98,13 +98,16 @@ def regrouped(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held).combine_chunks()
 
 
-def row_groups(artifact: Artifact, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+def row_groups(
+    artifact: Artifact, name: str, columns: Sequence[str] | None = None, numbers: range | None = None
+) -> Iterator[pa.Table]:
     """Read a Parquet file of a result, checked against its manifest first, one row group at a time.
 
     Args:
         artifact: The result.
         name: Of the file.
         columns: Those wanted; all if none.
+        numbers: Row groups wanted, of ROW_GROUP rows each; all if none.
 
     Raises:
         ArtifactError: the file is missing or differs from what was written, or the store stayed away.
@@ -120,7 +123,7 @@ def row_groups(artifact: Artifact, name: str, columns: Sequence[str] | None = No
         return artifact.place.retried(lambda: opened(read), name)
 
     wanted = None if columns is None else list(columns)
-    for number in range(ask(lambda file: file.num_row_groups)):
+    for number in range(ask(lambda file: file.num_row_groups)) if numbers is None else numbers:
         yield ask(partial(_read_row_group, number=number, columns=wanted))
 
 

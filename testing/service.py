@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 
 TOKEN = "token-of-a-test-0123456789"
-START_SECONDS = 240
+START_SECONDS = 600
 
 
 def free_port() -> int:
@@ -102,7 +101,7 @@ def running(run: Path | str, folder: Path, *arguments: str) -> Iterator[Service]
             service.wait()
             yield service
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:

@@ -75,8 +75,9 @@ def collection(shards: list[Path], folder: Path, num_pictures: int, num_altered:
             whole = image.convert("RGB")
         made += [(alter(whole, rng), number, name) for name, alter in ALTERATIONS.items()]
     made = [made[at] for at in rng.permutation(len(made))]
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for at, (data, _, _) in enumerate(made):
-        (folder / f"{at:06d}.jpg").write_bytes(data)
+        if not (path := folder / f"{at:06d}.jpg").exists():
+            path.write_bytes(data)
     files, original, kind = zip(*made, strict=True)
     return Collection(folder, files, np.array(original), np.array(kind))

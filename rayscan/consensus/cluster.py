@@ -60,7 +60,7 @@ def consensus(
     _check(sources, num_clusters, neighbors)
     read = readings(sources)
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
-    score = JointScore(spaces, num_clusters, seed)
+    score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
     table, kept, half = best_candidates(read, spaces, score, num_clusters, seed)
     rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
     merits = score.merit([one.labels for one in rounds])
@@ -97,7 +97,7 @@ def best_candidates(
         for reading, space in zip(read, spaces, strict=True)
         for one in candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
     ]
-    merits = score.merit([one.labels for one in found])
+    merits = score.weigh([one.labels for one in found])
     order = np.argsort(-np.array(merits), kind="stable")
     kept: list[Candidate] = []
     for i in order:

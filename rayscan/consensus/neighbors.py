@@ -1,4 +1,4 @@
-"""Nearest rows by cosine, itself excluded."""
+"""Nearest rows by cosine or distance, itself excluded."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return units
 
 
-def nearest_rows(units: NDArray[np.float32], k: int) -> Ints:
-    """The k rows of greatest inner product with each row, best first, itself excluded: exact, in float32.
+def nearest_rows(units: NDArray[np.float32], k: int, metric: int = faiss.METRIC_INNER_PRODUCT) -> Ints:
+    """The k nearest rows of each row, best first, itself excluded: exact, in float32.
 
     Args:
-        units: Unit rows [N, d], N > k.
+        units: Rows [N, d], N > k; of unit length where inner products are compared.
         k: K.
+        metric: Of faiss; `METRIC_L2` compares distances.
 
     Returns:
         int64 [N, k].
@@ -32,7 +33,7 @@ def nearest_rows(units: NDArray[np.float32], k: int) -> Ints:
     found = np.empty((len(units), k), np.int64)
     for first in range(0, len(units), QUERIES):
         queries = units[first : first + QUERIES]
-        _, ids = faiss.knn(queries, units, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+        _, ids = faiss.knn(queries, units, k + 1, metric=metric)
         itself = ids == np.arange(first, first + len(queries))[:, None]
         itself[~itself.any(axis=1), -1] = True  # more equal rows than k: the last one goes
         found[first : first + len(queries)] = ids[~itself].reshape(len(queries), k)

@@ -1,6 +1,6 @@
 """The label-free score that ranks groupings: S = (2 nmi_nn + cv_mi) / 3 on the whitened graph and space.
 
-Of several readings of the features S is the mean: a cut that one of them shows and the others do not is
+Of several readings of the features it is a mean: a cut that one of them shows and the others do not is
 more likely to be along what that reading happens to vary in.
 """
 
@@ -17,6 +17,8 @@ from rayscan.types import Ints
 
 SIZES = 0.1
 """Share of the balance of the cluster sizes that the merit takes off S."""
+TRUST = 0.05
+"""Merit by which a source may fall behind the best one before it weighs a third."""
 PROBE_ROWS = 50_000
 """Beyond, the linear rule is judged on a seeded sample of so many rows."""
 
@@ -55,20 +57,47 @@ class Score:
 
 
 class JointScore:
-    """Mean of the scores in several spaces of the same rows."""
+    """Weighted mean of the scores in several spaces of the same rows.
 
-    def __init__(self, spaces: Sequence[Space], num_clusters: int, seed: int) -> None:
-        """Factor the probe of each space."""
+    Readings of the same source weigh the same. A source weighs exp((m - max m) / 0.05), m the greatest merit
+    that any grouping has in a reading of it: features that carry no clusters cannot judge those of others.
+    """
+
+    def __init__(self, spaces: Sequence[Space], sources: Sequence[int], num_clusters: int, seed: int) -> None:
+        """Factor the probe of each space; all weigh the same until `weigh`.
+
+        Args:
+            spaces: One for each reading.
+            sources: Number of the source that each reading is of.
+            num_clusters: C.
+            seed: Of the scores.
+        """
         self._scores = [Score(space, num_clusters, seed) for space in spaces]
+        self._sources = np.asarray(sources)
+        self.weights = np.full(len(spaces), 1 / len(spaces))
+        """Of the readings, summing to 1."""
 
     def of(self, groupings: Sequence[Ints]) -> list[float]:
         """Mean S of each grouping [N], 0..1."""
-        return _mean([score.of(groupings) for score in self._scores])
+        return self._mean([score.of(groupings) for score in self._scores])
 
     def merit(self, groupings: Sequence[Ints]) -> list[float]:
         """Mean merit of each grouping [N]."""
-        return _mean([score.merit(groupings) for score in self._scores])
+        return self._mean([score.merit(groupings) for score in self._scores])
 
+    def weigh(self, groupings: Sequence[Ints]) -> list[float]:
+        """Set the weights by the greatest merits among many groupings; their merits then."""
+        merits = [score.merit(groupings) for score in self._scores]
+        best = np.array([max(of_space) for of_space in merits])
+        numbers = np.unique(self._sources)
+        reached = np.array([best[self._sources == source].max() for source in numbers])
+        of_source = np.exp((reached - reached.max()) / TRUST)
+        shares = [
+            of_source[numbers == source][0] / (self._sources == source).sum() for source in self._sources
+        ]
+        self.weights = np.array(shares) / sum(shares)
+        return self._mean(merits)
 
-def _mean(by_space: Sequence[Sequence[float]]) -> list[float]:
-    return [sum(values) / len(values) for values in zip(*by_space, strict=True)]
+    def _mean(self, by_space: Sequence[Sequence[float]]) -> list[float]:
+        values: list[float] = (self.weights @ np.array(by_space)).tolist()
+        return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,8 @@ COMPONENTS = 256
 NEGLIGIBLE = 1e-6
 """Components with less than this share of the first one's variance are dropped."""
 NEIGHBORS = 50
+WHOLE_ROWS = 20_000
+"""Up to so many, neighbours by the features are searched in their full width."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,18 @@ def make_space(units: NDArray[np.float32], raw_ids: Ints | None = None) -> Space
 
     Args:
         units: Unit rows, float32 [N, D].
-        raw_ids: Their neighbours by cosine, nearest first, [N, K >= 15]; searched for if there are none.
+        raw_ids: Their neighbours by cosine, nearest first, [N, K >= 15]; searched for if there are none,
+            beyond 20,000 rows by distance in Z, which is that of unit rows but for what 256 components drop.
     """
     neighbors = min(NEIGHBORS, len(units) - 1)
-    ids0 = nearest_rows(units, neighbors) if raw_ids is None else np.asarray(raw_ids, np.int64)
     mean, components = principal(units)
     rows = np.asarray((units - mean) @ components, np.float32)
+    if raw_ids is not None:
+        ids0 = np.asarray(raw_ids, np.int64)
+    elif len(units) <= WHOLE_ROWS:
+        ids0 = nearest_rows(units, neighbors)
+    else:
+        ids0 = nearest_rows(rows, neighbors, faiss.METRIC_L2)
     total = total_scatter(rows) / len(rows)
     once = neighbor_whitening(rows, ids0, total).astype(np.float32)
     whitened = rows @ once

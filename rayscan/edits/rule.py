@@ -13,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rayscan.assignments import WASTE
+from rayscan.assignments import WASTE, runner_up
 from rayscan.edits.clusters import EditedClusters
 from rayscan.tables import as_lists, as_rows
 from rayscan.types import Ints
 
 COLUMNS = ("gid", "cluster", "confidence", "margin", "top5", "top5_probs")
 """Those that edits change, and the gid."""
+SECOND = "second"
+"""The runner-up; runs of earlier versions have none."""
 NONE = -2
 """Stands for no cluster while rows are worked on: less than any number, waste included."""
 
@@ -93,6 +95,9 @@ class Rule:
             "top5_probs": as_lists(rows.probs),
             "is_prototype": pa.array(is_prototype),
         }
+        if SECOND in table.column_names:
+            second, probs = runner_up(rows.top, rows.probs)
+            changed |= {SECOND: pa.array(second), f"{SECOND}_confidence": pa.array(probs)}
         for name, column in changed.items():
             table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
         return table

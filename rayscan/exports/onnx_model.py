@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rayscan.artifacts import Artifact
 from rayscan.assignments import WASTE
 from rayscan.config import ImagesConfig, Recipe
+from rayscan.consensus.confidence import TINY
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.methods import METHODS
 from rayscan.nets.heads import ClusterHeads
@@ -116,18 +117,19 @@ class MemberRule(nn.Module):
 
 
 class EnsembleRule(nn.Module):
-    """`consensus.ensemble`: mean over the heads of all members, on the features of one source."""
+    """`consensus.ensemble`: mean over the heads of all members, tempered, on the features of one source."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         """Take the members."""
         super().__init__()
         self.members = nn.ModuleList([MemberRule(member) for member in ensemble.members])
         self.num_heads = sum(len(member.weights) for member in ensemble.members)
+        self.temperature = float(ensemble.temperature)
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, D] -> [N, C]."""
         total = torch.stack([member(features) for member in self.members]).sum(dim=0)
-        return total / self.num_heads
+        return ((total / self.num_heads).clamp(min=TINY).log() / self.temperature).softmax(-1)
 
 
 class CentroidRule(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
@@ -32,7 +33,7 @@ class KnownImages:
         for first in range(0, total, ROWS_AT_ONCE):
             self._index.add(rows.read(first, min(first + ROWS_AT_ONCE, total)))
         table = assign.read_table(FILE, columns=["gid", "id", "source", "key"])
-        at = pa.compute.index_in(pa.array(rows.gids), table["gid"])
+        at = pc.index_in(pa.array(rows.gids), table["gid"])
         self._images = table.take(at)
 
     @staticmethod

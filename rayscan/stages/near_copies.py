@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft
 from rayscan.duplicates.alignment import COARSE, coarse_rows, likeness
-from rayscan.tables import as_rows, row_groups
+from rayscan.tables import ROW_GROUP, as_rows, row_groups
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import FILE
 from rayscan.vectors.parts import EmbeddingRows
@@ -70,7 +70,8 @@ class Compared:
 
 def compare_part(part: Part) -> None:
     """Compare the images of one part with their neighbors and note it as finished."""
-    found = [_compared(part, *piece) for piece in _pieces(part)]
+    stored = None if part.signatures is None else EmbeddingRows(part.signatures)
+    found = [_compared(part, stored, *piece) for piece in _pieces(part)]
     arrays = {
         name: np.concatenate([getattr(one, name) for one in found]) for name in Compared.__annotations__
     }
@@ -81,28 +82,27 @@ def compare_part(part: Part) -> None:
 
 def _pieces(part: Part) -> Iterator[tuple[int, Ints, Ints, NDArray[np.float32]]]:
     """The rows of a part, some at a time: the first row's number, gids [n], ids [n, K] and scores [n, K]."""
-    begin = 0
-    for group in row_groups(part.mine, FILE, ["gid", "ids", "scores"]):
+    groups = range(part.first // ROW_GROUP, -(-part.stop // ROW_GROUP))
+    tables = row_groups(part.mine, FILE, ["gid", "ids", "scores"], groups)
+    for begin, group in zip((number * ROW_GROUP for number in groups), tables, strict=True):
         low, high = max(part.first, begin), min(part.stop, begin + len(group))
         for first in range(low, high, ANCHORS_AT_ONCE):
             rows = group.slice(first - begin, min(ANCHORS_AT_ONCE, high - first))
             yield first, rows["gid"].to_numpy(), as_rows(rows["ids"]), as_rows(rows["scores"])
-        begin += len(group)
-        if begin >= part.stop:
-            return
 
 
-def _compared(part: Part, first: int, gids: Ints, ids: Ints, scores: NDArray[np.float32]) -> Compared:
+def _compared(
+    part: Part, stored: EmbeddingRows | None, first: int, gids: Ints, ids: Ints, scores: NDArray[np.float32]
+) -> Compared:
     k = ids.shape[1]
     far = np.unique(np.linspace(k // 2, k - 1, BACKGROUND_PAIRS).astype(np.int64))
     stride = max(1, part.num_rows // BACKGROUND_ANCHORS)
     sampled = np.flatnonzero((first + np.arange(len(gids))) % stride == 0)
-    if part.signatures is None:
+    if stored is None:
         alike = np.asarray(scores, np.float32).round(4)
         rows, places = np.nonzero(alike >= part.least)
         pairs = _pairs(gids[rows], ids[rows, places], alike[rows, places])
         return Compared(pairs, alike.max(axis=1), alike[np.ix_(sampled, far)].ravel())
-    stored = EmbeddingRows(part.signatures)
     known, places = np.unique(np.concatenate([gids, ids.ravel()]), return_inverse=True)
     signatures = stored.take(np.searchsorted(stored.gids, known))
     anchors, others = places[: len(gids)], places[len(gids) :].reshape(ids.shape)

@@ -2,7 +2,7 @@
 
 Rows and queries are rounded to bfloat16 and multiplied; how far a product can be off is known from what the
 rounding left over, so that every row which may be among the k best is kept, and these alone are scored in
-float32. Proof of the bound: docs/design/018-half-precision-proposals.md.
+float32. Proof of the bound: docs/design/020-half-precision-proposals.md.
 
 A query for which this is no gain (many rows within the bound of its last place, scores below it, numbers that
 are not finite) is left to the caller.

@@ -100,11 +100,16 @@ def test_edits_by_mouse_are_saved_applied_and_shown(port: int, tmp_path: Path) -
             picture = f"#cluster-0 .grid .picture:nth-child({at})"
             moved.append(int(await tab.value(f"document.querySelector({picture!r}).dataset.gid")))
             await click(tab, picture)
-        assert await tab.value(PICKED) == "2 images selected"
+        joined = "p => JSON.parse(data.textContent).pictures[p.dataset.gid][1] === 5"
+        find = f"[...document.querySelectorAll('#cluster-3 .picture')].find({joined})"
+        moved.append(int(await tab.value(f"{find}.dataset.gid")))
+        await click(tab, f"#cluster-3 .picture[data-gid='{moved[-1]}']")
+        assert await tab.value(PICKED) == "3 images selected"
         await click(tab, "#target")
         await write(tab, "new kind")
         await click(tab, "#move")
-        assert await tab.value(size_of(10)) == 2
+        assert await tab.value(size_of(10)) == 3
+        assert await tab.value(size_of(3)) == sum(sizes) - 1
         assert await tab.value(size_of(0)) == list(before.values()).count(0) - 2
         assert await tab.value(EDITED) == "5 edits, not saved"
         await click(tab, "#undo")

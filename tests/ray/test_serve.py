@@ -31,6 +31,7 @@ from testing.textures import jpeg, texture
 from tests.ray.tiny import run as run_command
 
 COUNT, KNOWN = 24, 96
+pytestmark = pytest.mark.timeout(1200)
 BAD = 240
 MOST_BYTES = 2_000_000
 

@@ -113,16 +113,15 @@ def test_bad_input_is_refused() -> None:
         consensus(rows, 2, seed=0)
 
 
-def test_what_one_space_joins_another_parts() -> None:
-    """Four groups: the first space shows whether a row is of the first two, the second which of a pair."""
-    rng = np.random.default_rng(0)
-    group = rng.permutation(np.arange(400) % 4)
-    means = 3 * rng.normal(size=(2, 2, 20))
-    features = [
-        (means[s][(group // 2, group % 2)[s]] + rng.normal(size=(400, 20))).astype(np.float32) for s in (0, 1)
+def test_a_space_without_clusters_does_no_harm_and_two_are_named() -> None:
+    rows, group = blobs((80, 60, 40), 20, spread=1.0)
+    noise = np.random.default_rng(3).normal(size=(180, 10)).astype(np.float32)
+    found = consensus([noise, rows], 3, 0)
+    assert acc(found.labels, group) > 0.99
+    assert acc(consensus(noise, 3, 0).labels, group) < 0.6
+    assert {name.partition("/")[0] for name, _ in found.table} == {"0", "1"}
+    assert [(one.reading.source, one.reading.is_root) for one in found.ensemble.members] == [
+        (0, False),
+        (1, False),
     ]
-    assert acc(consensus(features[0], 4, 0).labels, group) < 0.8
-    found = consensus(features, 4, 0)
-    assert acc(found.labels, group) < 0.8  # no space alone shows four
-    both = consensus([np.concatenate(features, axis=1), *features], 4, 0)
-    assert acc(both.labels, group) > 0.95
+    np.testing.assert_array_equal(found.ensemble.probabilities([noise, rows]), found.probabilities)

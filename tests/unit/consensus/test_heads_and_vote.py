@@ -129,15 +129,22 @@ def test_merit_equals_its_formula(planted: tuple[Space, np.ndarray]) -> None:
 
 
 def test_joint_scores_are_means_over_the_spaces(planted: tuple[Space, np.ndarray]) -> None:
+    """Two readings of one source and one of another, which weighs less the less merit is reached in it."""
     space, group = planted
-    other = make_space(unit_rows(np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)))
-    joined, alone = JointScore([space, other], 3, 0), [Score(one, 3, 0) for one in (space, other)]
+    rng = np.random.default_rng(0)
+    noise, noisy = (make_space(unit_rows(rng.normal(size=(120, 6)).astype(np.float32))) for _ in range(2))
+    joined = JointScore([space, noise, noisy], [0, 0, 1], 3, 0)
+    alone = [Score(one, 3, 0) for one in (space, noise, noisy)]
     groupings = [group, np.arange(120) % 3]
-    for found, parts in (
-        (joined.of(groupings), [one.of(groupings) for one in alone]),
-        (joined.merit(groupings), [one.merit(groupings) for one in alone]),
-    ):
-        np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-12)
+    scores, merits = (np.array([getattr(one, what)(groupings) for one in alone]) for what in ("of", "merit"))
+    np.testing.assert_allclose(joined.of(groupings), scores.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(joined.merit(groupings), merits.mean(axis=0), atol=1e-12)
+    best = merits.max(axis=1)
+    behind = math.exp((best[2] - max(best[0], best[1])) / 0.05)
+    expected = (merits[0] / 2 + merits[1] / 2 + behind * merits[2]) / (1 + behind)
+    np.testing.assert_allclose(joined.weigh(groupings), expected, atol=1e-12)
+    np.testing.assert_allclose(joined.merit(groupings), expected, atol=1e-12)
+    assert joined.weights.sum() == pytest.approx(1)
 
 
 def test_votes_have_the_inner_products_of_shared_clusters() -> None:

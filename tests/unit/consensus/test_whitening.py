@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rayscan.consensus import space as space_module
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
 from rayscan.consensus.space import make_space, principal
 from rayscan.consensus.whitening import (
@@ -114,3 +115,17 @@ def test_given_neighbours_are_used() -> None:
     mined = nearest_rows(units, 30)
     np.testing.assert_array_equal(make_space(units, mined).raw_ids, mined)
     np.testing.assert_allclose(make_space(units, mined).whitened, make_space(units).whitened, atol=1e-6)
+
+
+def test_many_rows_are_searched_in_their_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All components are kept here, so the distances are those of the unit rows."""
+    rows, _ = blobs((40, 30), 12)
+    units = unit_rows(rows)
+    whole = make_space(units)
+    monkeypatch.setattr(space_module, "WHOLE_ROWS", 60)
+    found = make_space(units)
+    square = np.square(units[:, None] - units[None], dtype=np.float64).sum(axis=2)
+    np.fill_diagonal(square, np.inf)
+    expected = np.argsort(square, axis=1, kind="stable")[:, :50]
+    np.testing.assert_array_equal(found.raw_ids, expected)
+    np.testing.assert_array_equal(found.raw_ids, whole.raw_ids)

@@ -27,6 +27,8 @@ def assigned(seed: int, num_clusters: int = NUM_CLUSTERS) -> pa.Table:
         "cluster": pa.array(order[:, 0], pa.int32()),
         "confidence": pa.array(best[:, 0]),
         "margin": pa.array(best[:, 0] - best[:, 1]),
+        "second": pa.array(order[:, 1], pa.int32()),
+        "second_confidence": pa.array(best[:, 1]),
         "top5": pa.array(order.tolist(), pa.list_(pa.int32())),
         "top5_probs": pa.array(best.tolist(), pa.list_(pa.float32())),
         "is_prototype": pa.array([False] * NUM_IMAGES),
@@ -63,12 +65,15 @@ def test_random_sequences_give_what_sets_of_images_give(seed: int) -> None:
     assert edited.numbers == slow.usable()
     assert {n: edited.names[n] for n in edited.numbers} == {n: slow.names[n] for n in slow.usable()}
     rows = Rule(edited).rows(table)
+    after = Rule(edited).edit(table, np.zeros(NUM_IMAGES, bool)).to_pylist()
     for i, image in enumerate(table.to_pylist()):
         own, confidence, best = slow.row(i, image["top5"], image["top5_probs"])
         assert rows.clusters[i] == own
         assert rows.confidence[i] == pytest.approx(confidence, abs=1e-6)
-        second = best[1][1] if len(best) > 1 else 0.0
+        runner_up, second = best[1] if len(best) > 1 else (-1, 0.0)
         assert rows.margin[i] == pytest.approx(max(0.0, confidence - second), abs=1e-6)
+        assert after[i]["second"] == runner_up
+        assert after[i]["second_confidence"] == pytest.approx(second, abs=1e-6)
         shown = [(int(n), float(p)) for n, p in zip(rows.top[i], rows.probs[i], strict=True)]
         assert [n for n, _ in shown[: len(best)]] == [n for n, _ in best]
         assert [p for _, p in shown[: len(best)]] == pytest.approx([p for _, p in best], abs=1e-6)

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 from safetensors.numpy import save
+from sklearn.datasets import load_digits
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.consensus.neighbors import nearest_rows, unit_rows
 from rayscan.context import Context, Sources
 from rayscan.run import Run, record
 from rayscan.stages import index
+from rayscan.tables import as_lists
 from rayscan.vectors.kmeans import kmeans
 from tests.unit.local_fleet import LocalFleet
 from tests.unit.report.digits_run import DigitsRun
@@ -32,6 +36,9 @@ def key_of(number: int) -> str:
 class PicturedRun(DigitsRun):
     """`DigitsRun` whose pictures are members of two tar files, PNG and JPEG by turns; with a record."""
 
+    side_px = (200, 150)
+    """Width and height of the pictures."""
+
     def __post_init__(self) -> None:
         """Write everything, and the record."""
         self.encoded: list[bytes] = []
@@ -44,6 +51,22 @@ class PicturedRun(DigitsRun):
         clusters = Run(self.out.uri).clusters
         named = [{**c, "name": NAMES[c["cluster"]]} for c in clusters]
         self.out.write("clusters.json", json.dumps(named).encode())
+
+    def _vectors(self) -> None:
+        """Embeddings and exact neighbors, in memory that grows with the number of rows."""
+        flat = self.pixels[self.gids].reshape(len(self.gids), -1).astype(np.float32)
+        if self.num_images > len(load_digits().target):  # digits come again: no two of them shall be equal
+            flat += np.random.default_rng(0).normal(scale=2, size=flat.shape).astype(np.float32)
+        self.rows = unit_rows(flat)
+        train = self.num_train
+        parts = {"part": [0], "name": ["part-00000.npy"], "first_row": [0], "rows": [len(self.rows)]}
+        files = {"part-00000.npy": self.rows, "gids.npy": self.gids, "parts.parquet": pa.table(parts)}
+        facts = {"rows": len(self.rows), "train_rows": train, "dim": self.rows.shape[1], "num_views": 1}
+        self.commit("embed", files, facts)
+        self.neighbors = nearest_rows(self.rows[:train], 20)
+        scores = np.stack([self.rows[ids] @ row for row, ids in zip(self.rows, self.neighbors, strict=False)])
+        table = {"gid": self.gids[:train], "ids": as_lists(self.neighbors), "scores": as_lists(scores)}
+        self.commit("mine", {"neighbors.parquet": pa.table(table)})
 
     def _assign(self) -> None:
         """Assign, and keep the rule as the model that did it: logits 40 x c, as heads on embeddings."""
@@ -76,7 +99,7 @@ class PicturedRun(DigitsRun):
         picture = np.repeat((self.pixels[number] * 15.9).astype(np.uint8)[..., None], 3, axis=2)
         suffix, kind = ("png", "PNG") if number % 2 else ("jpg", "JPEG")
         data = io.BytesIO()
-        Image.fromarray(picture).resize((200, 150), Image.Resampling.NEAREST).save(data, kind)
+        Image.fromarray(picture).resize(self.side_px, Image.Resampling.NEAREST).save(data, kind)
         self.encoded.append(data.getvalue())
         member = tarfile.TarInfo(f"{key_of(number)}.{suffix}")
         member.size = len(data.getvalue())

@@ -143,7 +143,7 @@ def fitted_centroids(rng: np.random.Generator) -> Centroids:
 
 
 def small_ensemble(rng: np.random.Generator) -> Ensemble:
-    return Ensemble(tuple(small_member(rng, is_root) for is_root in (False, True)))
+    return Ensemble(tuple(small_member(rng, is_root) for is_root in (False, True)), temperature=0.7)
 
 
 def small_member(rng: np.random.Generator, is_root: bool) -> Member:
@@ -192,7 +192,8 @@ def test_consensus(made: PicturedRun, tmp_path: Path) -> None:
     member = Member(Reading(0, False), *_arrays(recipe))
     draft = Draft(made.out, Step("consensus", 1, {"of": "this test"}))
     files = {f"{n}-0.npy": draft.write_array(f"{n}-0.npy", getattr(member, n)) for n in consensus.ARRAYS}
-    files[consensus.MEMBERS] = draft.write_json(consensus.MEMBERS, [asdict(member.reading)])
+    stored = {"temperature": 1.3, "readings": [asdict(member.reading)]}
+    files[consensus.MEMBERS] = draft.write_json(consensus.MEMBERS, stored)
     model = draft.commit(files, facts={"reads": consensus.READS, "score": 1.0})
     run = finished(made, recipe, embed, given={"consensus": model})
     require_equal(run, pretrained_squares(run), tmp_path / "out")

@@ -120,7 +120,7 @@ def test_clusters_show_prototypes_and_the_least_confident_others(tmp_path: Path)
     _, page = written(run)
     table = run.done["assign"].read_table("assignments.parquet").to_pydict()
     for row, listed in zip(page.data["clusters"], run.done["assign"].read_json("clusters.json"), strict=True):
-        number, name, size, confidence, _, _, typical, doubtful = row
+        number, name, size, confidence, _, _, typical, doubtful = row[:8]
         assert (number, size, name) == (listed["cluster"], listed["size"], "")
         assert confidence == pytest.approx(listed["mean_confidence"], abs=1e-4)
         assert typical == listed["prototypes"][:4]
@@ -163,8 +163,8 @@ def test_neighbor_rows_are_mined_rows(tmp_path: Path) -> None:
 
 
 def test_the_cap_in_megabytes_holds_thins_evenly_and_is_said(tmp_path: Path) -> None:
-    html, page = written(DigitsRun(tmp_path, num_clusters=60, report=ReportConfig(max_megabytes=0.13)))
-    assert len(html.encode()) <= 130_000
+    html, page = written(DigitsRun(tmp_path, num_clusters=60, report=ReportConfig(max_megabytes=0.15)))
+    assert len(html.encode()) <= 150_000
     shown = [sum(str(g) in page.data["pictures"] for g in (*c[6], *c[7])) for c in page.data["clusters"]]
     wanted = [len(c[6]) + len(c[7]) for c in page.data["clusters"]]
     assert 0 < sum(shown) < sum(wanted)

@@ -1,0 +1,74 @@
+"""Seconds of consensus against UMAP (umap-learn) and k-means on the same rows, in the same run.
+
+    python -m benchmarks.consensus_scale [--quick] [--json F]
+
+Rows are made, not read: Gaussian groups of uneven sizes along 40 directions, noise along all 1280, negative
+entries cut off as a rectifier does. 4,000 and 50,000 of them, C 10; `--quick`: 1,000 and 2,000. One round:
+a round of the large size takes minutes, and the ratio is between contenders of the same round. Neighbours are
+searched for by both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.clusterers import umap
+from benchmarks.harness import Report, options
+from rayscan.consensus.cluster import consensus
+from rayscan.metrics.assignment import accuracy, hungarian
+from rayscan.metrics.contingency import Contingency
+from rayscan.types import Ints
+
+WIDTH, INFORMATIVE, CLUSTERS = 1280, 40, 10
+SMALL, LARGE = 4_000, 50_000
+QUICK = 1_000, 2_000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure both sizes."""
+    asked = options(__doc__, arguments)
+    report = Report(asked, "consensus_scale")
+    small, large = QUICK if asked.quick else (SMALL, LARGE)
+    umap(made(500, 0)[0], CLUSTERS, 0)  # compiles
+    for count, name in ((small, "4k"), (large, "50k")):
+        rows, groups = made(count, 1)
+        begun = time.perf_counter()
+        ours = consensus(rows, CLUSTERS, 0).labels
+        middle = time.perf_counter()
+        theirs = umap(rows, CLUSTERS, 0)["UMAP k-means"].astype(np.int64)
+        seconds = middle - begun, time.perf_counter() - middle
+        report.detail(f"rows_{name}", count)
+        report.value(f"seconds_{name}", seconds[0], goal=("<=", 30) if name == "4k" else None)
+        report.value(f"umap_seconds_{name}", seconds[1])
+        report.value(
+            f"ratio_vs_umap_{name}", seconds[0] / seconds[1], goal=("<=", 2) if name == "50k" else None
+        )
+        report.value(f"acc_{name}", matched(ours, groups))
+        report.value(f"umap_acc_{name}", matched(theirs, groups))
+    report.finish()
+
+
+def made(count: int, seed: int) -> tuple[NDArray[np.float32], Ints]:
+    """Rows [count, 1280], none negative, and the group of each."""
+    rng = np.random.default_rng(seed)
+    shares = np.linspace(1, 3, CLUSTERS)
+    groups = rng.choice(CLUSTERS, count, p=shares / shares.sum())
+    directions = rng.normal(size=(INFORMATIVE, WIDTH)) / np.sqrt(INFORMATIVE)
+    means = rng.normal(size=(CLUSTERS, INFORMATIVE))
+    inner = means[groups] + 0.7 * rng.normal(size=(count, INFORMATIVE))
+    rows = inner @ directions + rng.normal(size=(count, WIDTH))
+    return np.maximum(rows, 0).astype(np.float32), groups.astype(np.int64)
+
+
+def matched(clusters: Ints, groups: Ints) -> float:
+    """Accuracy under the best one-to-one match."""
+    table = Contingency.count(clusters, groups, CLUSTERS, CLUSTERS)
+    return accuracy(table, hungarian(table))
+
+
+if __name__ == "__main__":
+    main()
