@@ -30,23 +30,15 @@ def edited_names(assign: Artifact) -> dict[int, str]:
     return {n: name for n, name in Run(root.uri).cluster_names.items() if n in own and own[n] != name}
 
 
-def inherit_names(trained: Run, out: Place) -> None:
+def inherit_names(trained: Run, out: Place, names: Mapping[int, str] | None = None) -> None:
     """Give the clusters of a prediction the names that those of its model have, unless they have some.
 
     Args:
         trained: The run whose model predicted.
         out: Of the prediction, with its `clusters.json`.
+        names: By number; those that a user gave in the run if not given.
     """
-    name_clusters(out, edited_names(trained.artifact("assign")))
-
-
-def name_clusters(out: Place, names: Mapping[int, str]) -> None:
-    """Give clusters names in `clusters.json`, those that have none yet.
-
-    Args:
-        out: Of a run or a prediction.
-        names: By the number of the cluster.
-    """
+    names = edited_names(trained.artifact("assign")) if names is None else names
     clusters = Run(out.uri).clusters
     named = [
         {**c, "name": names.get(c["cluster"], c["name"])} if c["name"] == f"cluster {c['cluster']}" else c

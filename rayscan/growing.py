@@ -12,7 +12,7 @@ from typing import Any
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
-from rayscan.cluster_names import edited_names, name_clusters
+from rayscan.cluster_names import edited_names, inherit_names
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
@@ -22,7 +22,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
 from rayscan.out_kinds import RUN, kind_of_sources, read_record
-from rayscan.predict import networks_of
+from rayscan.predict import networks_of, with_engine_of
 from rayscan.run import Run, record
 from rayscan.stages import assign, embed, evaluate, index, labels, pretext, report
 from rayscan.stages.per_space import for_spaces
@@ -84,6 +84,7 @@ def follow(
     labels.require_file(sources)
     shown, out = progress or Progress(), run.place
     single = replace(run.recipe, embed=replace(run.recipe.embed, num_views=1))
+    single = with_engine_of(run, single, shown.say)
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
         done = _do_new(run, recipe, single, Context(out, sources, fleet, shown), rehash)
     for line in [] if done is None else stale(run, done):
@@ -99,6 +100,7 @@ def _do_new(
     former, names = dict(run.record["stages"]), edited_names(run.artifact(assign.NAME))
     trained_on = former[model].get(KEPT, former[index.NAME]["directory"])
     done = {**networks_of(run, single), model: run.artifact(model)}
+    del done[index.TRAINED]  # an index that follows another one has its ranges anyway
     stages: dict[str, Any] = {**former, model: {**former[model], KEPT: trained_on}}
     for stage in for_spaces((index, pretext, embed, assign, labels, evaluate), recipe.spaces):
         if stage.NAME in done:
@@ -116,7 +118,7 @@ def _do_new(
             pair, say = (done[assign.NAME], done[embed.NAME]), context.progress.say
             done[assign.NAME], stages[assign.NAME] = with_edits(out, *pair, stages[assign.NAME], say)
         record(out, recipe, vars(sources), stages)
-    name_clusters(out, names)
+    inherit_names(run, out, names)
     given = {name: done[name] for name in (index.NAME, assign.NAME, evaluate.NAME) if name in done}
     given[report.MODEL] = done[model]
     done[report.NAME], stages[report.NAME] = pipeline.do(report, single, given, context, rehash=rehash)

@@ -56,13 +56,9 @@ def predict(
     out, progress = Place(out_uri), Progress()
     recipe = _settings(trained, features, progress.say)
     model = METHODS[recipe.method].model
-    files = (ALONE + space.target for space in recipe.spaces if space.kind == "file")
-    sources = replace(reading or Sources(None), data=None, eval_data=data or next(files, None), labels=None)
-    done = {
-        index.TRAINED: trained.artifact(index.NAME),
-        **networks_of(trained, recipe),
-        model: trained.artifact(model),
-    }
+    shown = data or next((ALONE + space.target for space in recipe.spaces if space.kind == "file"), None)
+    sources = replace(reading or Sources(None), data=None, eval_data=shown, labels=None)
+    done = {**networks_of(trained, recipe), model: trained.artifact(model)}
     stages: dict[str, dict[str, Any]] = {}
     with RunLock(out, kind=PREDICTION), Fleet(recipe.fleet, out, progress.say) as fleet:
         context = Context(out, sources, fleet, progress)
@@ -74,7 +70,7 @@ def predict(
                     stages[stage.NAME]["directory"] = directory_of(done[assign.NAME])
                 record(out, recipe, vars(sources), stages)
         inherit_names(trained, out)
-        given = {"index": done["index"], "assign": done["assign"], report.MODEL: done[model]}
+        given = {name: done[name] for name in ("index", "assign")} | {report.MODEL: done[model]}
         _, stages[report.NAME] = pipeline.do(report, recipe, given, context)
         record(out, recipe, vars(sources), stages)
     return out
@@ -136,9 +132,10 @@ def with_new_files(recipe: Recipe, features: tuple[str, ...]) -> tuple[str, ...]
 
 
 def networks_of(trained: Run, recipe: Recipe) -> dict[str, Artifact]:
-    """What makes the features of new images: the networks of the run, and the components of a join."""
+    """What makes the features of new images: networks, components of a join, ranges of more than 8 bits."""
     spaces = recipe.spaces
+    ranges = {index.TRAINED: trained.artifact(index.NAME)}
     if len(spaces) == 1:
-        return {"pretext": trained.artifact("pretext")} if spaces[0].has_net else {}
+        return ranges | ({"pretext": trained.artifact("pretext")} if spaces[0].has_net else {})
     keys = [key_of(pretext.NAME, space) for space in spaces if space.has_net]
-    return {key: trained.artifact(key) for key in keys} | {join.TRAINED: trained.artifact(join.NAME)}
+    return ranges | {key: trained.artifact(key) for key in keys} | {join.TRAINED: trained.artifact(join.NAME)}

@@ -79,7 +79,7 @@ def former_features(out: Place, step: Step, index: Artifact, gids: Ints) -> Form
     wanted = None
     for embed in _results(out, step.stage):
         told = embed.manifest
-        is_alike = (told["stage_schema"], told["config"]) == (step.schema, step.config)
+        is_alike = told["stage_schema"] == step.schema and _asked(told["config"]) == _asked(step.config)
         former = indexes.get(told["inputs"]["index"])
         if former is not None and former.facts.get(DECODING) != index.facts.get(DECODING):
             continue
@@ -91,6 +91,12 @@ def former_features(out: Place, step: Step, index: Artifact, gids: Ints) -> Form
         found.append(FormerFeatures(embed, rows))
     best = max(found, key=lambda one: one.count, default=None)
     return best if best is not None and best.count else None
+
+
+def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an embed but the engine and precision that were asked for: facts tell what was taken."""
+    kept = {name: value for name, value in config["embed"].items() if name not in ("engine", "precision")}
+    return {**config, "embed": kept}
 
 
 def _results(out: Place, stage: str) -> Iterator[Artifact]:
