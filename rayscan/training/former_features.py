@@ -95,8 +95,8 @@ def former_features(out: Place, step: Step, index: Artifact, gids: Ints) -> Form
 
 def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of an embed but the engine and precision that were asked for: facts tell what was taken."""
-    kept = {name: value for name, value in config["embed"].items() if name not in ("engine", "precision")}
-    return {**config, "embed": kept}
+    asked = config.get("embed", {})
+    return {**config, "embed": {k: v for k, v in asked.items() if k not in ("engine", "precision")}}
 
 
 def _results(out: Place, stage: str) -> Iterator[Artifact]:

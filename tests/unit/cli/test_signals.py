@@ -28,6 +28,7 @@ def wait(*, out: str) -> None:
         time.sleep(0.5)
         sys.stdout.write("cleaned up\\n")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for jobs behind them
 if {ignored}:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 cli.COMMANDS["demo"] = Command(wait)
