@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 import torch
 from torch import Tensor
 
@@ -60,13 +61,23 @@ class _Pretrained:
         size = self._wanted.size_px
         rows = np.empty((len(files), size, size, 3), np.uint8)
         for number, data in enumerate(files):
-            whole = _decoded(data, number, self._max_pixels, self._how)
-            height, width, _ = whole.shape
-            least = short_side(self._wanted)
-            if reduction(height, width, least) > 1:  # a reduced JPEG has other bits than a whole one
-                whole = decode(data, max_pixels=height * width, min_px=least, how=self._how)
-            rows[number] = central_crop(whole, height, width, self._wanted)
+            picture, height, width = self._picture(data, number)
+            rows[number] = central_crop(picture, height, width, self._wanted)
         return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+    def _picture(self, data: bytes, number: int) -> tuple[Pixels, int, int]:
+        """A picture, a JPEG as reduced as it may be, and the sides of the whole."""
+        least = short_side(self._wanted)
+        height, width = _sides(data)
+        if reduction(height, width, least) > 1 and height * width <= self._max_pixels:
+            small = _decoded(data, number, self._max_pixels, self._how, least)
+            is_turned = (small.shape[0] > small.shape[1]) != (height > width)
+            return (small, width, height) if is_turned else (small, height, width)
+        whole = _decoded(data, number, self._max_pixels, self._how)
+        height, width, _ = whole.shape
+        if reduction(height, width, least) > 1:  # a reduced JPEG has other bits than a whole one
+            whole = decode(data, max_pixels=height * width, min_px=least, how=self._how)
+        return whole, height, width
 
 
 class _TrainedHere:
@@ -107,9 +118,18 @@ class _InMemory(Reader):
         return [self._pictures[gid] for gid in np.asarray(gids).tolist()]
 
 
-def _decoded(data: bytes, number: int, max_pixels: int, how: Decoding) -> Pixels:
+def _sides(data: bytes) -> tuple[int, int]:
+    """Height and width that a JPEG declares; none of others, or of one that is damaged."""
     try:
-        return decode(data, max_pixels=max_pixels, how=how)
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return 0, 0
+    return height, width
+
+
+def _decoded(data: bytes, number: int, max_pixels: int, how: Decoding, min_px: int | None = None) -> Pixels:
+    try:
+        return decode(data, max_pixels=max_pixels, how=how, min_px=min_px)
     except DataError as error:
         reason = error.text.partition("\n")[0]
         status = 413 if reason == "too-many-pixels" else 400 if reason == "empty" else 415
