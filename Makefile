@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& command -v "$$p" && break; done)
 
-.PHONY: help demo test check unit system gloo ray nodes browser bench soak lock clean install
+.PHONY: help demo test check unit gloo ray nodes browser bench soak lock clean install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ help: ## this list
 demo: $(STAMP) ## 1,797 handwritten digits, from pixels to a report page, under runs/demo
 	$(BIN)/rayscan demo --out $(OUT)
 
-test: check unit system ## every check and every test
+test: check unit gloo ray nodes browser ## every check and every test
 
 check: $(STAMP) ## format, lint, types, import rules, spelling
 	$(BIN)/ruff format --check .
@@ -37,11 +37,6 @@ unit gloo ray nodes browser: $(STAMP) ## one folder of tests
 	@# a folder without tests yet is not a failure; one whose tests are all skipped says why (-ra)
 	if compgen -G 'tests/$@/**/test_*.py' >/dev/null || compgen -G 'tests/$@/test_*.py' >/dev/null; \
 		then $(PYTEST) tests/$@; else echo 'tests/$@: none'; fi
-
-SYSTEM := nodes ray gloo browser
-system: PYTEST += --numprocesses=2 --dist=loadgroup
-system: $(STAMP) ## these four folders of tests, two files at a time
-	$(PYTEST) $(SYSTEM:%=tests/%)
 
 bench: $(STAMP) ## every benchmark in its quick size, as JSON under runs/bench
 	mkdir -p runs/bench

@@ -91,7 +91,7 @@ def add_times(recipe: Recipe, out: Path, elapsed: float) -> dict[str, float]:
     for name, seconds in done.items():
         sums[name] = sums.get(name, 0.0) + seconds
     rest = max(0.0, elapsed - sum(done.values()))
-    key = "start-up" if unfinished in (None, "labels", "evaluate") else unfinished
+    key = "start-up" if unfinished in (None, "names", "labels", "evaluate") else unfinished
     sums[key] = sums.get(key, 0.0) + rest
     path.write_text(json.dumps(sums, indent=2))
     return sums

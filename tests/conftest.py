@@ -35,16 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder not in MARKED_FOLDERS:
             continue
         item.add_marker(folder)
-        # With several processes a file stays in one, and so do all files that look at the shared run.
-        item.add_marker(pytest.mark.xdist_group("finished" if _is_of_shared_run(item) else str(item.path)))
         if folder not in reasons:
             reasons[folder] = reason_to_skip(folder)
         if (reason := reasons[folder]) is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def _is_of_shared_run(item: pytest.Item) -> bool:
-    return "finished" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)

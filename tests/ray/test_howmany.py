@@ -29,7 +29,7 @@ def planted(seed: int) -> np.ndarray:
 def test_the_stage_is_in_the_chain_only_where_no_number_is_given() -> None:
     custom = by_name("custom")
     names = [stage.NAME for stage in stages_of(custom)]
-    assert names[names.index("mine") + 1 :][:2] == ["howmany", "consensus"]
+    assert names[names.index("mine") + 1 :][:3] == ["duplicates", "howmany", "consensus"]
     given = [stage.NAME for stage in stages_of(replace(custom, num_clusters=7))]
     assert given == [name for name in names if name != "howmany"]
 

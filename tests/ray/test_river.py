@@ -94,9 +94,9 @@ def test_plan_says_what_one_changed_setting_costs(finished: Path) -> None:
     lines = run([*arguments, *shards, *labels]).stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [[stage, "reused"] for stage in STAGES]
     lines = run([*arguments, *shards, *labels, "--scan.entropy-weight", "3"]).stdout.splitlines()
-    assert [line.split()[1] for line in lines[:5]] == ["reused"] * 4 + ["run"]
+    assert [line.split()[1] for line in lines[:6]] == ["reused"] * 5 + ["run"]
     before = json.loads((finished / "recipe.json").read_text())["scan"]["entropy_weight"]
-    assert f"scan.entropy_weight: {before:g} -> 3 " in lines[4]
+    assert f"scan.entropy_weight: {before:g} -> 3 " in lines[5]
 
 
 def test_plan_tells_what_the_work_will_cost(finished: Path) -> None:
@@ -166,7 +166,7 @@ def test_labels_that_come_later(finished: Path, tmp_path: Path) -> None:
         some.writelines(list(rows)[:1001])
     executable = command(out)[:3]
     said = run([*executable, "evaluate", str(out), "--labels", str(labels)]).stderr
-    assert said.count("done before, taken over") == 7
+    assert said.count("done before, taken over") == 8
     splits = rayscan.open(str(out)).scores["splits"]
     with labels.open() as rows:
         assert splits["eval"]["labelled"] + splits["train"]["labelled"] == len(list(csv.DictReader(rows)))
