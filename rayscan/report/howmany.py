@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import jinja2
 from markupsafe import Markup
 
-from rayscan.report.page import asset, csp_hash
+from rayscan.report.page import filled
 from rayscan.report.scatter import Scale, scatter
 
 Curve = Sequence[tuple[int, float]]
@@ -58,16 +57,8 @@ class HowManyContent:
 
 def render(content: HowManyContent) -> str:
     """Return the page: a whole HTML document."""
-    style = asset("page.css")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; base-uri 'none'; form-action 'none'"
-    )
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(asset("howmany.html")).render(
-        policy=policy,
-        style=Markup(style),
+    return filled(
+        "howmany.html",
         c=content,
         charts=[
             ("coding length, nats an image: low is good", _chart(content.curve, "Coding length", min)),

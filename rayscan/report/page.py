@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -48,19 +48,10 @@ def render(content: Content) -> str:
     Returns:
         A whole HTML document, ASCII only outside of names.
     """
-    style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; "
-        f"script-src {csp_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "compact": figures.compact}
-    return environment.from_string(asset("template.html")).render(
-        policy=policy,
-        style=Markup(style),
-        script=Markup(script),
+    return filled(
+        "template.html",
+        script="\n".join(map(asset, SCRIPTS)),
+        filters={"percent": percent, "compact": figures.compact},
         data=inert_json(_data(content)),
         c=content,
         num_images=sum(content.images.values()),
@@ -69,6 +60,32 @@ def render(content: Content) -> str:
         headline=_headline(content),
         figures=_figures(content),
         settings=[(path, json.dumps(value)) for path, value in flat(content.recipe).items()],
+    )
+
+
+def filled(
+    template: str, *, script: str = "", filters: Mapping[str, Callable[..., object]] = {}, **values: Any
+) -> str:
+    """Fill in a template of this package, under a policy that admits its style sheet and its script alone.
+
+    Args:
+        template: File name.
+        script: Of the page, if it has one.
+        filters: Of the template, by name.
+        values: What the template shows.
+    """
+    style = asset("page.css")
+    admitted = f"script-src {csp_hash(script)}; " if script else ""
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; "
+        f"{admitted}base-uri 'none'; form-action 'none'"
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= filters
+    return environment.from_string(asset(template)).render(
+        policy=policy, style=Markup(style), script=Markup(script), **values
     )
 
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from rayscan.report.page import asset, csp_hash
+from rayscan.report.page import filled
 from rayscan.report.scatter import Scale, scatter
 
 MAX_LISTED = 500
@@ -70,17 +69,9 @@ class SearchContent:
 
 def render(content: SearchContent) -> str:
     """Return the page: a whole HTML document."""
-    style = asset("page.css")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; base-uri 'none'; form-action 'none'"
-    )
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     ranked = sorted(content.rows, key=lambda r: (r.status != "finished", r.score is None, -(r.score or 0.0)))
-    return environment.from_string(asset("search.html")).render(
-        policy=policy,
-        style=Markup(style),
+    return filled(
+        "search.html",
         c=content,
         best=next((r for r in ranked if r.status == "finished"), None),
         counts=Counter(r.status for r in content.rows),

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import nn
 
@@ -35,6 +34,7 @@ from rayscan.training.former_features import FormerFeatures, former_features
 from rayscan.training.models import feature_net
 from rayscan.training.pictures import images_of, preprocessing_in
 from rayscan.types import Ints
+from rayscan.vectors.part_list import write_part_list
 
 NAME = "embed"
 SCHEMA = 1
@@ -110,15 +110,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         files |= finished[0]
         dim = finished[1]["dim"]
         nets |= {json.dumps(told, sort_keys=True) for told in [finished[1].get("net")] if told}
-    plain = [p for p in parts if p.view == 0]
-    shards = {
-        "part": pa.array([p.number for p in plain], pa.int32()),
-        "name": [p.name for p in plain],
-        "first_row": pa.array([p.first for p in plain], pa.int64()),
-        "rows": pa.array([p.stop - p.first for p in plain], pa.int64()),
-    }
-    files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(shards))
-    files["gids.npy"] = draft.write_array("gids.npy", gids)
+    files |= write_part_list(draft, [p for p in parts if p.view == 0], gids)
     facts: dict[str, Any] = {
         "rows": len(gids),
         "train_rows": num_train,

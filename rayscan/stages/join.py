@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step
@@ -22,6 +21,7 @@ from rayscan.context import Context, Sources
 from rayscan.errors import DataError
 from rayscan.training.space_rows import embeddings_by_space, rows_of
 from rayscan.types import Ints
+from rayscan.vectors.part_list import write_part_list
 from rayscan.vectors.parts import EmbeddingRows
 from rayscan.vectors.pca import MomentsTask, range_moments, shift_of, solve
 
@@ -157,12 +157,5 @@ def _files(
     for name, (mean, components) in bases.items():
         files[f"{name}-mean.npy"] = draft.write_array(f"{name}-mean.npy", mean)
         files[f"{name}-components.npy"] = draft.write_array(f"{name}-components.npy", components)
-    table = {
-        "part": pa.array([p.number for p in parts], pa.int32()),
-        "name": [p.name for p in parts],
-        "first_row": pa.array([p.first for p in parts], pa.int64()),
-        "rows": pa.array([p.stop - p.first for p in parts], pa.int64()),
-    }
-    files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table))
-    files["gids.npy"] = draft.write_array("gids.npy", gids)
+    files |= write_part_list(draft, parts, gids)
     return files

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import pyarrow as pa
 
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, find
 from rayscan.config import ImagesConfig
@@ -20,6 +19,7 @@ from rayscan.data.decode import Pixels
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.duplicates.signatures import LEAST_PX, SIDE, signature
+from rayscan.vectors.part_list import write_part_list
 
 NAME = "signatures"
 SCHEMA = 1
@@ -69,14 +69,7 @@ def find_or_write(index: Artifact, images: ImagesConfig, context: Context) -> Ar
         finished = draft.finished_part(part.name)
         assert finished is not None
         files |= finished[0]
-    table = {
-        "part": pa.array([p.number for p in parts], pa.int32()),
-        "name": [p.name for p in parts],
-        "first_row": pa.array([p.first for p in parts], pa.int64()),
-        "rows": pa.array([p.stop - p.first for p in parts], pa.int64()),
-    }
-    files["parts.parquet"] = draft.write_table("parts.parquet", pa.table(table))
-    files["gids.npy"] = draft.write_array("gids.npy", gids)
+    files |= write_part_list(draft, parts, gids)
     return draft.commit(files, facts={"rows": len(gids), "train_rows": len(gids), "dim": SIDE * SIDE})
 
 

@@ -30,6 +30,8 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 START_SECONDS = 60
+PAUSE = 0.05
+"""Seconds between two looks at a page."""
 LOUD = ("error", "warning", "assert")
 
 
@@ -154,3 +156,14 @@ def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
             return int(text.splitlines()[0])
         time.sleep(0.05)
     raise RuntimeError("the browser opened no DevTools port")
+
+
+async def settled(tab: Tab, expression: str, want: Any = True, *, seconds: float = 5) -> Any:
+    """Wait until an expression gives what is wanted: toggle events and pictures come a moment later."""
+    got = None
+    for _ in range(round(seconds / PAUSE)):
+        got = await tab.value(expression)
+        if got == want:
+            break
+        await asyncio.sleep(PAUSE)
+    return got

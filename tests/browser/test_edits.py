@@ -14,7 +14,7 @@ from rayscan.config import ReportConfig
 from rayscan.edits.applying import apply
 from rayscan.run import Run
 from rayscan.stages import report
-from tests.browser.chromium import Tab, browser, new_tab
+from tests.browser.chromium import Tab, browser, new_tab, settled
 from tests.browser.hands import (
     CONTROL,
     SHIFT,
@@ -26,7 +26,6 @@ from tests.browser.hands import (
     without_motion,
     write,
 )
-from tests.browser.test_report_page import settled
 from tests.unit.edits.recorded import clusters_of, fingerprint, recorded
 from tests.unit.report.digits_run import DigitsRun
 

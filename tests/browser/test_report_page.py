@@ -11,7 +11,7 @@ import pytest
 
 from rayscan.config import ReportConfig
 from rayscan.stages import evaluate, report
-from tests.browser.chromium import Tab, browser, new_tab
+from tests.browser.chromium import Tab, browser, new_tab, settled
 from tests.unit.report.digits_run import DigitsRun
 
 HOSTILE = {
@@ -75,17 +75,6 @@ def visit(
             return seen
 
     return asyncio.run(visited())
-
-
-async def settled(tab: Tab, expression: str, want: Any = True) -> Any:
-    """Wait until an expression gives what is wanted: toggle events and pictures come a moment later."""
-    got = None
-    for _ in range(100):
-        got = await tab.value(expression)
-        if got == want:
-            break
-        await asyncio.sleep(0.05)
-    return got
 
 
 def test_numbers_on_the_page_are_those_of_scores_json(port: int, run: DigitsRun) -> None:

@@ -12,12 +12,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.browser import chromium
 from tests.browser.chromium import Tab, browser, new_tab
 from tests.unit.exports.pictured import NAMES, PicturedRun, pictured
 
@@ -25,6 +27,7 @@ pytest.importorskip("embedding_atlas")
 
 EXPECTED = "No available adapters."
 """What Chromium says where there is no graphics adapter; the page goes on with a canvas."""
+settled = partial(chromium.settled, seconds=60)
 
 
 class Address:
@@ -87,17 +90,6 @@ def visit(port: int, address: str, on_page: Callable[[Tab], Awaitable[Any]]) -> 
             return seen
 
     return asyncio.run(visited())
-
-
-async def settled(tab: Tab, expression: str, want: Any = True) -> Any:
-    """Wait until an expression gives what is wanted."""
-    got = None
-    for _ in range(300):
-        got = await tab.value(expression)
-        if got == want:
-            break
-        await asyncio.sleep(0.2)
-    return got
 
 
 INK = """(() => {

@@ -15,21 +15,7 @@ import rayscan
 from rayscan.console.units import duration
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
-from tests.ray.tiny import command, run
-
-STAGES = [
-    "index",
-    "pretext",
-    "embed",
-    "mine",
-    "duplicates",
-    "scan",
-    "selflabel",
-    "assign",
-    "labels",
-    "evaluate",
-    "report",
-]
+from tests.ray.tiny import STAGES, command, run
 
 
 def test_every_image_has_a_row(finished: Path) -> None:

@@ -7,6 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+STAGES = [
+    "index",
+    "pretext",
+    "embed",
+    "mine",
+    "duplicates",
+    "scan",
+    "selflabel",
+    "assign",
+    "labels",
+    "evaluate",
+    "report",
+]
+"""Stages of the demo, in order."""
+
 TINY = [
     "--pretext.epochs", "2",
     "--pretext.batch-size", "256",
