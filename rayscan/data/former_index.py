@@ -107,10 +107,10 @@ class FormerIndex:
             entries: The files as they are now, by number.
             split: They are of.
         """
-        now = np.full(max(self.shards, default=0) + 2, -1)
-        now[list(taken.values())] = list(taken)
         before = self.in_files["shard"].to_numpy()
-        numbers = np.where(before >= 0, now[before], -1)
+        now = np.full(int(before.max(initial=-1)) + 2, -1)  # the last one is for -1, images that are gone
+        now[list(taken.values())] = list(taken)
+        numbers = now[before]
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] >= 0]
         table, in_order = self.in_files.take(order), numbers[order].tolist()

@@ -115,7 +115,10 @@ def of_samples(
     if not bands:
         greatest = max(float(sample[0].max()) for sample in samples)
         return Decoding((), (0.0,), (float(used_range(greatest)),))
-    chosen = np.argsort(crc32, kind="stable")[:PICTURES]
+    # a grey picture beside pictures of three bands has no ranges of theirs (see `in_bytes`)
+    width = max(sample.shape[1] for sample in samples)
+    own = np.array([number for number, sample in enumerate(samples) if sample.shape[1] == width])
+    chosen = own[np.argsort(crc32[own], kind="stable")][:PICTURES]
     pooled = np.concatenate([samples[number][1:] for number in chosen.tolist()])
     low, high = zip(*(_percentiles(column) for column in pooled.T), strict=True)
     return Decoding(bands, low, high)

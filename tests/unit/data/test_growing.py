@@ -183,6 +183,18 @@ def test_what_did_not_decode_is_tried_again(tmp_path, made, read_files):
     assert read_files[3:] == ["bad.png", "c.png"]
 
 
+def test_several_at_the_end_that_did_not_decode_are_tried_again(tmp_path, made, read_files):
+    """Their numbers are beyond those of all files that are taken over."""
+    loose = replace(RECIPE, images=replace(RECIPE.images, max_bad_fraction=1.0))
+    folder = folder_of(tmp_path / "in", *(f"{name}.png" for name in "abcdef"))
+    for name in ("x", "y", "z"):
+        (folder / f"{name}.png").write_bytes(b"junk")
+    made(folder, recipe=loose)
+    folder_of(folder, "g.png")
+    assert set(gids(made(folder, recipe=loose))) == {f"{name}.png" for name in "abcdefg"}
+    assert sorted(read_files[9:]) == ["g.png", "x.png", "y.png", "z.png"]
+
+
 def test_train_rows_come_before_eval_rows_whichever_grew(tmp_path, made):
     train, other = folder_of(tmp_path / "train", "b.png", "c.png"), folder_of(tmp_path / "eval", "d.png")
     made(train, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_bands_are_stretched_by_percentiles_of_the_set(tmp_path, context_for):
     for values, pixels in zip(sets, images(artifact), strict=True):
         scaled = (values[:, :, [3, 1, 0]] - low) * (255 / (high - low))
         np.testing.assert_array_equal(pixels, np.clip(np.floor(scaled + 0.5), 0, 255).astype(np.uint8))
+
+
+def test_a_deep_picture_of_another_kind_beside_them_changes_no_range(tmp_path, context_for):
+    rng = np.random.default_rng(0)
+    files = {f"{n}.tif": tiff(rng.normal(100, 20, (20, 20, 3)).astype(np.float32)) for n in range(3)}
+    write_files(tmp_path / "one", files)
+    deep = io.BytesIO()
+    Image.fromarray(rng.integers(0, 60_000, (20, 20)).astype(np.uint16)).save(deep, "PNG")
+    write_files(tmp_path / "two", {**files, "deep.png": deep.getvalue()})
+    one, two = (
+        made(context_for(str(tmp_path / name), out=f"{name}-out"), bands="3,2,1") for name in ("one", "two")
+    )
+    assert one.facts["decoding"] == two.facts["decoding"]
+    assert len(images(two)) == 4
 
 
 def test_order_and_tasks_change_nothing(tmp_path, context_for, monkeypatch):
