@@ -34,13 +34,11 @@ from rayscan.stages import evaluate
 from rayscan.storage import Place
 from rayscan.vectors.parts import EmbeddingRows
 
-NEIGHBORS = 50
 GROUPING = {"scan.start": "grouping"}
 WHITENED = {"mine.space": "whitened"}
 VOTE = {"scan.keep": "consensus"}
 LIGHT = {"scan.entropy_weight": 1.0}
 MI = {"scan.loss": "mi"}
-GENTLE = {"scan.head_optimizer.learning_rate": 1e-2}
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "as it is": {},
     "start grouping": GROUPING,
@@ -98,8 +96,7 @@ def accuracy(case: Case, changes: Mapping[str, Any]) -> tuple[float, float]:
     began = time.monotonic()
     clusters = with_heads(recipe, case.features, "scan")
     seconds = time.monotonic() - began
-    count = recipe.num_clusters
-    assert count is not None
+    count = recipe.clusters
     return 100 * partition_scores(Contingency.count(clusters, case.classes, count, count))["acc"], seconds
 
 

@@ -21,7 +21,7 @@ from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
 from rayscan.methods import METHODS
-from rayscan.out_kinds import RUN, kind_of_sources, read_record
+from rayscan.out_kinds import RUN, kind_at
 from rayscan.predict import networks_of, with_engine_of
 from rayscan.run import Run, record
 from rayscan.stages import assign, embed, evaluate, index, labels, pretext, report
@@ -45,11 +45,10 @@ def grown_run(recipe: Recipe, sources: Sources, out: Place) -> Run | None:
     Returns:
         None where there is no such run, or it is finished for these very images.
     """
-    found = read_record(out)
-    if found is None or found.get("kind", kind_of_sources(found.get("sources", {}))) != RUN:
+    if kind_at(out) != RUN:
         return None
     run = Run(out.uri)
-    stages, model = run.record["stages"], METHODS[recipe.method].model
+    stages, model = run.record["stages"], _model_of(recipe)
     asked = replace(run.asked, fleet=recipe.fleet, report=recipe.report, evaluate=recipe.evaluate)
     if asked != recipe or any(name not in stages for name in (index.NAME, model, assign.NAME)):
         return None
@@ -83,11 +82,12 @@ def follow(
     """
     labels.require_file(sources)
     shown, out = progress or Progress(), run.place
-    single = replace(run.recipe, embed=replace(run.recipe.embed, num_views=1))
+    trained = run.recipe
+    single = replace(trained, embed=replace(trained.embed, num_views=1))
     single = with_engine_of(run, single, shown.say)
     with RunLock(out), Fleet(recipe.fleet, out, shown.say) as fleet:
         done = _do_new(run, recipe, single, Context(out, sources, fleet, shown), rehash)
-    for line in [] if done is None else stale(run, done):
+    for line in [] if done is None else stale(run, recipe, done):
         shown.say(line)
     return done
 
@@ -96,7 +96,7 @@ def _do_new(
     run: Run, recipe: Recipe, single: Recipe, context: Context, rehash: bool
 ) -> dict[str, Artifact] | None:
     """See `follow`; `single` has one view of each image."""
-    out, sources, model = context.out, context.sources, METHODS[recipe.method].model
+    out, sources, model = context.out, context.sources, _model_of(recipe)
     former, names = dict(run.record["stages"]), edited_names(run.artifact(assign.NAME))
     trained_on = former[model].get(KEPT, former[index.NAME]["directory"])
     done = {**networks_of(run, single), model: run.artifact(model)}
@@ -109,7 +109,7 @@ def _do_new(
             stages.pop(stage.NAME, None)
             continue
         done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, single, done, context, rehash=rehash)
-        if stage is index and not _is_grown(done[index.NAME], run, trained_on):
+        if stage is index and not _is_grown(done[index.NAME], run, recipe, trained_on):
             return None
         if stage is index:
             labels.require_images(done[index.NAME], sources)
@@ -126,21 +126,22 @@ def _do_new(
     return done
 
 
-def _is_grown(found: Artifact, run: Run, trained_on: str) -> bool:
+def _is_grown(found: Artifact, run: Run, recipe: Recipe, trained_on: str) -> bool:
     """Whether an index follows that of a run, and holds other images than its model was trained on."""
     is_trained = found.place.uri == run.place.child(trained_on).uri
     former = run.artifact(index.NAME)
-    is_moved = found.identity == former.identity and KEPT not in run.record["stages"][_model_of(run)]
+    is_moved = found.identity == former.identity and KEPT not in run.record["stages"][_model_of(recipe)]
     return index.CHANGES in found.facts and not is_trained and not is_moved
 
 
-def _model_of(run: Run) -> str:
-    return METHODS[run.recipe.method].model
+def _model_of(recipe: Recipe) -> str:
+    return METHODS[recipe.method].model
 
 
-def stale(run: Run, done: dict[str, Artifact]) -> list[str]:
+def stale(run: Run, recipe: Recipe, done: dict[str, Artifact]) -> list[str]:
     """What was learnt of other images than there are now, and how to learn it again."""
-    learnt = [name for name in run.record["stages"] if name == _model_of(run) or name not in done]
+    model = _model_of(recipe)
+    learnt = [name for name in run.record["stages"] if name == model or name not in done]
     facts = done[index.NAME].facts
     told = facts[index.CHANGES]
     counts = ", ".join(f"{told[what]:,} {what}" for what in ("new", "changed", "gone") if told[what])

@@ -78,7 +78,8 @@ def predict(
 
 def _settings(trained: Run, features: tuple[str, ...], say: Callable[[str], None]) -> Recipe:
     """Those of the run, for plain images, with the new files and the engine that made its features."""
-    recipe = replace(trained.recipe, embed=replace(trained.recipe.embed, num_views=1))
+    recipe = trained.recipe
+    recipe = replace(recipe, embed=replace(recipe.embed, num_views=1))
     recipe = replace(recipe, features=with_new_files(recipe, features))
     require_spaces(recipe)
     return with_engine_of(trained, recipe, say)

@@ -147,7 +147,7 @@ class Reader:
         data = self.read(asked)
 
         def job(rows: Sequence[int]) -> None:
-            picture = self._decoded((data[rows[0]], int(asked[rows[0]])), min_px)
+            picture = self._decoded(data[rows[0]], int(asked[rows[0]]), min_px)
             for row in rows:
                 use(row, self._crop(picture, int(asked[row])))
 
@@ -181,8 +181,7 @@ class Reader:
             )
         return asked
 
-    def _decoded(self, job: tuple[bytes, int], min_px: int | None = None) -> Pixels:
-        data, gid = job
+    def _decoded(self, data: bytes, gid: int, min_px: int | None) -> Pixels:
         size = int(self.table.height[gid]), int(self.table.width[gid])
         if self.table.boxes is not None:  # whole: boxes are in its pixels
             width, height = self.table.boxes[gid, 4:].tolist()

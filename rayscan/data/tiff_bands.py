@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
+from rayscan.data.reduced_scale import check_size
 from rayscan.errors import DataError
 
 BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -67,9 +68,7 @@ def read_bands(data: bytes, bands: Sequence[int], *, max_pixels: int) -> npt.NDA
     try:
         tags = _tags(data)
         layout = _layout(data, tags)
-        if layout.width * layout.height > max_pixels:
-            got = f"{layout.width} x {layout.height}"
-            raise DataError("too-many-pixels", expected=f"<= {max_pixels:,}", got=got)
+        check_size(layout.width, layout.height, max_pixels)
         chosen = [min(band, layout.samples) - 1 for band in bands]
         pixels = _pixels(data, layout)[:, :, chosen].astype(np.float32)
         if tags.get(PHOTOMETRIC) == _WHITE_IS_ZERO and layout.kind.kind == "u":

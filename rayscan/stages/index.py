@@ -21,7 +21,7 @@ from rayscan.config import ImagesConfig, Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data import boxes, metadata
-from rayscan.data.box_files import read_boxes
+from rayscan.data.box_files import Boxes, read_boxes
 from rayscan.data.former_index import FormerIndex
 from rayscan.data.identity import content_identity
 from rayscan.data.index_chunks import Chunk, chunks_of, finished_chunk, numbered, scan_chunk
@@ -33,7 +33,7 @@ from rayscan.data.table import BOXES, DECODING, IMAGES, SHARDS
 from rayscan.data.tones import Decoding
 from rayscan.embeddings.alone import index_alone, vectors_alone
 from rayscan.errors import DataError
-from rayscan.out_kinds import read_record
+from rayscan.run import recorded_stages
 
 NAME = "index"
 SCHEMA = 1
@@ -56,7 +56,7 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], sources: Sources) -> Step
     if (found := vectors_alone(sources.data, sources.eval_data)) is not None:
         split, vectors = found
         return Step(NAME, SCHEMA, {"vectors": vectors.fingerprint, "split": split})
-    return Step(NAME, SCHEMA, _config(recipe, done, _listings(sources), sources))
+    return Step(NAME, SCHEMA, _config(recipe, done, _listings(sources), _boxes(sources), sources))
 
 
 def listed(
@@ -96,8 +96,16 @@ def _listings(sources: Sources) -> dict[str, Listing]:
     return listings
 
 
+def _boxes(sources: Sources) -> Boxes | None:
+    return None if sources.boxes is None else read_boxes(sources.boxes)
+
+
 def _config(
-    recipe: Recipe, done: Mapping[str, Artifact], listings: Mapping[str, Listing], sources: Sources
+    recipe: Recipe,
+    done: Mapping[str, Artifact],
+    listings: Mapping[str, Listing],
+    told_boxes: Boxes | None,
+    sources: Sources,
 ) -> dict[str, Any]:
     """Settings that decide the rows. How many bad ones are tolerated only decides whether the run goes on."""
     data = {
@@ -111,8 +119,8 @@ def _config(
     given |= {"bands": list(recipe.images.band_numbers)} if recipe.images.bands else {}
     if (taught := _taught(done)) is not None:
         given[DECODING] = taught
-    if sources.boxes is not None:
-        given["boxes"] = boxes.fingerprint(read_boxes(sources.boxes), sources.boxes_margin)
+    if told_boxes is not None:
+        given["boxes"] = boxes.fingerprint(told_boxes, sources.boxes_margin)
     return {"max_pixels": recipe.images.max_pixels, **data, **given}
 
 
@@ -133,7 +141,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         made = index_alone(split, vectors, context.draft(step), context.fleet.map)
         context.progress.finish(f"{vectors.rows:,} vectors without pictures")
         return made
-    listings = _unchanged_listings(recipe, done, step, context)
+    listings, told_boxes = _unchanged(recipe, done, step, context)
     draft, files = context.draft(step), numbered(listings)
     before = _former(step, context)
     moved = context.sources.rebase
@@ -150,8 +158,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     roots = {split: listing.root for split, listing in listings.items()}
     listed = [listing.metadata for listing in listings.values()]
     result = assembled(parts, uris, roots, listed, None if before is None else before.rows)
-    if (where := context.sources.boxes) is not None:
-        result = result.cropped(read_boxes(where), context.sources.boxes_margin, where)
+    if told_boxes is not None:
+        result = result.cropped(told_boxes, context.sources.boxes_margin, str(context.sources.boxes))
     _check_bad(result.rows, listings, recipe.images)
     decoding = _taught(done) or (None if before is None else before.decoding)
     if decoding is None and (own := result.decoding(how.bands)) is not None:
@@ -171,7 +179,7 @@ def _former(step: Step, context: Context) -> FormerIndex | None:
     Raises:
         ArtifactError: it is damaged.
     """
-    directory = (read_record(context.out) or {}).get("stages", {}).get(NAME, {}).get("directory")
+    directory = recorded_stages(context.out).get(NAME, {}).get("directory")
     if "boxes" in step.config or directory is None or context.out.child(directory).size(MANIFEST) is None:
         return None
     artifact = load(context.out.child(directory))
@@ -223,18 +231,18 @@ def _summary(facts: Mapping[str, Any]) -> str:
     return text
 
 
-def _unchanged_listings(
+def _unchanged(
     recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context
-) -> dict[str, Listing]:
-    """What was planned to be indexed; says what is left out."""
-    listings = _listings(context.sources)
-    if _config(recipe, done, listings, context.sources) != step.config:
+) -> tuple[dict[str, Listing], Boxes | None]:
+    """Files and boxes as they were planned to be indexed; says what is left out."""
+    listings, told_boxes = _listings(context.sources), _boxes(context.sources)
+    if _config(recipe, done, listings, told_boxes, context.sources) != step.config:
         raise DataError(
             "the data changes while it is indexed", fix="run again when nothing writes to it any more"
         )
     for line in (line for listing in listings.values() for line in listing.left_out.lines()):
         context.progress.say(f"  {NAME}: {line}")
-    return listings
+    return listings, told_boxes
 
 
 _BESIDE = ("cls", "json", "imageless")

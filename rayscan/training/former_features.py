@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rayscan.artifacts import MANIFEST, Artifact, Step, load
-from rayscan.data.inspection import OK
 from rayscan.data.table import BOXES, DECODING, IMAGES
 from rayscan.storage import Place
 from rayscan.types import Ints
@@ -107,8 +106,7 @@ def _results(out: Place, stage: str) -> Iterator[Artifact]:
 
 def _contents(index: Artifact, gids: Ints) -> list[tuple[Any, ...]]:
     """What says that two images are the same: bytes, by their number and checksum, size, and own name."""
-    table = index.read_table(IMAGES, columns=[*_CONTENT, "key", "status"]).take(gids)
-    assert set(table["status"].to_pylist()) <= {OK}
+    table = index.read_table(IMAGES, columns=[*_CONTENT, "key"]).take(gids)
     columns = [table[name].to_pylist() for name in _CONTENT]
     if BOXES in index.files:
         columns += [column.to_pylist() for column in index.read_table(BOXES).take(gids).columns[1:]]
