@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from rayscan.artifacts import Artifact
-from rayscan.assignments import CLUSTERS
+from rayscan.assignments import CLUSTERS, WASTE
 from rayscan.out_kinds import read_record
 from rayscan.run import Run
 from rayscan.storage import Place, split_query, with_query
@@ -28,6 +28,11 @@ def edited_names(assign: Artifact) -> dict[int, str]:
         return {}
     own = {int(row["cluster"]): str(row["name"]) for row in assign.read_json(CLUSTERS)}
     return {n: name for n, name in Run(root.uri).cluster_names.items() if n in own and own[n] != name}
+
+
+def names_by_hand(assign: Artifact) -> dict[int, str]:
+    """Those of `edited_names` that are of clusters, not of waste."""
+    return {number: name for number, name in edited_names(assign).items() if number != WASTE}
 
 
 def inherit_names(trained: Run, out: Place, names: Mapping[int, str] | None = None) -> None:

@@ -167,3 +167,18 @@ def as_lists(rows: NDArray[Any]) -> pa.ListArray:
     """Turn a matrix [n, K], K >= 1, into a column of equally long lists."""
     offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.ravel()))
+
+
+def schema_of(artifact: Artifact, name: str) -> pa.Schema:
+    """The columns of a Parquet file of a result.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    filesystem, path = resolve(artifact.uri_of(name))
+
+    def ask() -> pa.Schema:
+        with filesystem.open_input_file(path) as source:
+            return pq.read_schema(source)
+
+    return artifact.place.retried(ask, name)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.consensus.candidates import Candidate, candidates
-from rayscan.consensus.confidence import agreement, reproduced, temperature
+from rayscan.consensus.confidence import agreement, reproduced, temperature, tempered
 from rayscan.consensus.discriminant import discriminant_rule
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.consensus.readings import Features, Reading, readings
@@ -69,15 +69,17 @@ def consensus(
         best = _as_round(spaces, kept[0].labels, num_clusters)
     labels = by_size(best.labels, num_clusters)
     ensemble = _ensemble(read, spaces, best, labels, num_clusters)
-    trust = min(score.of([labels])[0], reproduced(half, labels, num_clusters))
-    ensemble = replace(ensemble, temperature=temperature(ensemble.probabilities(sources), trust))
+    found = score.of([labels])[0]
+    trust = min(found, reproduced(half, labels, num_clusters))
+    raw = ensemble.mean(sources)
+    ensemble = replace(ensemble, temperature=temperature(tempered(raw, 1.0), trust))
     return Result(
         labels=labels,
-        probabilities=ensemble.probabilities(sources),
+        probabilities=tempered(raw, ensemble.temperature),
         agreement=agreement(best.voters, labels, num_clusters),
         groupings=tuple(best.voters),
         ensemble=ensemble,
-        score=score.of([labels])[0],
+        score=found,
         trust=trust,
         table=table,
         kept=kept,

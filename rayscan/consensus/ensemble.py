@@ -87,6 +87,10 @@ class Ensemble:
         Args:
             features: [n, D] of each source, as they came to the fit.
         """
+        return tempered(self.mean(features), self.temperature)
+
+    def mean(self, features: Sequence[Features]) -> NDArray[np.float32]:
+        """The mean before it is tempered: see `probabilities`."""
         parts = [
             self._of_rows([rows[first : first + ROWS_AT_ONCE] for rows in features])
             for first in range(0, len(features[0]), ROWS_AT_ONCE)
@@ -96,7 +100,8 @@ class Ensemble:
     def _of_rows(self, features: Sequence[Features]) -> NDArray[np.float32]:
         total = sum(member.summed(features) for member in self.members)
         heads = sum(len(member.weights) for member in self.members)
-        return tempered(np.asarray(total, np.float32) / np.float32(heads), self.temperature)
+        mean: NDArray[np.float32] = np.asarray(total, np.float32) / np.float32(heads)
+        return mean
 
     @property
     def _clusters(self) -> int:

@@ -14,6 +14,7 @@ from rayscan.consensus.graphs import NEIGHBORS, adjacency
 from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space
+from rayscan.consensus.views import REGULARISATION
 from rayscan.metrics.merging import Merging, merge_clusters
 from rayscan.types import Ints
 
@@ -26,7 +27,6 @@ MANY = 40
 START, ROWS_EACH = 200, 10
 """Groups the merging starts from, at most, and the rows there shall be for each."""
 VECTORS = 128
-REGULARISATION = 0.1
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rayscan.artifacts import Artifact, load
-from rayscan.assignments import WASTE
-from rayscan.cluster_names import edited_names
+from rayscan.assignments import CLUSTERS
+from rayscan.cluster_names import edited_names, names_by_hand
 from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import (
     History,
@@ -58,8 +58,7 @@ class Edited:
         Raises:
             ArtifactError: the run has no assignments, or its edits cannot be read.
         """
-        said = run.record["stages"].get("assign", {})
-        original = load(run.place.child(said[ORIGINAL])) if ORIGINAL in said else run.artifact("assign")
+        original = original_of(run)
         history = read_history(run.place, fingerprint_of(original))
         clusters = clusters_after(history, run.place, original)
         embed = run.artifact("embed") if "embed" in run.record["stages"] else None
@@ -75,6 +74,26 @@ class Edited:
     def is_recorded(self) -> bool:
         """Whether the record of the run names the assignments after its edits; not if `apply` was cut off."""
         return bool(self.run.record["stages"]["assign"]["directory"] == directory_of(self.current))
+
+
+def original_of(run: Run) -> Artifact:
+    """The assignments of a run as the model made them."""
+    said = run.record["stages"].get("assign", {})
+    return load(run.place.child(said[ORIGINAL])) if ORIGINAL in said else run.artifact("assign")
+
+
+def mapped(run: Run, original: Artifact, current: Artifact, history: History) -> EditedClusters:
+    """The clusters of a run as new images get them: after its edits, by the names they have now.
+
+    Args:
+        run: The run; nothing is written.
+        original: Its assignments as the model made them.
+        current: Those it has now.
+        history: Its edits.
+    """
+    edited = clusters_after(history, run.place, original)
+    edited.call(edited_names(current), run.place.uri_of(CLUSTERS))
+    return edited
 
 
 def apply(uri: str, edits: str | None = None, *, reset: bool = False, dry_run: bool = False) -> str:
@@ -136,7 +155,7 @@ def _read(uri: str) -> Edits:
 
 def _session(state: Edited, edits: Edits | None, where: str) -> Session:
     """What is to be done beyond what was done before."""
-    names = {number: name for number, name in edited_names(state.current).items() if number != WASTE}
+    names = names_by_hand(state.current)
     if edits is None:
         return Session(state.fingerprint, (), names)
     rest = _rest(state, edits, with_gids(edits.operations, state.original, where), where)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayscan.artifacts import MANIFEST, Artifact, load
-from rayscan.assignments import CLUSTERS, WASTE
-from rayscan.cluster_names import edited_names
-from rayscan.edits.applying import ORIGINAL, Edited, directory_of, recorded
+from rayscan.assignments import CLUSTERS
+from rayscan.cluster_names import names_by_hand
+from rayscan.edits.applying import ORIGINAL, Edited, directory_of, mapped, recorded
 from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import (
     Session,
@@ -52,7 +52,7 @@ def with_edits(
     history = read_history(out, fingerprint_of(original))
     edited = clusters_after(history, out, original)
     result = edited_result(out, original, edited, embed)
-    by_hand = {n: name for n, name in edited_names(result).items() if n != WASTE}
+    by_hand = names_by_hand(result)
     more = history.plus(Session(fingerprint_of(result), (), by_hand))
     joined = clusters_after(more, out, original)
     if len(joined.joined) > len(edited.joined):
@@ -93,7 +93,7 @@ def keep_names(out: Place, said: Mapping[str, Any], original: Artifact) -> None:
     if any(out.child(name).size(MANIFEST) is None for name in directories):
         return  # removed by somebody: there is nothing left that the names could be for
     former, shown = (load(out.child(name)) for name in directories)
-    if names := {n: name for n, name in edited_names(shown).items() if n != WASTE}:
+    if names := names_by_hand(shown):
         history = read_history(out, fingerprint_of(former))
         write_history(out, history.plus(Session(fingerprint_of(shown), (), names)))
 
@@ -131,6 +131,5 @@ def clusters_for_new(trained: Run) -> EditedClusters | None:
     `Rule(clusters, is_for_new=True)` does it to rows.
     """
     state = Edited.read(trained)
-    edited = clusters_after(state.history, trained.place, state.original)
-    edited.call(edited_names(state.current), trained.place.uri_of(CLUSTERS))
+    edited = mapped(trained, state.original, state.current, state.history)
     return edited if state.history.sessions or edited.joined else None

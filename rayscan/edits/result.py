@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, Step, digest, find
@@ -16,8 +15,8 @@ from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import History, fingerprint_of, name_of
 from rayscan.edits.operations import WASTE_NAME
 from rayscan.edits.rule import COLUMNS, Rule
-from rayscan.storage import Place, resolve
-from rayscan.tables import row_groups, write_tables
+from rayscan.storage import Place
+from rayscan.tables import row_groups, schema_of, write_tables
 from rayscan.types import Ints
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
 
@@ -101,7 +100,9 @@ def edited_result(
     if is_for_new:  # what a model calls waste cannot be restored where it is only used
         clusters = [{k: v for k, v in row.items() if k != "waste"} for row in clusters]
     files = {
-        FILE: write_tables(draft, FILE, _schema(original), lambda: _tables(original, rule, prototypes)),
+        FILE: write_tables(
+            draft, FILE, schema_of(original, FILE), lambda: _tables(original, rule, prototypes)
+        ),
         CLUSTERS: draft.write_json(CLUSTERS, clusters),
     }
     waste = int(summary.sizes[edited.next_number])
@@ -151,14 +152,3 @@ def _tables(original: Artifact, rule: Rule, prototypes: dict[int, list[int]]) ->
         is_prototype[rows[begin:stop] - first] = True
         first += len(group)
         yield rule.edit(group, is_prototype)
-
-
-def _schema(original: Artifact) -> pa.Schema:
-    """Columns of assignments, which may be more than stage assign itself writes."""
-    filesystem, path = resolve(original.uri_of(FILE))
-
-    def ask() -> pa.Schema:
-        with filesystem.open_input_file(path) as source:
-            return pq.read_schema(source)
-
-    return original.place.retried(ask, FILE)

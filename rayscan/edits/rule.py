@@ -18,8 +18,8 @@ from rayscan.edits.clusters import EditedClusters
 from rayscan.tables import as_lists, as_rows
 from rayscan.types import Ints
 
-COLUMNS = ("gid", "cluster", "confidence", "margin", "top5", "top5_probs")
-"""Those that edits change, and the gid."""
+COLUMNS = ("gid", "cluster", "top5", "top5_probs")
+"""Those that say where an image is after edits."""
 SECOND = "second"
 """The runner-up; runs of earlier versions have none."""
 NONE = -2
@@ -75,7 +75,7 @@ class Rule:
         sums[by_hand] = 0.0
         top[by_hand, 0], sums[by_hand, 0] = moved_to[by_hand], 1.0
         final = np.minimum(sums, 1.0).astype(np.float32)
-        second = final[:, 1] if final.shape[1] > 1 else np.zeros(len(final), np.float32)
+        _, second = runner_up(top, final)
         return Rows(
             top[:, 0].copy(),
             final[:, 0].copy(),

@@ -45,11 +45,14 @@ def described(run: Run, tables: Iterable[pa.Table], taken: Collection[str] = ())
 def _with_proposals(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Append a column with the names that words propose, comma between, where the run has any."""
     proposed = proposed_names(run.artifact(NAMES)) if NAMES in run.record["stages"] else {}
+    if not proposed:
+        yield from tables
+        return
     numbers = pa.array(list(proposed), pa.int64())
     names = pa.array([", ".join(listed) for listed in proposed.values()], pa.string())
     for table in tables:
         found = names.take(pc.index_in(table["cluster"].cast(pa.int64()), numbers))
-        yield table.append_column(PROPOSED_NAMES, found) if proposed else table
+        yield table.append_column(PROPOSED_NAMES, found)
 
 
 def as_plain(table: pa.Table) -> pa.Table:

@@ -16,16 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rayscan.assignments import CLUSTERS, WASTE
-from rayscan.cluster_names import edited_names
+from rayscan.assignments import WASTE
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.data.central_crop import short_side
 from rayscan.data.geometry import EVALUATION_SHARE
-from rayscan.edits.applying import Edited
-from rayscan.edits.clusters import EditedClusters
+from rayscan.edits.applying import Edited, mapped
 from rayscan.edits.operations import WASTE_NAME
-from rayscan.edits.result import clusters_after
 from rayscan.errors import ConfigError
 from rayscan.exports.whole_folder import whole_folder
 from rayscan.run import Run
@@ -57,7 +54,8 @@ def export_onnx(run: Run, out: str) -> str:
     _require_one_network(recipe)
     pretext, model = run.artifact("pretext"), run.artifact(model_stage(recipe))
     images = images_of(recipe, pretext)
-    edited = _edited_clusters(run)
+    state = Edited.read(run)
+    edited = mapped(run, state.original, state.current, state.history)
     now = [edited.now(number) for number in range(recipe.clusters_formed)]
     module = exported_model(recipe, pretext, model, images, now)
     names = {**edited.names, WASTE: WASTE_NAME}
@@ -78,14 +76,6 @@ def export_onnx(run: Run, out: str) -> str:
             (folder / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False), "utf-8")
     size = images.size_px
     return f"uint8 [N, {size}, {size}, 3] -> probabilities of {len(clusters)} clusters: {out}"
-
-
-def _edited_clusters(run: Run) -> EditedClusters:
-    """The clusters of a run as a prediction has them: after its edits, those of one name joined."""
-    state = Edited.read(run)
-    edited = clusters_after(state.history, run.place, state.original)
-    edited.call(edited_names(state.current), run.place.uri_of(CLUSTERS))
-    return edited
 
 
 def preprocessing_of(images: ImagesConfig, wanted: Preprocessing | None) -> dict[str, Any]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rayscan.assignments import FILE
 from rayscan.errors import ArtifactError, DataError
 from rayscan.run import Run
-from rayscan.storage import is_local, resolve
-from rayscan.tables import row_groups
+from rayscan.storage import is_local
+from rayscan.tables import row_groups, schema_of
 
 NAME_AFTER = "cluster"
 """The column that the name of the cluster follows."""
@@ -52,14 +51,7 @@ def columns_of(run: Run) -> list[str]:
     Raises:
         ArtifactError: the run has no assignments, or they cannot be read.
     """
-    assign = run.artifact("assign")
-    filesystem, path = resolve(assign.uri_of(FILE))
-
-    def read() -> list[str]:
-        with filesystem.open_input_file(path) as source:
-            return list(pq.read_schema(source).names)
-
-    return assign.place.retried(read, FILE)
+    return list(schema_of(run.artifact("assign"), FILE).names)
 
 
 def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

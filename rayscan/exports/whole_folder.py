@@ -64,15 +64,6 @@ def whole_folder(out: str, form: str, facts: Mapping[str, object]) -> Iterator[P
         shutil.rmtree(making, ignore_errors=True)
 
 
-def note_of(out: str) -> dict[str, object] | None:
-    """The note of a whole folder; None if there is none that can be read."""
-    try:
-        note = json.loads(Place(out).read(NOTE))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return note if isinstance(note, dict) else None
-
-
 def _note(form: str, facts: Mapping[str, object]) -> bytes:
     return json.dumps({"rayscan": __version__, "format": form, **facts}, indent=2).encode()
 

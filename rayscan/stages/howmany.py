@@ -12,6 +12,7 @@ import numpy as np
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
+from rayscan.consensus.cluster import MIN_NEIGHBORS, MIN_ROWS
 from rayscan.consensus.how_many import Estimate, how_many
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space, make_space
@@ -26,7 +27,6 @@ SCHEMA = 1
 INPUTS = ("embed", "mine")
 FOUND = "howmany.json"
 PART = "estimate"
-MIN_ROWS = 20
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -73,9 +73,9 @@ def whitened(recipe: Recipe, embed: Artifact, mine: Artifact) -> tuple[Ints, Spa
         raise DataError(
             "the embeddings are not finite", got="NaN or infinity", fix="look at what made the features"
         )
-    if neighbors is not None and neighbors.shape[1] < min(15, len(gids) - 1):
+    if neighbors is not None and neighbors.shape[1] < MIN_NEIGHBORS:
         neighbors = None
-    return gids, make_space(unit_rows(np.asarray(features, np.float32)), neighbors)
+    return gids, make_space(unit_rows(features), neighbors)
 
 
 def as_json(found: Estimate, num_rows: int) -> dict[str, object]:

@@ -71,11 +71,6 @@ class HalfSearch:
             self._left_over = max(self._left_over, float(left_over.max()))
             self._longest = max(self._longest, float(longest.max()))
 
-    @staticmethod
-    def pays(num_rows: int, width: int) -> bool:
-        """Whether a search of this size is worth proposals."""
-        return num_rows >= MIN_ROWS and width <= MAX_WIDTH
-
     def search(self, queries: NDArray[np.float32], width: int) -> Found:
         """The `width` best rows, best first, by scores in float32.
 

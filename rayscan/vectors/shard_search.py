@@ -19,7 +19,7 @@ from rayscan.errors import DataError
 from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
 from rayscan.vectors.gpu_memory import require_gpu_memory
-from rayscan.vectors.half_search import MIN_ROWS, HalfSearch
+from rayscan.vectors.half_search import MAX_WIDTH, MIN_ROWS, HalfSearch
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
 from rayscan.vectors.stored_rows import StoredRows, rows_at_once
@@ -125,7 +125,7 @@ class ShardSearch:
     def _on_cpu(self, queries: NDArray[np.float32], width: int) -> tuple[NDArray[np.float32], Ints]:
         """By half precision, and in float32 what that leaves."""
         self.by_half, self.by_float = 0, len(queries)
-        if self._half is None or not self._half.pays(len(self.rows), width):
+        if self._half is None or width > MAX_WIDTH:
             return self._by_tiles(queries, width)
         scores, local, is_found = self._half.search(queries, width)
         self.by_half, self.by_float = int(is_found.sum()), int((~is_found).sum())
