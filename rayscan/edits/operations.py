@@ -120,7 +120,11 @@ def read_edits(data: bytes, where: str) -> Edits:
         raise _bad(f"schema {SCHEMA}", f"schema {_shown(tree['schema'])}", where)
     fingerprint = tree["fingerprint"]
     if not isinstance(fingerprint, str) or len(fingerprint) != 64 or not set(fingerprint) <= HEX:
-        raise _bad("a fingerprint of 64 hex digits, as `rayscan apply RUN` says", _shown(fingerprint), where)
+        raise _bad(
+            "a fingerprint of 64 hex digits, as `rayscan apply RUN --dry-run` says",
+            _shown(fingerprint),
+            where,
+        )
     return Edits(fingerprint, read_operations(tree["operations"], where))
 
 

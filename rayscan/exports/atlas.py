@@ -15,12 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayscan.exports.cleanlab import gids_and_clusters, require_embeddings
 from rayscan.exports.described import described
 from rayscan.exports.graph import Graph, blocks, components, neighbor_graph
 from rayscan.exports.map_layout import Places, map_layout
 from rayscan.exports.pictures import Pictures, as_images, file_name
-from rayscan.exports.rows import columns_of, named_rows
+from rayscan.exports.rows import columns_of, gids_and_clusters, named_rows, require_embeddings
 from rayscan.exports.whole_file import write_tables_whole
 from rayscan.run import Run
 from rayscan.training.space_rows import rows_of

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +22,17 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, save_npz
 
-from rayscan.errors import DataError
 from rayscan.exports.described import described
-from rayscan.exports.graph import Graph, neighbor_graph
-from rayscan.exports.probabilities import model_of, probabilities
-from rayscan.exports.rows import columns_of, named_rows
+from rayscan.exports.rows import columns_of, gids_and_clusters, named_rows, require_embeddings
 from rayscan.exports.whole_folder import whole_folder
 from rayscan.run import Run
 from rayscan.tables import regrouped
 from rayscan.training.space_rows import rows_of
 from rayscan.types import Ints
 from rayscan.vectors.parts import EmbeddingRows
+
+if TYPE_CHECKING:
+    from rayscan.exports.graph import Graph
 
 ROWS_AT_ONCE = 8192
 
@@ -50,6 +51,8 @@ def export_cleanlab(run: Run, out: str) -> str:
         ArtifactError: the run has no assignments or embeddings, or clusters.json lacks one of the clusters.
         DataError: an image has no embedding.
     """
+    from rayscan.exports.graph import neighbor_graph
+
     rows = EmbeddingRows(run.artifact("embed"))
     gids, used = gids_and_clusters(run)
     require_embeddings(rows, gids)
@@ -62,31 +65,6 @@ def export_cleanlab(run: Run, out: str) -> str:
         (folder / "classes.json").write_text(json.dumps(classes, indent=1, ensure_ascii=False), "utf-8")
         save_npz(folder / "knn_graph.npz", as_csr(neighbor_graph(run, rows, gids)))
     return f"{len(gids):,} rows x {len(used)} clusters: {out}"
-
-
-def gids_and_clusters(run: Run) -> tuple[Ints, Ints]:
-    """Images of a run in the order of its assignments [N], and the clusters that have some, rising [C]."""
-    gids, used = [], np.empty(0, np.int64)
-    for table in named_rows(run, ["gid", "cluster"]):
-        gids.append(table["gid"].to_numpy())
-        used = np.union1d(used, table["cluster"].to_numpy()).astype(np.int64)
-    return np.concatenate(gids), used
-
-
-def require_embeddings(rows: EmbeddingRows, gids: Ints) -> None:
-    """Refuse images without a row.
-
-    Raises:
-        DataError: naming the first.
-    """
-    missing = gids[~np.isin(gids, rows.gids)]
-    if len(missing):
-        raise DataError(
-            "images have no embedding",
-            expected="a row for each",
-            got=f"none for {len(missing):,}, such as gid {missing[0]}",
-            where=rows.artifact.place.uri,
-        )
 
 
 def as_csr(graph: Graph) -> csr_matrix:
@@ -108,6 +86,7 @@ def _write_rows(run: Run, folder: Path) -> None:
 
 def _write_arrays(run: Run, folder: Path, rows: EmbeddingRows, gids: Ints, used: Ints) -> None:
     """Features, probabilities and labels, some rows at a time."""
+    from rayscan.exports.probabilities import model_of, probabilities
 
     def opened(name: str, dtype: type, *shape: int) -> NDArray[np.generic]:
         return open_memmap(folder / f"{name}.npy", "w+", np.dtype(dtype), (len(gids), *shape))
@@ -115,12 +94,12 @@ def _write_arrays(run: Run, folder: Path, rows: EmbeddingRows, gids: Ints, used:
     features = opened("features", np.float32, rows.dim)
     probs = opened("pred_probs", np.float32, len(used))
     labels = opened("labels", np.int64)
-    compute, first = model_of(run), 0
+    compute, first, at = model_of(run), 0, rows_of(rows, gids)
     columns = ["gid", "cluster", "confidence", "top5", "top5_probs"]
     for table in regrouped(named_rows(run, columns), ROWS_AT_ONCE):
         some: pa.Table = table
         here = slice(first, first + len(some))
-        features[here] = rows.take(rows_of(rows, gids[here]))
-        probs[here] = probabilities(compute, some, rows, used)
+        features[here] = taken = rows.take(at[here])
+        probs[here] = probabilities(compute, some, taken, used)
         labels[here] = np.searchsorted(used, some["cluster"].to_numpy())
         first = here.stop

@@ -24,6 +24,7 @@ import pyarrow as pa
 from rayscan.errors import ConfigError
 from rayscan.exports.pictures import Pictures, file_name
 from rayscan.exports.rows import named_images, require_files
+from rayscan.exports.whole_folder import put_in_place
 from rayscan.run import Run
 from rayscan.storage import Place, is_local
 
@@ -157,9 +158,7 @@ def _write(run: Run, out: str, put: Put, unsure_below: float = 0.5) -> str:
             table.writerow((file, source, image["cluster"], image["name"], confidence))
         count += len(some)
     Place(str(making)).write(MANIFEST, text.getvalue().encode())
-    if whole.exists():  # --force, or an empty directory
-        shutil.rmtree(whole)
-    making.rename(whole)
+    put_in_place(making, whole)  # what is there is an empty directory, or meant by --force
     return f"{count:,} pictures: {whole}"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,6 +88,8 @@ def _take_mined(run: Run, gids: Ints, graph: Graph) -> None:
 
 def _search_all(rows: EmbeddingRows, at: Ints, lonely: Ints, graph: Graph) -> None:
     """Exactly, block by block."""
+    import faiss
+
     k = graph.ids.shape[1]
     for stored in blocks(len(at)):
         there = rows.take(at[stored])
@@ -105,6 +106,8 @@ def _search_lists(rows: EmbeddingRows, at: Ints, lonely: Ints, graph: Graph) -> 
 
     The lists are those of faiss's k-means with its fixed seed.
     """
+    import faiss
+
     pca = components(rows, at, COMPONENTS)
     index = faiss.IndexIVFFlat(
         faiss.IndexFlatIP(pca.components.shape[0]),

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from rayscan.consensus.layout import fuzzy_graph
 from rayscan.exports.graph import Graph
 
 CURVE_A, CURVE_B = np.float32(1.581), np.float32(7 / 8)
@@ -68,6 +67,8 @@ def map_layout(graph: Graph, start: Places, seed: int) -> Places:
 
 def _edges(graph: Graph) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """Ends of all edges, each in both directions, and how likely an epoch takes each."""
+    from rayscan.consensus.layout import fuzzy_graph
+
     count, k = graph.ids.shape
     if k < 2:
         return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)

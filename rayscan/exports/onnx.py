@@ -19,8 +19,6 @@ from typing import Any
 from rayscan.assignments import WASTE
 from rayscan.config import ImagesConfig, Recipe
 from rayscan.config.preprocessing import Preprocessing
-from rayscan.data.central_crop import short_side
-from rayscan.data.geometry import EVALUATION_SHARE
 from rayscan.edits.applying import Edited, mapped
 from rayscan.edits.operations import WASTE_NAME
 from rayscan.errors import ConfigError
@@ -85,6 +83,9 @@ def preprocessing_of(images: ImagesConfig, wanted: Preprocessing | None) -> dict
         images: Settings of the run, as the network wants them.
         wanted: How the authors of a pretrained network make it, if the run makes it so (`data.pictures`).
     """
+    from rayscan.data.central_crop import short_side
+    from rayscan.data.geometry import EVALUATION_SHARE
+
     size = images.size_px
     takes = {"input": "images", "dtype": "uint8", "shape": ["N", size, size, 3], "colors": "RGB, sRGB"}
     in_graph = {"scale": 1 / 255, "mean": list(images.mean), "std": list(images.std)}

@@ -19,9 +19,8 @@ from rayscan.stages import consensus
 from rayscan.stages.kmeans import Centroids
 from rayscan.training.models import load_cluster_net, load_heads
 from rayscan.training.pictures import images_of
-from rayscan.training.space_rows import PREFIX, rows_of, take
+from rayscan.training.space_rows import PREFIX, take
 from rayscan.types import Ints
-from rayscan.vectors.parts import EmbeddingRows
 
 Floats = NDArray[np.float32]
 Compute = Callable[[Ints, Floats], Floats]
@@ -77,13 +76,13 @@ def _by_pictures(run: Run, model: Artifact) -> Compute:
     return compute
 
 
-def probabilities(compute: Compute | None, assigned: pa.Table, rows: EmbeddingRows, used: Ints) -> Floats:
+def probabilities(compute: Compute | None, assigned: pa.Table, rows: Floats, used: Ints) -> Floats:
     """Probabilities of the clusters that have images; those of a row sum to 1, its cluster has the highest.
 
     Args:
         compute: From `model_of`.
         assigned: Rows with gid, cluster, confidence, top5 and top5_probs.
-        rows: Embeddings.
+        rows: Their embeddings [n, D].
         used: Clusters that have images, rising [C].
 
     Returns:
@@ -93,7 +92,7 @@ def probabilities(compute: Compute | None, assigned: pa.Table, rows: EmbeddingRo
     gids, cluster = assigned["gid"].to_numpy(), assigned["cluster"].to_numpy()
     stored = _stored(assigned, used)
     if compute is not None:
-        made = compute(gids, rows.take(rows_of(rows, gids)))
+        made = compute(gids, rows)
         count = made.shape[1]
         own = np.take_along_axis(made, cluster.clip(0, count - 1)[:, None].astype(np.int64), axis=1).ravel()
         is_own = (made.argmax(axis=1) == cluster) & (

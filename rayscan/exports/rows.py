@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +14,8 @@ from rayscan.errors import ArtifactError, DataError
 from rayscan.run import Run
 from rayscan.storage import is_local
 from rayscan.tables import row_groups, schema_of
+from rayscan.types import Ints
+from rayscan.vectors.parts import EmbeddingRows
 
 NAME_AFTER = "cluster"
 """The column that the name of the cluster follows."""
@@ -52,6 +55,31 @@ def columns_of(run: Run) -> list[str]:
         ArtifactError: the run has no assignments, or they cannot be read.
     """
     return list(schema_of(run.artifact("assign"), FILE).names)
+
+
+def gids_and_clusters(run: Run) -> tuple[Ints, Ints]:
+    """Images of a run in the order of its assignments [N], and the clusters that have some, rising [C]."""
+    gids, used = [], np.empty(0, np.int64)
+    for table in named_rows(run, ["gid", "cluster"]):
+        gids.append(table["gid"].to_numpy())
+        used = np.union1d(used, table["cluster"].to_numpy()).astype(np.int64)
+    return np.concatenate(gids), used
+
+
+def require_embeddings(rows: EmbeddingRows, gids: Ints) -> None:
+    """Refuse images without a row.
+
+    Raises:
+        DataError: naming the first.
+    """
+    missing = gids[~np.isin(gids, rows.gids)]
+    if len(missing):
+        raise DataError(
+            "images have no embedding",
+            expected="a row for each",
+            got=f"none for {len(missing):,}, such as gid {missing[0]}",
+            where=rows.artifact.place.uri,
+        )
 
 
 def named_images(run: Run, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

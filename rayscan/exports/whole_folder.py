@@ -59,7 +59,7 @@ def whole_folder(out: str, form: str, facts: Mapping[str, object]) -> Iterator[P
         (making / NOTE).write_bytes(_note(form, facts))
         for file in sorted(making.rglob("*")):
             _synced(file)
-        _put(making, target)
+        put_in_place(making, target)
     finally:
         shutil.rmtree(making, ignore_errors=True)
 
@@ -77,7 +77,7 @@ def _synced(path: Path) -> None:
         os.close(handle)
 
 
-def _put(making: Path, target: Path) -> None:
+def put_in_place(making: Path, target: Path) -> None:
     """Give a finished folder its name; one that has it goes only then."""
     former = making.with_suffix(".former")
     if target.exists():

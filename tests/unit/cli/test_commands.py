@@ -182,6 +182,13 @@ def test_static_mistakes_are_refused_before_torch_and_ray_load(arguments: list[s
     assert "heavy: []" in done.stdout
 
 
+@pytest.mark.parametrize("module", ["rayscan.exports", "rayscan.viewer.cached", "rayscan.edits.applying"])
+def test_what_writes_tables_loads_neither_torch_nor_ray(module: str) -> None:
+    code = f"import sys, {module}; print('heavy:', {HEAVY})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heavy: []" in done.stdout
+
+
 def test_local_patterns_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("a/*.tar,/b") == f"{tmp_path}/a/*.tar,/b"

@@ -78,6 +78,7 @@ def test_datalab_finds_issues_in_them(made: PicturedRun, tmp_path: Path) -> None
 def test_rows_that_were_edited_have_the_probabilities_of_the_table(made: PicturedRun) -> None:
     """Moved to another cluster by hand: what stands in the assignments counts, not the model."""
     from rayscan.exports.probabilities import model_of
+    from rayscan.training.space_rows import rows_of
     from rayscan.vectors.parts import EmbeddingRows
 
     run = made.opened
@@ -98,7 +99,8 @@ def test_rows_that_were_edited_have_the_probabilities_of_the_table(made: Picture
         }
     )
     made_of = model_of(run)
-    found = probabilities(made_of, edited, EmbeddingRows(run.artifact("embed")), np.arange(10))
+    rows = EmbeddingRows(run.artifact("embed"))
+    found = probabilities(made_of, edited, rows.take(rows_of(rows, edited["gid"].to_numpy())), np.arange(10))
     assert np.array_equal(found[0], np.eye(10)[other])
     assert np.array_equal(found.argmax(axis=1), clusters)
     assert np.allclose(found.sum(axis=1), 1, atol=1e-6)
