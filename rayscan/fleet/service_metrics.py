@@ -14,7 +14,7 @@ class Counts:
         self._images = 0
         self._seconds = 0.0
         self.retried = 0
-        """Times a replica died before it had answered."""
+        """Requests that were asked again because a replica died before it had answered."""
 
     def add(self, status: int, images: int, seconds: float) -> None:
         """Count a request that was answered."""
