@@ -37,7 +37,8 @@ from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import LoopSettings, Training
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.train import Worker, train
+from rayscan.fleet.train import train
+from rayscan.fleet.worker import Worker
 from rayscan.nets.catalog import build_backbone
 from rayscan.objectives.base import Batch, LossTerms, Objective
 from rayscan.storage import Place

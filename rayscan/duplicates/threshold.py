@@ -9,9 +9,10 @@ says, over all pairs compared: a contrario detection (Desolneux, Moisan, Morel, 
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 ALARMS = 0.01
 """Expected number of false pairs in the whole collection, were the background normal."""
@@ -39,5 +40,5 @@ def threshold(background: NDArray[np.float64], num_pairs: int, floor: float) -> 
     z = np.arctanh(np.clip(background, -0.9999, 0.9999))
     median = float(np.median(z))
     deviation = MAD * float(np.median(np.abs(z - median)))
-    reached = np.tanh(median + deviation * norm.isf(ALARMS / max(num_pairs, 1)))
+    reached = np.tanh(median - deviation * NormalDist().inv_cdf(ALARMS / max(num_pairs, 1)))
     return round(float(max(floor, reached)), 4)

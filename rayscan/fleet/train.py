@@ -11,7 +11,6 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import ray.train
@@ -26,6 +25,7 @@ from rayscan.fleet.progress import TrainingProgress
 from rayscan.fleet.ray_errors import unwrapped
 from rayscan.fleet.rendezvous import BoundTorchConfig
 from rayscan.fleet.retry_budget import RetryBudget
+from rayscan.fleet.worker import TrainFunction, Worker
 from rayscan.fleet.worker_error import call
 from rayscan.storage import Place, resolve
 
@@ -39,19 +39,6 @@ STALL_SHARE = 0.8
 """Share of `fleet.collective_seconds` after which a worker without a step counts as stalled and writes its
 stacks, before those that wait for it give it up."""
 STACKS = "stacks"
-
-
-@dataclass(frozen=True)
-class Worker:
-    """The fleet as the function of a training sees it."""
-
-    rank: int
-    world_size: int
-    device: str
-    report: Callable[[Mapping[str, Any]], None]
-
-
-TrainFunction = Callable[[Any, Worker], Any]
 
 
 class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]

@@ -17,7 +17,6 @@ from rayscan.assignments import FILE, WASTE
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.data.metadata import METADATA, metadata_of
-from rayscan.naming.proposals import propose
 from rayscan.naming.stored import NAMES, PROPOSED
 from rayscan.naming.words import words_of
 from rayscan.tables import row_groups
@@ -46,6 +45,8 @@ def plan(_recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> St
 
 def run(_recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Context) -> Artifact:
     """Propose names."""
+    from rayscan.naming.proposals import propose  # scikit-learn and scipy.stats, only where there are words
+
     assigned = done["assign"].read_table(FILE, columns=["gid", "key", "cluster"])
     chosen = np.unique(np.linspace(0, len(assigned) - 1, min(len(assigned), MAX_IMAGES)).astype(np.int64))
     assigned = assigned.take(pa.array(chosen))

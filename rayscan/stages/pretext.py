@@ -13,7 +13,7 @@ from rayscan.artifacts import Artifact, Step
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.engine.tensors import pack
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.sections import semantic

@@ -21,7 +21,7 @@ from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.data.pairs import NeighborPairs
 from rayscan.engine.tensors import pack, under, unpack
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.nets.heads import heads_of
 from rayscan.objectives.pair_losses import pair_loss
 from rayscan.objectives.scan import Scan

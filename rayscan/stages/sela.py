@@ -19,7 +19,7 @@ from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.engine import watchdog
 from rayscan.engine.tensors import pack
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.objectives.sela import Sela, random_labels
 from rayscan.sections import semantic
 from rayscan.training.first_labels import read_labels

@@ -18,7 +18,7 @@ from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import pack, unpack
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.metrics.label_free import has_fallen
 from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic

@@ -13,7 +13,7 @@ from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import History, LoopSettings, Training
 from rayscan.errors import ConfigError
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.objectives.base import Objective
 from rayscan.training.job import TrainJob
 from rayscan.training.sources import TrainSource

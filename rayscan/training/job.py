@@ -16,7 +16,7 @@ from rayscan.data.loader import ViewLoader
 from rayscan.data.order import Order
 from rayscan.data.table import ImageTable
 from rayscan.engine.loop import History
-from rayscan.fleet.train import Worker, train
+from rayscan.fleet.worker import Worker
 from rayscan.storage import Place
 from rayscan.training.pictures import images_of
 from rayscan.training.sources import FeatureSource, ImageSource
@@ -80,6 +80,8 @@ def train_on_fleet(context: Context, job: TrainJob, fn: TrainFunction) -> Traine
 
     Heads on embeddings are so small that one worker is quickest: they take `fleet.head_workers`.
     """
+    from rayscan.fleet.train import train  # Ray Train, a second of imports that only a training needs
+
     name = job.draft.step.stage
     workers = job.recipe.fleet.head_workers if job.reads == "embeddings" else None
     returned: Trained = train(

@@ -31,7 +31,7 @@ from rayscan.engine.feed import OrderedFeed
 from rayscan.engine.loop import LoopSettings, Training
 from rayscan.engine.optimizer import optimizer_tensors
 from rayscan.engine.tensors import pack
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.nets.batchnorm import GlobalBatchNorm1d
 from rayscan.objectives.base import Batch, LossTerms, Objective
 from rayscan.objectives.counter import Counter

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from testing.chaos.toy import CutError, Toy, read_journal, train_toy
 from testing.chaos.trial import farthest
 from tests.gloo.world import run_in_world

@@ -13,7 +13,7 @@ from rayscan.data.order import Order, rank_slice
 from rayscan.engine.checkpoint import Checkpoints
 from rayscan.engine.not_finite import LOG
 from rayscan.errors import DataError
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.storage import Place
 from testing.chaos.toy import Toy, read_journal, train_toy
 from testing.chaos.trial import is_same

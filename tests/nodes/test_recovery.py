@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from testing.chaos import faults
 from testing.chaos.faults import Setting
 from testing.chaos.machines import kill, machines

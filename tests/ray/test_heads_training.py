@@ -14,7 +14,7 @@ from rayscan import comms
 from rayscan.artifacts import Draft, Step
 from rayscan.config import FleetConfig, SelaConfig
 from rayscan.engine.checkpoint import Checkpoints
-from rayscan.fleet.train import Worker
+from rayscan.fleet.worker import Worker
 from rayscan.stages import scan, sela
 from rayscan.storage import Place
 from rayscan.training.fit import fit

@@ -17,7 +17,8 @@ from rayscan.config import FleetConfig
 from rayscan.engine import watchdog
 from rayscan.errors import FleetError
 from rayscan.fleet.connect import Fleet
-from rayscan.fleet.train import Worker, train
+from rayscan.fleet.train import train
+from rayscan.fleet.worker import Worker
 from rayscan.storage import Place
 
 STEPS = 8

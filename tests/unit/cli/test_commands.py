@@ -189,6 +189,14 @@ def test_what_writes_tables_loads_neither_torch_nor_ray(module: str) -> None:
     assert "heavy: []" in done.stdout
 
 
+def test_stages_load_no_ray_and_no_library_that_few_of_them_need() -> None:
+    """Every command that looks at a run imports all stages: seconds of its time, and of every worker's."""
+    heavy = "sorted({'ray', 'sklearn', 'scipy.stats', 'pandas', 'timm', 'optuna'} & set(sys.modules))"
+    code = f"import sys, rayscan.pipeline; print('heavy:', {heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heavy: []" in done.stdout
+
+
 def test_local_patterns_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("a/*.tar,/b") == f"{tmp_path}/a/*.tar,/b"
