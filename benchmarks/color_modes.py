@@ -13,7 +13,6 @@ epochs, half an hour on two cores.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from dataclasses import replace
@@ -26,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.feeding import sets
-from benchmarks.harness import Report, options
+from benchmarks.harness import CORES, Report, options
 from rayscan.config import OptimizerConfig, SimCLRConfig
 from rayscan.data.labels import read_members
 from rayscan.data.loader import ViewLoader
@@ -63,7 +62,7 @@ SIZES = {True: Size(1, 1000, 500, 1), False: Size(3, 10_000, 4000, 20)}
 def main() -> None:
     """Train, score, report."""
     asked = options(__doc__)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(CORES)
     report = Report(asked, "color_modes")
     size = SIZES[asked.quick]
     with tempfile.TemporaryDirectory() as name:

@@ -15,14 +15,13 @@ pixels 26.1 %; ACC of SCAN on eval beside k-means on the same features.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.campaign import Window, scores_of, times_of
-from benchmarks.harness import environment
+from benchmarks.harness import CORES, environment
 from rayscan.config import (
     EmbedConfig,
     EvaluateConfig,
@@ -42,7 +41,6 @@ GOALS = {"kNN, k = 50": 57.0, "purity@20": 42.0}
 def recipe(seed: int, *, is_tiny: bool) -> Recipe:
     """CIFAR-10's pictures and views, with a network and a schedule for two cores."""
     base = by_name("cifar10")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return replace(
         base,
         name="cpu_cifar10",
@@ -61,7 +59,7 @@ def recipe(seed: int, *, is_tiny: bool) -> Recipe:
         ),
         selflabel=SelfLabelConfig(inputs="embeddings", epochs=0),
         evaluate=EvaluateConfig(probe_images=10_000, kmeans_n_init=2 if is_tiny else 10),
-        fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=cores),
+        fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=CORES),
     )
 
 

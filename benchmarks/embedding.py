@@ -16,31 +16,31 @@ from __future__ import annotations
 
 import os
 
-THREADS = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-os.environ.setdefault("OMP_NUM_THREADS", THREADS)
+from benchmarks.harness import CORES, Report, Times, interleaved, options, ratio
 
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from functools import partial  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+os.environ.setdefault("OMP_NUM_THREADS", str(CORES))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from benchmarks.embedding_parts import agreement, photos, rivals  # noqa: E402
-from benchmarks.embedding_parts.networks import NETWORKS, lite0  # noqa: E402
-from benchmarks.harness import Report, Times, interleaved, options, ratio  # noqa: E402
-from rayscan.config import ImagesConfig  # noqa: E402
-from rayscan.config.preprocessing import Preprocessing  # noqa: E402
-from rayscan.data.central_crop import central_crop, short_side  # noqa: E402
-from rayscan.data.decode import decode  # noqa: E402
-from rayscan.data.pictures import PictureLoader  # noqa: E402
-from rayscan.engine.inference.fast import fast_net  # noqa: E402
-from rayscan.engine.inference.features import features  # noqa: E402
-from rayscan.processor import has_bf16_units  # noqa: E402
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.embedding_parts import agreement, photos, rivals
+from benchmarks.embedding_parts.networks import NETWORKS, lite0
+from rayscan.config import ImagesConfig
+from rayscan.config.preprocessing import Preprocessing
+from rayscan.data.central_crop import central_crop, short_side
+from rayscan.data.decode import decode
+from rayscan.data.pictures import PictureLoader
+from rayscan.engine.inference.fast import fast_net
+from rayscan.engine.inference.features import features
+from rayscan.processor import has_bf16_units
 
 IMAGES = {"lite0": (128, 1024), "vits": (64, 192)}
 """Images a round: quick, full."""

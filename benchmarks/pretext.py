@@ -17,7 +17,6 @@ compute in fp32. Sizes: batch 128, 4 steps a round, product of 4096; quick: 64, 
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from benchmarks.harness import Report, interleaved, options, ratio, spread
+from benchmarks.harness import CORES, Report, interleaved, options, ratio, spread
 from rayscan.data.loader import ViewLoader
 from rayscan.data.order import Order
 from rayscan.data.table import ImageTable
@@ -66,16 +65,15 @@ def main() -> None:
     """Measure and report."""
     asked = options(__doc__)
     sizes = Sizes(64, 2, 2048) if asked.quick else Sizes(128, 4, 4096)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(cores)  # OMP_NUM_THREADS may say 1, for Ray's sake
+    torch.set_num_threads(CORES)  # OMP_NUM_THREADS may say 1, for Ray's sake
     report = Report(asked, "pretext")
     report.ceilings()
     report.detail("bf16_units", has_bf16_units())
     report.detail("sizes", vars(sizes))
-    report.detail("threads", cores)
+    report.detail("threads", CORES)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_pictures(Path(folder) / "pictures", sizes.batch * sizes.steps)
-        ours, plain = Ours(paths, Path(folder), sizes.batch), Plain(paths, sizes, cores)
+        ours, plain = Ours(paths, Path(folder), sizes.batch), Plain(paths, sizes, CORES)
         times = interleaved(
             {
                 "ours step": ours.step,

@@ -9,10 +9,10 @@ command again until it says that all is done. `--only sela-imbalance` adds the o
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from benchmarks.campaigns.runs import ROOT, Clock, arguments, publish
+from benchmarks.harness import CORES
 from rayscan.config import (
     EmbedConfig,
     EvaluateConfig,
@@ -37,7 +37,6 @@ NOTE = (
 
 def recipe(*, is_tiny: bool, on_images: bool) -> Recipe:
     """CIFAR-10's pictures and views, a network and a schedule for two cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     heads = OptimizerConfig(kind="adam", learning_rate=1e-2, weight_decay=0.0)
     adam = OptimizerConfig(kind="adam", learning_rate=3e-4, weight_decay=1e-4, schedule="constant")
     return replace(
@@ -72,7 +71,7 @@ def recipe(*, is_tiny: bool, on_images: bool) -> Recipe:
         ),
         sela=SelaConfig(inputs="embeddings"),
         evaluate=EvaluateConfig(kmeans_n_init=2 if is_tiny else 10),
-        fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=cores),
+        fleet=FleetConfig(num_workers=1, cpus_per_worker=1, threads_per_worker=CORES),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rayscan.data import metadata
 from rayscan.data.box_files import Boxes
@@ -64,7 +65,7 @@ class IndexRows:
     @property
     def lines(self) -> list[str]:
         """What to do about pictures that are too large, and what happened to boxes."""
-        large = self.rows["status"].to_pylist().count(TOO_LARGE)
+        large = pc.sum(pc.equal(self.rows["status"], TOO_LARGE)).as_py() or 0
         lines = [f"{large:,} pictures have too many pixels; {LARGER}"] if large else []
         words = {
             "clipped": "boxes reach beyond their picture, and are cut there",
