@@ -11,7 +11,8 @@ from rayscan.catalog import LITE0
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.nets.preprocessing import preprocessing_of
 from rayscan.nets.timm_backbone import build_timm
-from rayscan.pretrained.read import frozen_net, read_pretrained
+from rayscan.pretrained.read import read_pretrained
+from testing.frozen_net import frozen_net
 
 VIT_SMALL = "vit_small_patch14_reg4_dinov2.lvd142m"
 

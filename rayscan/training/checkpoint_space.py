@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rayscan.artifacts import Artifact, Draft
@@ -18,6 +19,7 @@ from rayscan.nets.checkpoint_file import read_checkpoint
 from rayscan.nets.fitting import fit
 from rayscan.nets.heads import ProjectionHead
 from rayscan.nets.preprocessing import preprocessing_of
+from rayscan.nets.single_feature import require_single_feature
 from rayscan.out_kinds import RECORD
 from rayscan.run import Run
 from rayscan.sections import semantic
@@ -70,7 +72,9 @@ def take(recipe: Recipe, space: Space, draft: Draft, context: Context) -> Artifa
     data = _read(space)
     made = _preprocessing(recipe)
     size_px = made["preprocessing"]["size_px"] if made else None
-    net = build_backbone(settings.backbone, settings.stem, is_sync=False, size_px=size_px)
+    with torch.device("meta"):  # names and shapes are enough
+        net = build_backbone(settings.backbone, settings.stem, is_sync=False, size_px=size_px).eval()
+        require_single_feature(net, size_px or recipe.images.size_px, settings.backbone)
     adapted = fit(net, read_checkpoint(data, source), source)
     projection = _fitting(adapted.projection, settings, net.dim)
     if recipe.embed.space == "projection" and not projection:

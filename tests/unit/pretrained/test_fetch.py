@@ -24,7 +24,8 @@ from safetensors.torch import save
 from rayscan.catalog import CATALOG, pretrained
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.pretrained.cache import find_weights
-from rayscan.pretrained.read import frozen_net, read_pretrained
+from rayscan.pretrained.read import read_pretrained
+from testing.frozen_net import frozen_net
 from tests.unit.pretrained.hub_server import COMMIT, TOKEN, Hub, serving
 
 ROOT = Path(__file__).parents[3]

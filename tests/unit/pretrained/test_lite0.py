@@ -23,7 +23,8 @@ from rayscan.nets.backbone import Backbone
 from rayscan.nets.checkpoint_file import read_checkpoint_at
 from rayscan.nets.efficientnet_layout import efficientnet
 from rayscan.pretrained.cache import bundled
-from rayscan.pretrained.read import frozen_net, read_pretrained
+from rayscan.pretrained.read import read_pretrained
+from testing.frozen_net import frozen_net
 
 FIRST_STRIDES = [1, 2, 2, 2, 1, 2, 1]
 BLOCKS = [1, 2, 2, 3, 3, 4, 1]

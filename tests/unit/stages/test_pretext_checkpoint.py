@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import EmbedConfig, PretextConfig, Recipe, SimCLRConfig
@@ -150,3 +152,26 @@ def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
     ours, theirs = (unpack(a.read("backbone.safetensors")) for a in (second, first))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[k], v) for k, v in theirs.items())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "said"),
+    [
+        ("timm/test_resnet", None, "does not fit"),
+        ("timm/test_vit", 100, "multiple of 16 px"),
+        ("timm/test_vot", None, "no such model"),
+        ("timm/gemma4_vit_570m_enc", None, r"no single feature(?s:.)*\[1, 256, 1152\]"),
+        ("resnet49", None, "unknown backbone"),
+    ],
+)
+def test_the_wrong_network_and_the_wrong_size_are_refused(
+    tmp_path: Path, backbone: str, size_px: int | None, said: str
+) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(save(timm.create_model("test_vit").state_dict()))
+    recipe = recipe_of(tmp_path / "mine.safetensors", replace(SETTINGS, backbone=backbone))
+    recipe = replace(recipe, embed=EmbedConfig(size_px=size_px))
+    context: Any = SimpleNamespace(progress=Quiet())
+    with pytest.raises((ArtifactError, ConfigError), match=said):
+        checkpoint_space.take(
+            recipe, recipe.spaces[0], Draft(Place(str(tmp_path)), Step("pretext", 1, {})), context
+        )

@@ -17,7 +17,8 @@ from rayscan.catalog import LITE0
 from rayscan.data.central_crop import central_crop, short_side
 from rayscan.data.decode import decode
 from rayscan.engine.inference.fast import fast_net
-from rayscan.pretrained.read import frozen_net, read_pretrained
+from rayscan.pretrained.read import read_pretrained
+from testing.frozen_net import frozen_net
 
 PHOTOS = Path(__file__).parents[5] / "shared" / "data" / "imagenet-sample"
 SIZE_PX = 224
