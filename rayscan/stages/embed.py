@@ -102,28 +102,36 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         uses_gpu=True,
         on_done=lambda i, _: context.progress.advance(todo[i].stop - todo[i].first),
     )
-    files: dict[str, FileEntry] = {}
-    dim, nets = 0, set[str]()
-    for part in parts:
-        finished = draft.finished_part(part.name)
-        assert finished is not None
-        files |= finished[0]
-        dim = finished[1]["dim"]
-        nets |= {json.dumps(told, sort_keys=True) for told in [finished[1].get("net")] if told}
+    files, finished = _finished(parts)
+    for note in sorted({told["note"] for told in finished if told.get("note")}):
+        context.progress.say(f"  {NAME}: {note}")
     files |= write_part_list(draft, [p for p in parts if p.view == 0], gids)
     facts: dict[str, Any] = {
         "rows": len(gids),
         "train_rows": num_train,
-        "dim": dim,
+        "dim": finished[-1]["dim"],
         "num_views": recipe.embed.num_views,
     }
-    facts |= {"nets": [json.loads(told) for told in sorted(nets)]} if nets else {}
+    if nets := {json.dumps(told["net"], sort_keys=True) for told in finished if told.get("net")}:
+        facts["nets"] = [json.loads(told) for told in sorted(nets)]
     if reused := sum(part.former.count for part in parts if part.former is not None):
         facts["taken_over"] = reused
     artifact = draft.commit(files, facts=facts)
     told = f", {reused:,} of them taken over from an earlier result" if reused else ""
-    context.progress.finish(f"{len(gids):,} images x {dim}{told}")
+    context.progress.finish(f"{len(gids):,} images x {facts['dim']}{told}")
     return artifact
+
+
+def _finished(parts: list[Part]) -> tuple[dict[str, FileEntry], list[dict[str, Any]]]:
+    """Files of all parts, and what each told as it ended."""
+    files: dict[str, FileEntry] = {}
+    told = []
+    for part in parts:
+        finished = part.draft.finished_part(part.name)
+        assert finished is not None
+        files |= finished[0]
+        told.append(finished[1])
+    return files, told
 
 
 def _with_former(parts: list[Part], former: FormerFeatures | None) -> list[Part]:
@@ -152,7 +160,7 @@ def embed_part(part: Part) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = preprocessing_in(part.pretext)
     told: dict[str, str] = {}
-    known = None
+    note, known = "", None
     if wanted is None or part.view:
         rows = _by_views(part, device)
     else:
@@ -164,6 +172,7 @@ def embed_part(part: Part) -> None:
         rows = torch.empty((0, 1))
         if len(todo):
             rows = features(net, pictures.pictures, mine[todo], batch_size=size)
+        note = net.note
     if not bool(torch.isfinite(rows).all()):
         bad = part.first + int((~torch.isfinite(rows).all(1)).nonzero()[0])
         raise DataError(
@@ -177,7 +186,7 @@ def embed_part(part: Part) -> None:
     if known is not None:
         unit = known.filled(todo, unit)
     entry = part.draft.write_array(part.name, unit)
-    part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1], "net": told})
+    part.draft.finish_part(part.name, {part.name: entry}, {"dim": unit.shape[1], "net": told, "note": note})
 
 
 def _by_views(part: Part, device: str) -> torch.Tensor:
