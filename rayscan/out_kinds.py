@@ -33,6 +33,8 @@ OWN_FILES = frozenset(
     }
 )
 """Names of files that a run, a prediction or packed shards keep for themselves."""
+SOURCES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".zip")
+"""Ends of names that tell a folder of the user's own; shards are refused by who packs others there."""
 
 
 def read_record(place: Place) -> dict[str, Any] | None:
@@ -82,8 +84,18 @@ def kind_at(place: Place) -> str | None:
     return ARTIFACT if place.size(MANIFEST) is not None else None
 
 
+def is_made_here(place: Place) -> bool:
+    """Whether a place holds a run or a prediction; False for a file of that name that somebody else wrote."""
+    try:
+        return "rayscan" in (read_record(place) or {})
+    except ArtifactError:
+        return False
+
+
 def require_out(place: Place, kind: str) -> None:
-    """Refuse an `--out` that holds something of another kind, or is no folder. Writes nothing.
+    """Refuse an `--out` that holds something of another kind, the user's pictures, or is no folder.
+
+    Nothing is written.
 
     Args:
         place: Where a command is going to write.
@@ -101,7 +113,7 @@ def require_out(place: Place, kind: str) -> None:
             where=place.uri,
             fix="choose another --out",
         )
-    found = kind_at(place)
+    found = kind_at(place) or _pictures_in_the_way(place)
     if found not in (None, kind):
         raise ConfigError(
             "there is something of another kind at --out",
@@ -110,6 +122,12 @@ def require_out(place: Place, kind: str) -> None:
             where=place.uri,
             fix="choose another --out; nothing was written",
         )
+
+
+def _pictures_in_the_way(place: Place) -> str | None:
+    """What a place without a result holds of the user: results must not come to lie among it."""
+    found = [name for name in place.names() if name.lower().endswith(SOURCES) and not name.startswith(".")]
+    return f"{len(found):,} pictures or archives, such as {found[0]!a}" if found else None
 
 
 def _file_in_the_way(place: Place) -> Path | None:

@@ -52,13 +52,15 @@ def shard(
         shard_megabytes: Size at which a new shard begins.
     """
     from rayscan.data.classes import imagenet_subset
-    from rayscan.data.packing import write_shards
+    from rayscan.data.packing import require_apart, write_shards
     from rayscan.data.shard_writer import JPEG_QUALITY, RESIZE_PX
     from rayscan.stages.index import listed
+    from rayscan.storage import Place
 
     px = resize_px or (RESIZE_PX if resize else None)
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
+    require_apart(folder, Place(out))
     listing = listed(folder, image_column=image_column)
     for line in listing.left_out.lines():
         sys.stdout.write(f"{line}\n")

@@ -16,7 +16,18 @@ from pyarrow import fs as pafs
 from rayscan.data.addresses import fixed_folder, plain
 from rayscan.data.left_out import LeftOut, is_system_folder
 from rayscan.errors import ArtifactError, DataError
-from rayscan.storage import MISSING, FileInfo, kind_of, local_path, locate, retry, split_query, with_query
+from rayscan.out_kinds import RECORD, is_made_here
+from rayscan.storage import (
+    MISSING,
+    FileInfo,
+    Place,
+    kind_of,
+    local_path,
+    locate,
+    retry,
+    split_query,
+    with_query,
+)
 
 LISTERS = 16
 """Folders listed at once."""
@@ -78,6 +89,9 @@ def _local_tree(top: Path, recursive: bool, left: LeftOut) -> Iterator[FileInfo]
                         raise found
                     left.unreadable.append(f"{level[number]!a}: {found.strerror}")
                     continue
+                if found.is_run and level != [str(top)]:
+                    left.runs.append(level[number])
+                    continue
                 yield from found.files
                 left.hidden += found.hidden
                 left.unreadable += found.unreadable
@@ -98,6 +112,8 @@ class _Folder:
     """Name, path, and where it really is."""
     hidden: int = 0
     unreadable: list[str] = field(default_factory=list)
+    is_run: bool = False
+    """Whether it is what a command of rayscan made of images."""
 
 
 def _listed(folder: str) -> _Folder | OSError:
@@ -117,6 +133,7 @@ def _listed(folder: str) -> _Folder | OSError:
             found.hidden += 1
         else:
             found.files.append(_local(entry))
+    found.is_run = any(entry.name == RECORD for entry in entries) and is_made_here(Place(folder))
     return found
 
 
@@ -154,20 +171,36 @@ def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileIn
     below = [info.path for info in top if info.type == pafs.FileType.Directory] if recursive else []
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
         selectors = [pafs.FileSelector(name, recursive=True) for name in below]
-        for info in chain(top, chain.from_iterable(pool.map(listed, selectors))):
-            name = info.path[len(path.rstrip("/")) + 1 :]
-            if info.type != pafs.FileType.File:
-                continue
-            if "//" in info.path:  # a key that Arrow lists and cannot open
-                left.unreadable.append(f"{info.path!a}: a part of the name is empty")
-                continue
-            *above, base = name.split("/")
-            if (system := next((part for part in above if is_system_folder(part)), None)) is not None:
-                left.folders[system] = 1
-            elif base.startswith("."):
-                left.hidden += 1
-            else:
-                yield FileInfo.of(with_query(f"{address.rstrip('/')}/{name}", query), info)
+        for found in chain([top], pool.map(listed, selectors)):
+            runs = _remote_runs(path, address, query, found)
+            left.runs += [with_query(f"{address.rstrip('/')}/{name}", query) for name in sorted(runs)]
+            yield from _remote_files(path, address, query, found, runs, left)
+
+
+def _remote_runs(path: str, address: str, query: str, found: Sequence[pafs.FileInfo]) -> set[str]:
+    """Folders below the top that a command of rayscan made, by their name from there."""
+    names = [info.path[len(path.rstrip("/")) + 1 :] for info in found if info.base_name == RECORD]
+    folders = {name.rpartition("/")[0] for name in names} - {""}
+    return {f for f in folders if is_made_here(Place(with_query(f"{address.rstrip('/')}/{f}", query)))}
+
+
+def _remote_files(
+    path: str, address: str, query: str, found: Sequence[pafs.FileInfo], runs: set[str], left: LeftOut
+) -> Iterator[FileInfo]:
+    for info in found:
+        name = info.path[len(path.rstrip("/")) + 1 :]
+        if info.type != pafs.FileType.File:
+            continue
+        if "//" in info.path:  # a key that Arrow lists and cannot open
+            left.unreadable.append(f"{info.path!a}: a part of the name is empty")
+            continue
+        *above, base = name.split("/")
+        if (system := next((part for part in above if is_system_folder(part)), None)) is not None:
+            left.folders[system] = 1
+        elif base.startswith("."):
+            left.hidden += 1
+        elif not any(name.startswith(f"{run}/") for run in runs):
+            yield FileInfo.of(with_query(f"{address.rstrip('/')}/{name}", query), info)
 
 
 def matching(pattern: str, tell: Tell = silent, left_out: LeftOut | None = None) -> list[FileInfo]:

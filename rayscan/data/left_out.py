@@ -77,6 +77,8 @@ class LeftOut:
     """Hidden files."""
     folders: Counter[str] = field(default_factory=Counter)
     """Folders that were not entered, by their name."""
+    runs: list[str] = field(default_factory=list)
+    """Folders that hold a run or a prediction of rayscan."""
     unreadable: list[str] = field(default_factory=list)
     """Names that are not UTF-8 and folders that cannot be read, in ASCII."""
 
@@ -102,6 +104,8 @@ class LeftOut:
         if self.folders:
             names = ", ".join(f"{n:,} {name!a}" for name, n in sorted(self.folders.items()))
             lines.append(f"left out, folders of the system or hidden: {names}")
+        if self.runs:
+            lines.append(f"left out, results of rayscan: {len(self.runs):,}, such as {self.runs[0]!a}")
         if self.hidden:
             lines.append(f"left out, hidden files: {self.hidden:,}")
         if self.unreadable:

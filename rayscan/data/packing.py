@@ -15,8 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import FileType
 
 from rayscan import storage
+from rayscan.data import addresses
 from rayscan.data.classes import wnid_of
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.file_types import extension_of
@@ -65,6 +67,30 @@ def here(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     return [fn(item) for item in items]
 
 
+def require_apart(data: str, place: Place) -> None:
+    """Refuse a place of shards in a folder of the images: the next look at these would find shards there.
+
+    Args:
+        data: As the user names the images.
+        place: Of the shards.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    out = addresses.absolute(place.uri)
+    named = addresses.absolute_all(data)
+    for text in (named, *addresses.split_commas(named)):  # a name may hold commas
+        folder = addresses.normalized(text.rstrip("/"))
+        if f"{out}/".startswith(f"{folder}/") and storage.kind_of(folder) == FileType.Directory:
+            raise ConfigError(
+                "OUT lies in the folder of the images",
+                expected="a folder beside it",
+                got=place.uri,
+                where=folder,
+                fix="choose another OUT; nothing was written",
+            )
+
+
 def write_shards(
     data: str | Listing,
     out: str,
@@ -99,6 +125,8 @@ def write_shards(
         raise ConfigError("no labels to write", expected="labels_from_folders", got="cls_members alone")
     place = Place(out)
     require_out(place, SHARDS)
+    if isinstance(data, str):
+        require_apart(data, place)
     listing = data if isinstance(data, Listing) else list_sources(data)
     found, missing = _entries(listing, wnids, apply)
     before = _earlier(place, resize_px)

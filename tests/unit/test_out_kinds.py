@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from rayscan.out_kinds import PREDICTION, RUN, SHARDS, kind_at
 from rayscan.recipes import by_name
 from rayscan.run import Run, record
 from rayscan.storage import Place
+from tests.unit.data.conftest import encoded, write_files
 
 OF_RUN = {"data": "x", "eval_data": "y", "labels": None}
 OF_PREDICTION = {"data": None, "eval_data": "x", "labels": None}
@@ -88,6 +90,28 @@ def test_an_out_without_a_name_is_refused() -> None:
 def test_an_out_that_cannot_be_made_is_told() -> None:
     with pytest.raises(ArtifactError, match="cannot be written"):  # nobody makes folders in here
         RunLock(Place("/proc/rayscan")).__enter__()
+
+
+@pytest.mark.parametrize("wanted", KINDS)
+def test_results_do_not_come_to_lie_among_pictures(place: Place, wanted: str) -> None:
+    place.write("a.JPG", b"mine")
+    place.write("notes.txt", b"mine")
+    with pytest.raises(ConfigError, match=r"another kind(?s:.)*1 pictures or archives, such as 'a.JPG'"):
+        RunLock(place, kind=wanted).__enter__()
+    assert content(place) == ["a.JPG", "notes.txt"]
+    KINDS[wanted](place)  # begun before this was asked: it goes on
+    with RunLock(place, kind=wanted):
+        pass
+
+
+def test_shards_do_not_go_below_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "a,b", {"x/1.png": encoded(np.zeros((4, 4, 3), np.uint8))})
+    monkeypatch.chdir(tmp_path)
+    for data in (str(tmp_path / "a,b"), "a,b", f"{tmp_path}/a,b/../a,b/"):
+        with pytest.raises(ConfigError, match="OUT lies in the folder of the images"):
+            write_shards(data, str(tmp_path / "a,b" / "shards"))
+    assert [path.name for path in (tmp_path / "a,b").iterdir()] == ["x"]
+    assert write_shards("a,b", str(tmp_path / "a,b-shards")).images == 1
 
 
 def test_shards_do_not_go_into_a_run(place: Place, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from rayscan.data import doctor, verification
 from rayscan.data.left_out import is_picture
 from rayscan.data.listing import list_sources
 from rayscan.errors import DataError
+from rayscan.recipes import by_name
+from rayscan.run import record
 from rayscan.stages import index
 from rayscan.storage import Place
 from tests.unit.data.conftest import encoded, make_tar, picture, scan, write_files
@@ -50,6 +52,20 @@ def test_other_kinds_and_system_folders_are_counted(place: Place) -> None:
     for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", ".ipynb_checkpoints", "Thumbnails"):
         assert f"1 '{name}'" in folders
     assert hidden == "left out, hidden files: 1"
+
+
+def test_a_run_among_the_images_is_no_source_of_images(place: Place) -> None:
+    """Only where it is named itself; and a run.json of somebody else hides nothing."""
+    for name in ("a/1.png", "runs/one/report/2.png", "theirs/3.png"):
+        place.write(name, PNG)
+    record(place.child("runs/one"), by_name("custom"), {"data": place.uri}, {})
+    place.write("theirs/run.json", b'{"stages": {}}')
+    listing = list_sources(place.uri)
+    assert [entry.key for entry in listing.entries] == ["a/1.png", "theirs/3.png"]
+    (told,) = (line for line in listing.left_out.lines() if "results of rayscan" in line)
+    assert told.endswith(f"1, such as {place.uri_of('runs/one')!a}")
+    (entry,) = list_sources(place.uri_of("runs/one")).entries
+    assert entry.key == "report/2.png"
 
 
 def test_a_system_folder_that_is_named_is_taken(place: Place) -> None:
