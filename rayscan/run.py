@@ -21,7 +21,7 @@ from rayscan.assignments import CLUSTERS
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.methods import FINDS, METHODS
-from rayscan.out_kinds import RECORD, kind_of_sources, read_record
+from rayscan.out_kinds import PREDICTION, RECORD, kind_of_sources, read_record
 from rayscan.sections import Section, variant_sections
 from rayscan.storage import Place
 from rayscan.version import __version__
@@ -80,9 +80,21 @@ class Run:
                 expected=", ".join(self.record["stages"]) or "none yet",
                 got=stage,
                 where=self.place.uri,
-                fix="run the same command again; evaluate needs labels",
+                fix=self._way_to(stage),
             ) from error
         return load(self.place.child(directory))
+
+    @property
+    def kind(self) -> str:
+        """`a run`, or `a prediction`."""
+        return str(self.record.get("kind") or kind_of_sources(self.record.get("sources", {})))
+
+    def _way_to(self, stage: str) -> str:
+        """What to do about a stage that has no result here."""
+        if self.kind == PREDICTION and stage not in ("labels", "evaluate"):
+            return "this is a prediction, which learns nothing: pass the --out of the run whose model made it"
+        needs = ", with --labels" if stage in ("labels", "evaluate") else ""
+        return f"run the same command again{needs}"
 
     @property
     def assignments(self) -> pa.Table:

@@ -160,11 +160,15 @@ def status_lines(run: Run) -> Iterator[str]:
     from rayscan import pipeline
     from rayscan.context import Sources
     from rayscan.lock import holder
+    from rayscan.out_kinds import PREDICTION
     from rayscan.run import recorded_stages
 
     held = holder(run.place)
     yield f"{run.place.uri}: recipe {run.record['recipe']}, {f'running ({held})' if held else 'not running'}"
     records = recorded_stages(run.place)
+    if run.kind == PREDICTION:
+        yield from _prediction_lines(run, records)
+        return
     left = []
     for stage in pipeline.plan(run.asked, Sources(**run.record["sources"]), run.place):
         if stage.is_reused:
@@ -179,6 +183,14 @@ def status_lines(run: Run) -> Iterator[str]:
         return
     yield from (line for line in plan_lines(left) if line.startswith("left:"))
     yield "the same command goes on from here" if not held else "a run is at work on it"
+
+
+def _prediction_lines(run: Run, records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Lines of a prediction, which has those stages alone that its command ran."""
+    for name, record in records.items():
+        yield f"  {name:10} done  {took(record)}, {_bytes(run.place, record['directory'])}"
+    is_done = "report" in records
+    yield f"everything is done; report: {run.report}" if is_done else "the same command goes on from here"
 
 
 def took(record: Mapping[str, Any]) -> str:
