@@ -31,7 +31,7 @@ def test_only_the_stages_of_predict_are_told(tmp_path: Path) -> None:
     first, *stages, last = status_lines(predicted(tmp_path, "index", "embed", "assign", "report"))
     assert first.endswith("not running")
     assert [line.split()[:4] for line in stages] == [
-        [name, "done", "in", "2"] for name in ("index", "embed", "assign", "report")
+        [name, "done", "in", "2.0"] for name in ("index", "embed", "assign", "report")
     ]
     assert last.startswith("everything is done; report: ")
 
