@@ -55,15 +55,13 @@ def shard(
     from rayscan.data.packing import require_apart, write_shards
     from rayscan.data.shard_writer import JPEG_QUALITY, RESIZE_PX
     from rayscan.stages.index import listed
-    from rayscan.storage import Place
 
     px = resize_px or (RESIZE_PX if resize else None)
     if px is not None:
         sys.stdout.write(f"larger pictures get a short side of {px} px; JPEG quality {JPEG_QUALITY}\n")
-    require_apart(folder, Place(out))
+    require_apart(folder, out)
     listing = listed(folder, image_column=image_column)
-    for line in listing.left_out.lines():
-        sys.stdout.write(f"{line}\n")
+    sys.stdout.writelines(f"{line}\n" for line in listing.left_out.lines())
     with ExitStack() as stack:
         summary = write_shards(
             listing,

@@ -67,17 +67,17 @@ def here(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     return [fn(item) for item in items]
 
 
-def require_apart(data: str, place: Place) -> None:
+def require_apart(data: str, out: str) -> None:
     """Refuse a place of shards in a folder of the images: the next look at these would find shards there.
 
     Args:
         data: As the user names the images.
-        place: Of the shards.
+        out: Folder of the shards.
 
     Raises:
         ConfigError: naming both.
     """
-    out = addresses.absolute(place.uri)
+    out = addresses.absolute(out)
     named = addresses.absolute_all(data)
     for text in (named, *addresses.split_commas(named)):  # a name may hold commas
         folder = addresses.normalized(text.rstrip("/"))
@@ -85,7 +85,7 @@ def require_apart(data: str, place: Place) -> None:
             raise ConfigError(
                 "OUT lies in the folder of the images",
                 expected="a folder beside it",
-                got=place.uri,
+                got=out,
                 where=folder,
                 fix="choose another OUT; nothing was written",
             )
@@ -125,9 +125,7 @@ def write_shards(
         raise ConfigError("no labels to write", expected="labels_from_folders", got="cls_members alone")
     place = Place(out)
     require_out(place, SHARDS)
-    if isinstance(data, str):
-        require_apart(data, place)
-    listing = data if isinstance(data, Listing) else list_sources(data)
+    listing = data if isinstance(data, Listing) else _listed(data, out)
     found, missing = _entries(listing, wnids, apply)
     before = _earlier(place, resize_px)
     rows = [*before, *_planned(found, before, shard_bytes, resize_px)]
@@ -143,6 +141,11 @@ def write_shards(
     told = write_labels(place, rows, classes) if classes else None
     uris = tuple(place.uri_of(task.name) for task in tasks)
     return ShardSummary(uris, len(rows), size, told, len(classes), missing)
+
+
+def _listed(data: str, out: str) -> Listing:
+    require_apart(data, out)
+    return list_sources(data)
 
 
 def _numbers(names: Sequence[str], classes: Sequence[str]) -> list[int]:
