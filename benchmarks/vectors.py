@@ -37,7 +37,7 @@ from benchmarks.mining.growth import growth
 from benchmarks.mining.sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
 from benchmarks.mining.through_ray import sharding
 from rayscan.vectors.cluster_shard import ClusterSums, Extent
-from rayscan.vectors.lloyd import KMeans, State, fit, seeds
+from rayscan.vectors.lloyd import KMeans, State, fit, inertia, seeds
 from rayscan.vectors.merge import nearest
 from rayscan.vectors.pca import moments, solve
 
@@ -173,9 +173,8 @@ def kmeans(asked: Options, report: Report) -> dict[str, Times]:
     extent = Extent.joined(pool.ask("extent"))
 
     def inertia_of(centroids: Rows) -> float:
-        return ClusterSums.joined(
-            pool.ask("cluster_sums", centroids.astype(np.float32), extent.grid, 0), 0
-        ).distance
+        found = ClusterSums.joined(pool.ask("cluster_sums", centroids.astype(np.float32), extent.grid, 0), 0)
+        return inertia(extent, found, centroids)
 
     def ours() -> State:
         return fit(
