@@ -12,8 +12,8 @@
                 2008.10312 runs it (batches of 2,048, partial_fit, 60 passes; the time of 4 passes times 15,
                 the inertia of those 4 extrapolated is never below that of ours: it is stated beside), and
                 against faiss.Kmeans of 25 iterations.
-    assignment  32,768 rows to 1,000 centroids, 128 and 512 wide: seconds in float32 over those by proposals in
-                bfloat16 (`assignment_half_vs_float32_*`), what is known of the rows' rounding kept.
+    assignment  32,768 rows to 1,000 centroids, 128 and 512 wide: seconds in float32 over those by bfloat16
+                (`assignment_half_vs_float32_*`), what is known of the rounding of rows kept.
     PCA         100,000 x 256: relative error of the covariance against float64.
 Without --quick: MiniBatchKMeans runs all its 60 passes, every query is asked, and 320,292, 640,584 and
 1,281,167 clustered vectors are mined with the approximate search at recall >= 0.99 (`growth_exponent`: slope
