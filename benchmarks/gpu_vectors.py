@@ -9,6 +9,9 @@ one yet: no number of it stands anywhere.
     fraction_of_peak_* seconds of the bare float32 product of the same size, summed over the same tiles, over
                        those of the whole search (proposals on the device, exact scores on the host)
     ratio_vs_torch_*   torch: product, top-k and merge by tiles, over ours
+    half_vs_product_*  the bare float32 product over neighbors by proposals in bfloat16 (`gpu_half`, exact as
+                       well); `by_float_*` says how many queries its bound left to float32
+    half_of_peak_*     the bare bfloat16 product over the same
 Sizes: 200,000 x 128 and x 2,048 (--quick: 50,000), K = 20, all against all; recall on 200 rows in float64.
 """
 
@@ -20,6 +23,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from benchmarks.gpu_half import half_neighbors
 from benchmarks.harness import Report, Times, interleaved, options, ratio
 from benchmarks.mining.sets import Ids, Rows, clustered
 from rayscan.vectors.merge import MARGIN, Proposal, nearest
@@ -28,13 +32,14 @@ from rayscan.vectors.shard_search import ShardSearch
 K = 20
 TILE = 8192
 DIMS = (128, 2048)
-RATIOS = ("fraction_of_peak", "ratio_vs_torch")
+RATIOS = ("fraction_of_peak", "ratio_vs_torch", "half_vs_product", "half_of_peak")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure both widths and report."""
     asked = options(__doc__, arguments)
     report, times = Report(asked, "gpu_vectors"), dict[str, Times]()
+    report.ceilings()
     import torch
 
     if not torch.cuda.is_available() or not faiss.get_num_gpus():
@@ -49,13 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         contenders: dict[str, Callable[[], Any]] = {
             "ours": lambda x=x, s=shards: _ours(x, s),  # type: ignore[misc]
             "torch": lambda x=x: _torch(x),  # type: ignore[misc]
-            "product": lambda x=x: _product(x),  # type: ignore[misc]
+            "half": lambda x=x: half_neighbors(x, K + 1, "cuda"),  # type: ignore[misc]
+            "product": lambda x=x: _product(x, torch.float32),  # type: ignore[misc]
+            "half_product": lambda x=x: _product(x, torch.bfloat16),  # type: ignore[misc]
         }
         found = interleaved(contenders, rounds=asked.rounds)
         times |= {f"{name}_{dim}": t for name, t in found.items()}
         report.value(f"fraction_of_peak_{dim}", ratio(found["product"], found["ours"], "wall"))
         report.value(f"ratio_vs_torch_{dim}", ratio(found["torch"], found["ours"], "wall"))
+        report.value(f"half_vs_product_{dim}", ratio(found["product"], found["half"], "wall"))
+        report.value(f"half_of_peak_{dim}", ratio(found["half_product"], found["half"], "wall"))
+        report.detail(f"by_float_{dim}", found["half"].result.by_float)
         report.detail(f"recall_{dim}", _recall(x, found["ours"].result))
+        report.detail(f"recall_half_{dim}", _recall(x, found["half"].result.rows))
     report.value("both_load", 1.0, goal=(">=", 1))  # both held memory of the device at once, above
     return report.finish(times)
 
@@ -106,11 +117,11 @@ def _torch(x: Rows) -> Any:
     return torch.cat(found).cpu().numpy()
 
 
-def _product(x: Rows) -> None:
+def _product(x: Rows, dtype: Any) -> None:
     import torch
 
-    rows = torch.from_numpy(x).cuda()
-    out = torch.empty(TILE, len(x), device="cuda")
+    rows = torch.from_numpy(x).cuda().to(dtype)
+    out = torch.empty(TILE, len(x), device="cuda", dtype=dtype)
     for at in range(0, len(x), TILE):
         some = rows[at : at + TILE]
         torch.matmul(some, rows.T, out=out[: len(some)])

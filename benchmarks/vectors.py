@@ -12,6 +12,8 @@
                 2008.10312 runs it (batches of 2,048, partial_fit, 60 passes; the time of 4 passes times 15,
                 the inertia of those 4 extrapolated is never below that of ours: it is stated beside), and
                 against faiss.Kmeans of 25 iterations.
+    assignment  32,768 rows to 1,000 centroids, 128 and 512 wide: seconds in float32 over those by bfloat16
+                (`assignment_half_vs_float32_*`), what is known of the rounding of rows kept.
     PCA         100,000 x 256: relative error of the covariance against float64.
 Without --quick: MiniBatchKMeans runs all its 60 passes, every query is asked, and 320,292, 640,584 and
 1,281,167 clustered vectors are mined with the approximate search at recall >= 0.99 (`growth_exponent`: slope
@@ -36,9 +38,11 @@ from benchmarks.harness import ROOT, Options, Report, Times, interleaved, option
 from benchmarks.mining.growth import growth
 from benchmarks.mining.sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
 from benchmarks.mining.through_ray import sharding
-from rayscan.vectors.cluster_shard import ClusterSums, Extent
-from rayscan.vectors.lloyd import KMeans, State, fit, seeds
+from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterSums, Extent
+from rayscan.vectors.half_nearest import HalfNearest, Rounding
+from rayscan.vectors.lloyd import KMeans, State, fit, inertia, seeds
 from rayscan.vectors.merge import nearest
+from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.pca import moments, solve
 
 Rows = NDArray[np.float32]
@@ -84,7 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     asked = options(__doc__, arguments)
     report, times = Report(asked, "vectors"), dict[str, Times]()
     report.ceilings()
-    for measure in (neighbors, kmeans, pca, metrics, sharding, *(() if asked.quick else (growth,))):
+    for measure in (
+        neighbors,
+        kmeans,
+        assignment,
+        pca,
+        metrics,
+        sharding,
+        *(() if asked.quick else (growth,)),
+    ):
         times |= measure(asked, report)
     return report.finish(times)
 
@@ -173,9 +185,8 @@ def kmeans(asked: Options, report: Report) -> dict[str, Times]:
     extent = Extent.joined(pool.ask("extent"))
 
     def inertia_of(centroids: Rows) -> float:
-        return ClusterSums.joined(
-            pool.ask("cluster_sums", centroids.astype(np.float32), extent.grid, 0), 0
-        ).distance
+        found = ClusterSums.joined(pool.ask("cluster_sums", centroids.astype(np.float32), extent.grid, 0), 0)
+        return inertia(extent, found, centroids)
 
     def ours() -> State:
         return fit(
@@ -201,6 +212,29 @@ def kmeans(asked: Options, report: Report) -> dict[str, Times]:
     report.value("kmeans_ratio_vs_faiss", ratio(times["kmeans_faiss"], times["kmeans_ours"]))
     report.detail("kmeans_inertia", inertias)
     report.detail("kmeans_moves", len(times["kmeans_ours"].result.history) - 1)
+    return times
+
+
+def assignment(asked: Options, report: Report) -> dict[str, Times]:
+    """One assignment of a k-means, in float32 and by bfloat16."""
+    times, num_rows = {}, 4 * BLOCK_ROWS
+    for dim in (128, 512):
+        x = clustered(num_rows, dim, seed=4, num_clusters=1000)
+        centroids, known = x[:: num_rows // 1000][:1000].copy(), Rounding.of(x)
+        found = interleaved(
+            {
+                "float32": lambda x=x, c=centroids: [  # type: ignore[misc]
+                    nearest_centroid(x[at : at + BLOCK_ROWS], c)[0] for at in range(0, num_rows, BLOCK_ROWS)
+                ],
+                "half": lambda x=x, c=centroids, k=known: HalfNearest(c).nearest(x, k),  # type: ignore[misc]
+            },
+            rounds=asked.rounds,
+        )
+        report.value(f"assignment_half_vs_float32_{dim}", ratio(found["float32"], found["half"]))
+        half = found["half"].result
+        differ = int((np.concatenate(found["float32"].result) != half.labels).sum())
+        report.detail(f"assignment_{dim}", {"settled": half.settled.tolist(), "labels_that_differ": differ})
+        times |= {f"assignment_{name}_{dim}": t for name, t in found.items()}
     return times
 
 

@@ -3,14 +3,15 @@
 Rows are rounded to multiples of a power of two (`grid_of`) that is coarse enough for float64 to add every row
 of the matrix without a rounding. Sums are then exact, whatever the order: any number of shards gives the same
 centroids, bit by bit. Distances are computed in blocks that begin at multiples of BLOCK_ROWS of the whole
-matrix, so they too know nothing of the shards.
+matrix, so they too know nothing of the shards. Where the processor has units for bfloat16 and it pays, all
+rows are assigned by these (`half_nearest`): labels are then those of exact distances.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rayscan.errors import DataError
+from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
+from rayscan.vectors.half_nearest import HalfNearest, Nearest, Rounding, exact_distances, pays
 from rayscan.vectors.nearest import nearest_centroid
 
 BLOCK_ROWS = 8192
@@ -65,7 +68,7 @@ class ClusterSums:
     counts: Ints
     """Rows of each cluster: [C]."""
     distance: float
-    """Sum of squared distances to the centroids, by float32 arithmetic."""
+    """Sum of squared distances to the centroids, by float32; only of a batch (`cluster_sums_of`)."""
     far_distances: NDArray[np.float32]
     """Squared distances of the rows farthest from their centroid, falling: [m]."""
     far_rows: Ints
@@ -115,6 +118,9 @@ class ClusterShard:
         self.first = first
         self._rounds: list[NDArray[np.float32]] = []
         self._nearest = np.full(len(rows), np.inf, np.float32)
+        self._threads, self._rounding = threads, list[Rounding]()
+        self.settled = np.zeros(3, np.int64)
+        """Rows assigned so far by bfloat16: see `half_nearest.Nearest`."""
         faiss.omp_set_num_threads(threads)
 
     def extent(self) -> Extent:
@@ -130,16 +136,25 @@ class ClusterShard:
             grid: `Extent.grid` of the whole matrix.
             far: Farthest rows wanted.
         """
-        return self._sums_of(
-            self.rows, np.arange(self.first, self.first + len(self.rows)), centroids, grid, far
-        )
+        numbers = np.arange(self.first, self.first + len(self.rows))
+        if not (pays(centroids) and has_bf16_units()):
+            labels, distances = self._assigned(self.rows, centroids)
+        else:
+            found = self._by_half(centroids)
+            labels, distances = found.labels, np.full(len(numbers), -np.inf, np.float32)
+            some = found.may_be_farthest(far)
+            distances[some] = exact_distances(self.rows[some], centroids[labels[some]])
+        return self._added(self.rows, numbers, labels, distances, len(centroids), grid, far)
 
     def cluster_sums_of(
         self, centroids: NDArray[np.float32], grid: float, far: int, numbers: Ints
     ) -> ClusterSums:
         """Sums over some rows, by number in the whole matrix; those of other shards are passed over."""
         mine = numbers[(numbers >= self.first) & (numbers < self.first + len(self.rows))]
-        return self._sums_of(self.rows[mine - self.first], mine, centroids, grid, far)
+        rows = self.rows[mine - self.first]
+        labels, distances = self._assigned(rows, centroids)
+        found = self._added(rows, mine, labels, distances, len(centroids), grid, far)
+        return replace(found, distance=float(distances.sum(dtype=np.float64)))
 
     def take(self, numbers: Ints) -> NDArray[np.float32]:
         """The rows among `numbers` that lie here, in the order asked for: [m, D]."""
@@ -192,6 +207,8 @@ class ClusterShard:
 
     def labels(self, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
         """Cluster of every row: int32 [n]."""
+        if pays(centroids) and has_bf16_units():
+            return self._by_half(centroids).labels
         return np.concatenate([nearest_centroid(block, centroids)[0] for block in self._blocks()])
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -201,29 +218,48 @@ class ClusterShard:
         starts = range(0, len(self.rows), BLOCK_ROWS)
         yield from (slice(at, min(at + BLOCK_ROWS, len(self.rows))) for at in starts)
 
-    def _sums_of(
+    def _assigned(
+        self, rows: NDArray[np.float32], centroids: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Labels and squared distances by float32, block by block: [m] each."""
+        labels, distances = np.empty(len(rows), np.int32), np.empty(len(rows), np.float32)
+        for at in range(0, len(rows), BLOCK_ROWS):
+            some = slice(at, at + BLOCK_ROWS)
+            labels[some], distances[some] = nearest_centroid(rows[some], centroids)
+        return labels, distances
+
+    def _by_half(self, centroids: NDArray[np.float32]) -> Nearest:
+        """All rows by bfloat16; what is known of their rounding is kept, 28 bytes a row."""
+        if not self._rounding:
+            self._rounding = [Rounding.of(block) for block in self._blocks()]
+        half = HalfNearest(centroids, self._threads)
+        parts = [
+            half.nearest(block, known) for block, known in zip(self._blocks(), self._rounding, strict=True)
+        ]
+        found = Nearest.joined(parts)
+        self.settled += found.settled
+        return found
+
+    def _added(
         self,
         rows: NDArray[np.float32],
         numbers: Ints,
-        centroids: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        distances: NDArray[np.float32],
+        num_clusters: int,
         grid: float,
         far: int,
     ) -> ClusterSums:
-        num_clusters, dim = centroids.shape
-        sums, counts = np.zeros((num_clusters, dim)), np.zeros(num_clusters, np.int64)
-        distances = np.empty(len(rows), np.float32)
+        sums, counts = np.zeros((num_clusters, rows.shape[1])), np.bincount(labels, minlength=num_clusters)
         for at in range(0, len(rows), BLOCK_ROWS):
-            block = rows[at : at + BLOCK_ROWS]
-            labels, distances[at : at + BLOCK_ROWS] = nearest_centroid(block, centroids)
-            counts += np.bincount(labels, minlength=num_clusters)
-            sums += _sums(np.rint(block.astype(np.float64) * (1 / grid)), labels, num_clusters)
+            some = slice(at, at + BLOCK_ROWS)
+            sums += _sums(np.rint(rows[some].astype(np.float64) * (1 / grid)), labels[some], num_clusters)
         far = min(far, len(rows))
         candidates = np.argpartition(-distances, far - 1)[:far] if far else np.empty(0, np.int64)
         if far and far < len(rows):  # all that tie with the last place, so that numbers decide
             candidates = np.flatnonzero(distances >= distances[candidates].min())
         first = candidates[np.lexsort((numbers[candidates], -distances[candidates]))][:far]
-        distance = float(distances.sum(dtype=np.float64))
-        return ClusterSums(sums * grid, counts, distance, distances[first], numbers[first], rows[first])
+        return ClusterSums(sums * grid, counts, 0.0, distances[first], numbers[first], rows[first])
 
 
 def _sums(values: NDArray[np.float64], labels: NDArray[np.int32], num_clusters: int) -> NDArray[np.float64]:

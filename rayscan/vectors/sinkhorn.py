@@ -28,13 +28,13 @@ from rayscan.errors import DataError
 
 BLOCK_BYTES = 500_000
 """A block of rows: fits in a processor's second-level cache."""
-ABSORB = 20.0
-"""Logarithm of a scaling factor above which it is absorbed: two factors e^40 apart lift an entry of 1e-25 to
-2e-8 of its row, still below what float32 can tell."""
-SETTLED = 0.3
+ABSORB = 40.0
+"""Logarithms of scaling factors this far apart are absorbed: they lift an entry of 1e-25 to 2e-8 of its row,
+still below what float32 can tell."""
+SETTLED = 0.7
 """Largest change of the logarithm of a factor in a pass at which small entries are dropped."""
-THIN_REACH = 5.0
-"""Logarithm of a factor that the dropped entries allow for; beyond it, all is made again."""
+THIN_REACH = 12.0
+"""How far apart logarithms of factors may go with the dropped entries; beyond it, they are chosen again."""
 THIN_SHARE = 0.15
 """Share of the entries left above which dropping does not pay."""
 CLAMP = 40.0
@@ -91,33 +91,44 @@ class Matrix:
         """One block [n, K]."""
         return self._block(*self.ranges[number]) if self.blocks is None else self.blocks[number]
 
-    def thin(self, limit_bytes: int) -> None:
-        """Keep only entries that count in their row while no factor passes `THIN_REACH`, if they are few.
+    def thin(self, potentials: Tensor, limit_bytes: int) -> bool:
+        """Set new potentials and keep what counts in its row while factors stay within `THIN_REACH`.
 
-        What is dropped is less than the rounding of the dtype, summed over the row.
+        What is dropped is less than the rounding of the dtype, summed over the row. Blocks that were kept are
+        given up.
+
+        Returns:
+            Whether so few are left that it pays; if not, nothing has changed.
         """
-        num_columns = len(self.potentials) if self.potentials is not None else 0
-        least = float(torch.finfo(self.dtype).eps) / num_columns * math.exp(-2 * THIN_REACH)
-        room = min(THIN_SHARE * self.ranges[-1][1] * num_columns, limit_bytes / 12) if self.ranges else 0
+        num_columns, num_rows = len(potentials), self.ranges[-1][1] if self.ranges else 0
+        least = math.log(torch.finfo(self.dtype).eps / num_columns) - THIN_REACH
+        room = min(THIN_SHARE * num_rows * num_columns, limit_bytes / 12)
+        shift = potentials.to(self.dtype)
         data, columns, counts, held = [], [], [], 0
-        for number in range(len(self)):
-            rows = self.block(number).numpy()
-            large = rows > least
-            data.append(rows[large])
-            columns.append(np.nonzero(large)[1].astype(np.int32))
-            counts.append(large.sum(1))
-            held += len(data[-1])
+        for first, stop in self.ranges:
+            logs = self.scores(first, stop).to(self.dtype) + shift
+            largest = logs.amax(dim=1, keepdim=True)
+            is_large = (logs > largest + least).numpy()
+            places = np.flatnonzero(is_large)
+            held += len(places)
             if held > room:
-                return
-        if data:
-            ends = np.cumsum(np.concatenate([[0], *counts]))
-            shape = (self.ranges[-1][1], num_columns)
-            self.thinned = csr_array((np.concatenate(data), np.concatenate(columns), ends), shape=shape)
+                return False
+            counts.append(np.count_nonzero(is_large, axis=1))
+            rows = np.repeat(np.arange(stop - first), counts[-1])
+            data.append(np.exp(logs.numpy().ravel()[places] - largest.numpy().ravel()[rows]))
+            columns.append((places - num_columns * rows).astype(np.int32))
+        if not data:
+            return False
+        ends = np.cumsum(np.concatenate([[0], *counts]))
+        kept = csr_array((np.concatenate(data), np.concatenate(columns), ends), shape=(num_rows, num_columns))
+        self.thinned, self.potentials = kept, shift
+        self.blocks = None if self.blocks is None else []
+        return True
 
     def _block(self, first: int, stop: int) -> Tensor:
         assert self.potentials is not None
-        shifted = self.scores(first, stop).to(self.dtype) + self.potentials.to(self.dtype)
-        return shifted.sub_(shifted.amax(dim=1, keepdim=True)).clamp_(min=self.least).exp_()
+        logs = self.scores(first, stop).to(self.dtype) + self.potentials
+        return logs.sub_(logs.amax(dim=1, keepdim=True)).clamp_(min=self.least).exp_()
 
 
 def sinkhorn(
@@ -162,13 +173,13 @@ def sinkhorn(
         if error <= tolerance:
             return Scaling(potentials + factors, iteration, error)
         before, factors = factors, _updated(factors, wanted, mass)
-        is_settled = not (is_thin or wanted.is_cuda) and float((factors - before).abs().max()) < SETTLED
-        if is_settled or float(factors.abs().max()) > (THIN_REACH if is_thin else ABSORB):
+        change, spread = float((factors - before).abs().max()), float(factors.max() - factors.min())
+        is_settling = not (is_thin or wanted.is_cuda) and change < SETTLED
+        if is_settling or spread > (THIN_REACH if is_thin else ABSORB):
+            is_thin = is_thin or is_settling
             potentials, factors = potentials + factors, torch.zeros_like(wanted)
-            matrix.absorb(potentials)
-            is_thin = is_settled
-            if is_thin:
-                matrix.thin(memory_bytes)
+            if not (is_thin and matrix.thin(potentials, memory_bytes)):
+                matrix.absorb(potentials)
     return Scaling(potentials + factors, max_iterations, error)
 
 

@@ -84,6 +84,7 @@ TESTS_OF_BENCHMARKS = {
     "tests/ray/test_trained_heads.py",
     "tests/unit/test_benchmark_harness.py",
     "tests/unit/test_clustering_benchmark.py",
+    "tests/unit/test_gpu_half_benchmark.py",
     "tests/unit/data/test_corruption_benchmark.py",
     "tests/ray/test_campaign.py",
     "tests/ray/test_fault_campaign.py",

@@ -146,9 +146,9 @@ def test_dropping_small_entries_changes_nothing(dtype: torch.dtype, monkeypatch:
     thinned = []
     thin = room.Matrix.thin
 
-    def spy(matrix: room.Matrix, limit_bytes: int) -> None:
-        thin(matrix, limit_bytes)
-        thinned.append(matrix.thinned is not None)
+    def spy(matrix: room.Matrix, potentials: torch.Tensor, limit_bytes: int) -> bool:
+        thinned.append(thin(matrix, potentials, limit_bytes))
+        return thinned[-1]
 
     monkeypatch.setattr(room.Matrix, "thin", spy)
     scores, asked, marginals = sharp()
@@ -162,3 +162,23 @@ def test_dropping_small_entries_changes_nothing(dtype: torch.dtype, monkeypatch:
     atol = 2e-3 if dtype == torch.float32 else 1e-7
     np.testing.assert_allclose(found.potentials, whole.potentials, atol=atol)
     assert labels_of(scores, 400, found.potentials).equal(labels_of(scores, 400, whole.potentials))
+
+
+def test_what_is_dropped_weighs_nothing_however_far_the_factors_go() -> None:
+    """Rows summed without it differ by less than float32 rounds, at the ends of the reach as well."""
+    logits = 60 * torch.randn(90, 60, generator=torch.Generator().manual_seed(6))
+    matrix = room.Matrix(lambda first, stop: logits[first:stop], 90, 60, torch.float32, kept=True)
+    potentials = torch.randn(60, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    assert matrix.thin(potentials, 1 << 30)
+    assert matrix.thinned is not None
+    assert 2 * 90 < matrix.thinned.nnz < room.THIN_SHARE * 90 * 60
+    kept = matrix.thinned.toarray() > 0
+    whole = (logits.double() + potentials).numpy()
+    whole = np.exp(whole - whole.max(1, keepdims=True))
+    best = (np.arange(90), whole.argmax(1))
+    for row in range(90):
+        factors = np.full(60, np.exp(room.THIN_REACH))
+        factors[best[1][row]] = 1.0  # the largest is not lifted, all others as far as they may be
+        lifted = whole[row] * factors
+        assert lifted[~kept[row]].sum() <= np.finfo(np.float32).eps * lifted.sum()
+    np.testing.assert_allclose(matrix.thinned.toarray()[kept], whole[kept], rtol=1e-4)
