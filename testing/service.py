@@ -54,6 +54,18 @@ class Service:
         """Process ids of the replicas, children of the Ray that the service started."""
         return [pid for pid in _below(self.process.pid) if b"ServeReplica:rayscan:replicas" in _command(pid)]
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the service and of all processes of its Ray that still run."""
+        return sum(_cpu_seconds(pid) for pid in (self.process.pid, *_below(self.process.pid)))
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def _command(pid: int) -> bytes:
     try:

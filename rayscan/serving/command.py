@@ -12,7 +12,7 @@ from rayscan.fleet.connect import Fleet
 from rayscan.run import Run
 from rayscan.serving.application import application
 from rayscan.serving.clusters import Clusters
-from rayscan.serving.model import require_one_network
+from rayscan.serving.networks import require_networks
 from rayscan.serving.stores import Stores
 from rayscan.serving.token import new_token, read_token
 
@@ -42,13 +42,13 @@ def serve(
         FleetError: Ray cannot be started.
     """
     opened = Run(run)
-    require_one_network(opened.recipe, opened.place.uri)
+    require_networks(opened.recipe, opened.place.uri)
     Clusters.read(opened)
     Stores(allow_store)
     token = new_token() if token_file is None else read_token(token_file)
     with Fleet(fleet, opened.place, say) as machines:
         machines.joined()
-        service.start(application(opened.place.uri, config, allow_store, token), config.host, config.port)
+        service.start(application(opened.place.uri, config, allow_store, token, listens=True))
         try:
             if token_file is None:
                 say(f"token: {token}")
