@@ -2,12 +2,12 @@
 
     python -m benchmarks.serving --json F [--quick]
 
-    serving_efficiency             images/s of requests with one picture each, 32 at a time, over the bare batched
-                                   forward of pixels that are decoded already
+    serving_efficiency             images/s of requests with one picture each, 32 at a time, over the bare
+                                   batched forward of pixels that are decoded already
     serving_efficiency_8           the same with eight pictures a request
-    serving_efficiency_decoded     the first, over decoding and forward in one process, decoding a batch ahead
-    serving_efficiency_decoded_8   the second, so
-    serving_efficiency_cpu         CPU seconds of that process a picture, over those of all processes of the service
+    serving_efficiency_decoded     the first over decoding and forward in one process, decoding a batch ahead
+    serving_efficiency_decoded_8   the second over that
+    serving_efficiency_cpu         CPU seconds of that process over those of the whole service, a picture
     p99_over_p50                   latency of the requests with one picture
     lost_requests                  of those in flight and after while a replica of two is killed
 

@@ -60,16 +60,19 @@ def application(make: Callable[[], Answering], settings: ServiceSettings) -> ser
     return door.bind(replicas.bind(make, settings), settings)
 
 
-def start(app: serve.Application) -> None:
+def start(app: serve.Application, host: str, port: int) -> None:
     """Start the service; Ray must have been joined or started.
 
     Args:
         app: From `application`, with an address to listen at.
+        host: The interface of that address.
+        port: Its TCP port.
 
     Raises:
         FleetError: it cannot be started, as where the address is taken.
     """
-    serve.start(proxy_location="Disabled")
+    # no proxies; Ray Serve names the address in its log all the same
+    serve.start(proxy_location="Disabled", http_options={"host": host, "port": port, "location": "NoServer"})
     try:
         serve.run(app, name="rayscan", route_prefix="/")
     except RuntimeError as error:
@@ -77,7 +80,7 @@ def start(app: serve.Application) -> None:
             "the service cannot be started",
             expected="a free address, and CPUs for --serve.min-replicas of --serve.threads each",
             got=error,
-            where="rayscan serve",
+            where=f"http://{host}:{port}",
             fix="see the line above; --serve.port takes another port",
         ) from error
 

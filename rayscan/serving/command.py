@@ -48,7 +48,8 @@ def serve(
     token = new_token() if token_file is None else read_token(token_file)
     with Fleet(fleet, opened.place, say) as machines:
         machines.joined()
-        service.start(application(opened.place.uri, config, allow_store, token, listens=True))
+        app = application(opened.place.uri, config, allow_store, token, listens=True)
+        service.start(app, config.host, config.port)
         try:
             if token_file is None:
                 say(f"token: {token}")
