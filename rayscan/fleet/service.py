@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from ray import serve
 
+from rayscan.config.serve import ServeConfig
 from rayscan.errors import FleetError
 from rayscan.fleet.service_door import CALLS_PER_REPLICA, MOST_AT_ONCE, Door
 from rayscan.fleet.service_replica import Replica
@@ -33,46 +34,46 @@ def application(make: Callable[[], Answering], settings: ServiceSettings) -> ser
         make: Makes what answers, in the process of each replica; a function of a module, or a partial of one.
         settings: How it listens and grows.
     """
+    config = settings.config
     scaling = {
-        "min_replicas": settings.min_replicas,
-        "max_replicas": settings.max_replicas,
+        "min_replicas": config.min_replicas,
+        "max_replicas": config.max_replicas,
         "target_ongoing_requests": CALLS_PER_REPLICA,
     }
     replicas = serve.deployment(
         name="replicas",
         autoscaling_config=scaling,
-        max_ongoing_requests=CALLS_PER_REPLICA * settings.max_replicas + CHECKS_AT_ONCE,
+        max_ongoing_requests=CALLS_PER_REPLICA * config.max_replicas + CHECKS_AT_ONCE,
         ray_actor_options={
-            "num_cpus": float(settings.threads),
-            "num_gpus": settings.gpus,
+            "num_cpus": float(config.threads),
+            "num_gpus": config.gpus,
             # Products of a few rows are quickest in one thread: others would spin beside the network's.
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
         },
         health_check_period_s=2.0,
     )(Replica)
-    listens = settings.listens_at is not None
     door = serve.deployment(
         name="door",
         num_replicas=1,
         max_ongoing_requests=MOST_AT_ONCE,
-        ray_actor_options={"num_cpus": 0, "resources": HEAD if listens else {}},
+        ray_actor_options={"num_cpus": 0, "resources": HEAD if settings.listens else {}},
     )(Door)
-    return door.bind(replicas.bind(make, settings), settings)
+    return door.bind(replicas.bind(make, config), settings)
 
 
-def start(app: serve.Application, host: str, port: int) -> None:
-    """Start the service; Ray must have been joined or started.
+def start(app: serve.Application, config: ServeConfig) -> None:
+    """Start a service that listens itself; Ray must have been joined or started.
 
     Args:
-        app: From `application`, with an address to listen at.
-        host: The interface of that address.
-        port: Its TCP port.
+        app: From `application`.
+        config: Where it listens.
 
     Raises:
         FleetError: it cannot be started, as where the address is taken.
     """
     # no proxies; Ray Serve names the address in its log all the same
-    serve.start(proxy_location="Disabled", http_options={"host": host, "port": port, "location": "NoServer"})
+    address = {"host": config.host, "port": config.port}
+    serve.start(proxy_location="Disabled", http_options={**address, "location": "NoServer"})
     try:
         serve.run(app, name="rayscan", route_prefix="/")
     except RuntimeError as error:
@@ -80,7 +81,7 @@ def start(app: serve.Application, host: str, port: int) -> None:
             "the service cannot be started",
             expected="a free address, and CPUs for --serve.min-replicas of --serve.threads each",
             got=error,
-            where=f"http://{host}:{port}",
+            where=f"http://{config.host}:{config.port}",
             fix="see the line above; --serve.port takes another port",
         ) from error
 

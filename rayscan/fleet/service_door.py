@@ -45,17 +45,22 @@ class Door:
         Raises:
             OSError: the address is taken, or none of this machine.
         """
-        self._replicas, self._settings = replicas, settings
+        config = settings.config
+        self._replicas, self._token_sha256, self._max_bytes = (
+            replicas,
+            settings.token_sha256,
+            config.max_bytes,
+        )
         self._counts = Counts()
         self._batches: Batches[Asked, Told] = Batches(
             self._ask,
-            at_once=CALLS_PER_REPLICA * settings.max_replicas,
-            wait_seconds=settings.wait_seconds,
-            share=lambda asked: max(1 / settings.batch, len(asked[1]) / settings.max_bytes),
+            at_once=CALLS_PER_REPLICA * config.max_replicas,
+            wait_seconds=config.wait_ms / 1000,
+            share=lambda asked: max(1 / config.batch, len(asked[1]) / config.max_bytes),
         )
         self._listening: asyncio.Task[None] | None = None
-        if settings.listens_at is not None:
-            serving = _serve(self, _bound(*settings.listens_at))
+        if settings.listens:
+            serving = _serve(self, _bound(config.host, config.port))
             self._listening = asyncio.get_running_loop().create_task(serving)
 
     async def __call__(self, request: Request) -> Response:
@@ -89,17 +94,17 @@ class Door:
             return _refusal(405, "expected POST")
         body = await self._body(request)
         if body is None:
-            return _refusal(413, f"the body has more than {self._settings.max_bytes:,} bytes")
+            return _refusal(413, f"the body has more than {self._max_bytes:,} bytes")
         return await self._batches.ask((request.headers.get("content-type", ""), body))
 
     def _is_known(self, header: str) -> bool:
         scheme, _, token = header.partition(" ")
         given = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
-        return hmac.compare_digest(given, self._settings.token_sha256) and scheme.lower() == "bearer"
+        return hmac.compare_digest(given, self._token_sha256) and scheme.lower() == "bearer"
 
     async def _body(self, request: Request) -> bytes | None:
         """The body, read no further than the limit; None where it is larger."""
-        limit, told = self._settings.max_bytes, request.headers.get("content-length", "0")
+        limit, told = self._max_bytes, request.headers.get("content-length", "0")
         if told.isascii() and told.isdigit() and len(told) < 20 and int(told) > limit:
             return None
         chunks: list[bytes] = []

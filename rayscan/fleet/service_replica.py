@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from rayscan.config.serve import ServeConfig
 from rayscan.fleet.service_batches import Batches
-from rayscan.fleet.service_settings import Answer, Answering, Asked, ServiceSettings, Told
+from rayscan.fleet.service_settings import Answer, Answering, Asked, Told
 
 log = logging.getLogger("ray.serve")
 
@@ -18,19 +19,19 @@ log = logging.getLogger("ray.serve")
 class Replica:
     """One process that answers."""
 
-    def __init__(self, make: Callable[[], Answering], settings: ServiceSettings) -> None:
+    def __init__(self, make: Callable[[], Answering], config: ServeConfig) -> None:
         """Load."""
         self._held = make()
-        self._decoding = ThreadPoolExecutor(max(2, settings.threads))
+        self._decoding = ThreadPoolExecutor(max(2, config.threads))
         self._computing, self._looking = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._batches: Batches[Any, Answer] = Batches(
             self._computed,
             at_once=1,
-            wait_seconds=settings.wait_seconds,
-            share=lambda _: 1 / settings.batch,
-            multiple=min(self._held.multiple, settings.batch),
+            wait_seconds=config.wait_ms / 1000,
+            share=lambda _: 1 / config.batch,
+            multiple=min(self._held.multiple, config.batch),
         )
-        self._watch = asyncio.get_running_loop().create_task(self._reload(settings.reload_seconds))
+        self._watch = asyncio.get_running_loop().create_task(self._reload(config.reload_seconds))
 
     async def answer(self, requests: list[Asked]) -> list[Told]:
         """Answer some requests; what goes wrong with one concerns no other."""

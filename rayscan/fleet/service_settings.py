@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from rayscan.config.serve import ServeConfig
+
 Answer: TypeAlias = tuple[int, dict[str, Any]]
 """HTTP status and JSON body."""
 Asked: TypeAlias = tuple[str, bytes]
@@ -39,20 +41,8 @@ class Answering(Protocol):
 class ServiceSettings:
     """How a service listens and grows."""
 
+    config: ServeConfig
     token_sha256: str
     """Hash of the token that requests must bear, in hex; the token itself is kept nowhere."""
-    max_bytes: int
-    """Of one body."""
-    batch: int
-    """Requests computed together at most."""
-    wait_seconds: float
-    """Longest wait for a batch to fill."""
-    min_replicas: int
-    max_replicas: int
-    threads: int
-    """CPUs of each replica."""
-    gpus: float
-    reload_seconds: float
-    """Between looks for edits."""
-    listens_at: tuple[str, int] | None = None
-    """Interface and port the door listens on itself; None leaves HTTP to Ray Serve's proxies."""
+    listens: bool = False
+    """The door itself, at the address of `config`; else Ray Serve's proxies do."""

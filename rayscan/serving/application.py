@@ -28,18 +28,7 @@ def application(
         token: What requests must bear.
         listens: At the address of `config`; else Ray Serve's proxies do, as its own configuration says.
     """
-    settings = ServiceSettings(
-        token_sha256=hashlib.sha256(token.encode()).hexdigest(),
-        max_bytes=config.max_bytes,
-        batch=config.batch,
-        wait_seconds=config.wait_ms / 1000,
-        min_replicas=config.min_replicas,
-        max_replicas=config.max_replicas,
-        threads=config.threads,
-        gpus=config.gpus,
-        reload_seconds=config.reload_seconds,
-        listens_at=(config.host, config.port) if listens else None,
-    )
+    settings = ServiceSettings(config, hashlib.sha256(token.encode()).hexdigest(), listens)
     return service.application(partial(Replica, run, config, allow_store), settings)
 
 

@@ -49,7 +49,7 @@ def serve(
     with Fleet(fleet, opened.place, say) as machines:
         machines.joined()
         app = application(opened.place.uri, config, allow_store, token, listens=True)
-        service.start(app, config.host, config.port)
+        service.start(app, config)
         try:
             if token_file is None:
                 say(f"token: {token}")

@@ -9,20 +9,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from rayscan.config.serve import ServeConfig
 from rayscan.fleet.service_replica import Replica
-from rayscan.fleet.service_settings import Answer, ServiceSettings, Told
+from rayscan.fleet.service_settings import Answer, Told
 
-SETTINGS = ServiceSettings(
-    token_sha256="",
-    max_bytes=1000,
-    batch=8,
-    wait_seconds=0.005,
-    min_replicas=1,
-    max_replicas=1,
-    threads=2,
-    gpus=0.0,
-    reload_seconds=0.01,
-)
+SETTINGS = ServeConfig(batch=8, threads=2, reload_seconds=0.01)
 
 
 class Held:
