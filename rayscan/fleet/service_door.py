@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from rayscan.fleet.listening import bound
 from rayscan.fleet.service_batches import Batches
 from rayscan.fleet.service_metrics import Counts
 from rayscan.fleet.service_settings import Asked, ServiceSettings, Told
@@ -43,7 +44,7 @@ class Door:
         """Stand before replicas, a handle of theirs, and listen if the settings say where.
 
         Raises:
-            OSError: the address is taken, or none of this machine.
+            FleetError: the address is taken, or none of this machine.
         """
         config = settings.config
         self._replicas, self._token_sha256, self._max_bytes = (
@@ -60,7 +61,7 @@ class Door:
         )
         self._listening: asyncio.Task[None] | None = None
         if settings.listens:
-            serving = _serve(self, _bound(config.host, config.port))
+            serving = _serve(self, bound(config.host, config.port))
             self._listening = asyncio.get_running_loop().create_task(serving)
 
     async def __call__(self, request: Request) -> Response:
@@ -158,11 +159,6 @@ def _refusal(status: int, reason: str) -> Told:
 
 
 NOT_NOW = _refusal(503, "no replica can answer now: try again")
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=MOST_AT_ONCE)
 
 
 async def _serve(door: Door, listening: socket.socket) -> None:

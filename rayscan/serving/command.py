@@ -9,6 +9,7 @@ from rayscan.config import FleetConfig
 from rayscan.config.serve import ServeConfig
 from rayscan.fleet import service
 from rayscan.fleet.connect import Fleet
+from rayscan.fleet.listening import require_free
 from rayscan.run import Run
 from rayscan.serving.application import application
 from rayscan.serving.clusters import Clusters
@@ -48,6 +49,8 @@ def serve(
     token = new_token() if token_file is None else read_token(token_file)
     with Fleet(fleet, opened.place, say) as machines:
         machines.joined()
+        if machines.cluster.is_own:
+            require_free(config.host, config.port)
         app = application(opened.place.uri, config, allow_store, token, listens=True)
         service.start(app, config)
         try:
