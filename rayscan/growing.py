@@ -12,11 +12,10 @@ from typing import Any
 
 from rayscan import pipeline
 from rayscan.artifacts import Artifact
-from rayscan.cluster_names import edited_names, inherit_names
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
-from rayscan.edits.rerun import keep_names, with_edits
+from rayscan.edits.rerun import with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -97,7 +96,7 @@ def _do_new(
 ) -> dict[str, Artifact] | None:
     """See `follow`; `single` has one view of each image."""
     out, sources, model = context.out, context.sources, _model_of(recipe)
-    former, names = dict(run.record["stages"]), edited_names(run.artifact(assign.NAME))
+    former = dict(run.record["stages"])
     trained_on = former[model].get(KEPT, former[index.NAME]["directory"])
     done = {**networks_of(run, single), model: run.artifact(model)}
     del done[index.TRAINED]  # an index that follows another one has its ranges anyway
@@ -114,11 +113,16 @@ def _do_new(
         if stage is index:
             labels.require_images(done[index.NAME], sources)
         if stage is assign:
-            keep_names(out, former[assign.NAME], done[assign.NAME])
-            pair, say = (done[assign.NAME], done[embed.NAME]), context.progress.say
-            done[assign.NAME], stages[assign.NAME] = with_edits(out, *pair, stages[assign.NAME], say)
+            done[assign.NAME], stages[assign.NAME] = with_edits(
+                out,
+                former[assign.NAME],
+                done[assign.NAME],
+                done,
+                stages[assign.NAME],
+                context.progress.say,
+                is_same_model=True,
+            )
         record(out, recipe, vars(sources), stages)
-    inherit_names(run, out, names)
     given = {name: done[name] for name in (index.NAME, assign.NAME, evaluate.NAME) if name in done}
     given[report.MODEL] = done[model]
     done[report.NAME], stages[report.NAME] = pipeline.do(report, single, given, context, rehash=rehash)

@@ -19,7 +19,7 @@ from rayscan.console.progress import Progress
 from rayscan.console.trackers import Trackers
 from rayscan.context import Context, Sources
 from rayscan.costs import Cost, StagePlan, cost_of, cost_record, rates
-from rayscan.edits.rerun import current, keep_names, publish_proposals, with_edits
+from rayscan.edits.rerun import current, publish_proposals, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
@@ -78,8 +78,8 @@ def run(
                 stage, recipe, done, context, rehash=rehash, former=before.get(stage.NAME)
             )
             if stage is assign:
-                keep_names(out, before.get(assign.NAME, {}), done[assign.NAME])
-                done[assign.NAME], said = with_edits(out, done[assign.NAME], done["embed"], said, shown.say)
+                former = before.get(assign.NAME, {})
+                done[assign.NAME], said = with_edits(out, former, done[assign.NAME], done, said, shown.say)
             records[stage.NAME] = with_former_times(said, before.get(stage.NAME, {}))
             recipe = with_found(recipe, done)
             record(out, asked, vars(sources), records)

@@ -28,8 +28,8 @@ def free_port() -> int:
 class Service:
     """Where it listens, and its process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.process, self.port = process, port
+    def __init__(self, process: subprocess.Popen[bytes], port: int, said: Path | None = None) -> None:
+        self.process, self.port, self._said = process, port, said
         self.url = f"http://127.0.0.1:{port}"
 
     def client(self, token: str | None = TOKEN, **options: Any) -> httpx.Client:
@@ -38,12 +38,13 @@ class Service:
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, **options)
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Until it answers, and says that all replicas it begins with do."""
         end = time.monotonic() + START_SECONDS
         with self.client() as client:
             while time.monotonic() < end and self.process.poll() is None:
                 try:
-                    if client.get("/health").status_code == 200:
+                    is_said = self._said is None or b"POST http" in self._said.read_bytes()
+                    if is_said and client.get("/health").status_code == 200:
                         return
                 except httpx.TransportError:
                     pass
@@ -53,6 +54,18 @@ class Service:
     def replicas(self) -> list[int]:
         """Process ids of the replicas, children of the Ray that the service started."""
         return [pid for pid in _below(self.process.pid) if b"ServeReplica:rayscan:replicas" in _command(pid)]
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the service and of all processes of its Ray that still run."""
+        return sum(_cpu_seconds(pid) for pid in (self.process.pid, *_below(self.process.pid)))
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _command(pid: int) -> bytes:
@@ -96,7 +109,7 @@ def running(run: Path | str, folder: Path, *arguments: str) -> Iterator[Service]
     with (folder / "said").open("wb") as said:
         env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
         process = subprocess.Popen(command, stdout=said, stderr=said, env=env)
-        service = Service(process, port)
+        service = Service(process, port, folder / "said")
         try:
             service.wait()
             yield service

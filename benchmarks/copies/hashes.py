@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import imagehash
 import numpy as np
@@ -16,13 +18,17 @@ DISTANCES = (2, 4, 6, 8, 10, 12, 14, 16)
 """Bits of 64; 4 to 10 is what is usually taken."""
 
 
-def hashes(known: Collection, name: str) -> np.ndarray:
-    """Hash of each file: bool [N, 64]."""
-    rows = []
-    for data in known.files:
-        with Image.open(io.BytesIO(data)) as image:
-            rows.append(HASHES[name](image.convert("RGB")).hash.ravel())
-    return np.stack(rows)
+def hashes(known: Collection) -> dict[str, np.ndarray]:
+    """Each hash of each file, which is decoded once: bool [N, 64] by name."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = list(pool.map(_hashes, known.files))
+    return {name: np.stack([row[name] for row in rows]) for name in HASHES}
+
+
+def _hashes(data: bytes) -> dict[str, np.ndarray]:
+    with Image.open(io.BytesIO(data)) as image:
+        grey = image.convert("RGB").convert("L")  # what imagehash would do itself, once for each
+        return {name: hashed(grey).hash.ravel() for name, hashed in HASHES.items()}
 
 
 def groups(bits: np.ndarray, distance: int) -> np.ndarray:

@@ -7,5 +7,6 @@ rule.py         what that does to rows of assignments
 history.py      edits that were applied, kept in the run
 result.py       an assign artifact from another one and its edits
 applying.py     `rayscan apply`
+carried.py      edits where images came or went and the model stayed
 rerun.py        edits when stages run again, and when new images are predicted
 """

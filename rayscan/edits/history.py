@@ -3,6 +3,7 @@
 <out>/edits/<fingerprint12>.json
     {"schema": 1,
      "fingerprint": of the assignments as the model made them,
+     "follows": of those before images came or went, whose edits these go on with, or "",
      "sessions": [{"fingerprint": of the assignments that were edited,
                    "names": {number: name that stood in clusters.json, edited by hand},
                    "operations": [...]}]}
@@ -51,6 +52,8 @@ class History:
     fingerprint: str
     """Of the assignments as the model made them."""
     sessions: tuple[Session, ...] = ()
+    follows: str = ""
+    """Fingerprint of the assignments by the same model whose edits these begin with, see `carried`."""
 
     @property
     def num_operations(self) -> int:
@@ -115,7 +118,7 @@ def read_history(out: Place, fingerprint: str) -> History:
         )
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(where, error) from error
-    return History(fingerprint, sessions)
+    return History(fingerprint, sessions, str(tree.get("follows", "")))
 
 
 def write_history(out: Place, history: History) -> None:
@@ -128,14 +131,15 @@ def write_history(out: Place, history: History) -> None:
         }
         for session in history.sessions
     ]
-    tree = {"schema": SCHEMA, "fingerprint": history.fingerprint, "sessions": sessions}
+    told = {"fingerprint": history.fingerprint, "follows": history.follows}
+    tree = {"schema": SCHEMA, **told, "sessions": sessions}
     out.write(name_of(history.fingerprint), json.dumps(tree, indent=1).encode())
 
 
-def others(out: Place, fingerprint: str) -> list[str]:
-    """Files with edits of the run for other assignments than those of a fingerprint."""
-    own = name_of(fingerprint).rpartition("/")[2]
-    return [f"{FOLDER}/{name}" for name in sorted(out.child(FOLDER).names()) if name not in (own, "")]
+def others(out: Place, history: History) -> list[str]:
+    """Files with edits of the run that are not in a history."""
+    own = {name_of(one).rpartition("/")[2] for one in (history.fingerprint, history.follows)}
+    return [f"{FOLDER}/{name}" for name in sorted(out.child(FOLDER).names()) if name not in (*own, "")]
 
 
 def _unreadable(where: str, got: object) -> ArtifactError:

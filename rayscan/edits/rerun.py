@@ -1,8 +1,9 @@
 """Edits where stages run again, and where new images get the clusters of an edited run.
 
 Edits belong to the assignments that they were made for, by fingerprint. With the same settings they are
-applied again. Other settings make other assignments, to which they are not applied; they stay in the run, and
-come back with their settings.
+applied again, and where images came or went and the model stayed, they are carried over (`carried`). Other
+settings make other assignments, to which they are not applied; they stay in the run, and come back with their
+settings.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rayscan.artifacts import MANIFEST, Artifact, load
 from rayscan.assignments import CLUSTERS
 from rayscan.cluster_names import names_by_hand
 from rayscan.edits.applying import ORIGINAL, Edited, directory_of, mapped, recorded
+from rayscan.edits.carried import carry
 from rayscan.edits.clusters import EditedClusters
 from rayscan.edits.history import (
     Session,
@@ -30,25 +32,35 @@ from rayscan.storage import Place
 
 def with_edits(
     out: Place,
+    before: Mapping[str, Any],
     original: Artifact,
-    embed: Artifact,
+    done: Mapping[str, Artifact],
     said: dict[str, Any],
     say: Callable[[str], None],
+    *,
+    is_same_model: bool = False,
 ) -> tuple[Artifact, dict[str, Any]]:
     """The assignments of a run with the edits that were made for them.
 
-    Clusters that got the name of another one by hand in `clusters.json` are joined with it.
+    Names given by hand in `clusters.json` are kept first, before other assignments take its place. Clusters
+    that got the name of another one there are joined with it.
 
     Args:
         out: Of the run.
-        original: The assignments as the model made them.
-        embed: Features of the images.
+        before: What the record said of stage assign before; nothing in a first run.
+        original: The assignments that come now, as the model made them.
+        done: What they were made of: `index` and `embed`.
         said: What the record of the run says of stage assign.
         say: Shows a line.
+        is_same_model: The model that made them also made those of before: their edits go on being applied.
 
     Returns:
         The assignments, and what the record says of them.
     """
+    former = _keep_names(out, before, original)
+    if former is not None and is_same_model and carry(out, former, original, done["index"]):
+        say("  edits: those from before the images changed go on being applied")
+    embed = done["embed"]
     history = read_history(out, fingerprint_of(original))
     edited = clusters_after(history, out, original)
     result = edited_result(out, original, edited, embed)
@@ -61,7 +73,7 @@ def with_edits(
         write_history(out, history)
     if history.sessions:
         say(f"  edits: {history.num_operations:,} applied ({directory_of(result)})")
-    for name in others(out, history.fingerprint):
+    for name in others(out, history):
         say(
             f"  edits: those in {out.uri_of(name)} are for other assignments, and not applied to these; "
             "they are kept, and come back with the settings they were made under"
@@ -79,23 +91,22 @@ def current(out: Place, original: Artifact) -> Artifact:
     return original if place.size(MANIFEST) is None else load(place)
 
 
-def keep_names(out: Place, said: Mapping[str, Any], original: Artifact) -> None:
-    """Keep names given by hand in `clusters.json` before other assignments take its place.
+def _keep_names(out: Place, before: Mapping[str, Any], original: Artifact) -> Artifact | None:
+    """Keep names given by hand in `clusters.json` with the edits of the assignments they were given to.
 
-    Args:
-        out: Of the run.
-        said: What the record said of stage assign before.
-        original: The assignments that come now, as the model made them.
+    Returns:
+        Those assignments as the model made them; None where there were none, or the very same.
     """
-    directories = [said.get(key, said.get("directory", "")) for key in (ORIGINAL, "directory")]
+    directories = [before.get(key, before.get("directory", "")) for key in (ORIGINAL, "directory")]
     if directories[0] in ("", directory_of(original)):
-        return
+        return None
     if any(out.child(name).size(MANIFEST) is None for name in directories):
-        return  # removed by somebody: there is nothing left that the names could be for
+        return None  # removed by somebody: there is nothing left that the names could be for
     former, shown = (load(out.child(name)) for name in directories)
     if names := names_by_hand(shown):
         history = read_history(out, fingerprint_of(former))
         write_history(out, history.plus(Session(fingerprint_of(shown), (), names)))
+    return former
 
 
 def publish_proposals(out: Place, proposed: Mapping[int, list[str]]) -> None:

@@ -1,18 +1,18 @@
 """Export as FiftyOne's FiftyOneImageClassificationDataset, without copying a picture.
 
 A directory with `labels.json`: classes, and for each image its label and confidence under a number;
-`paths.json` says where each number lies, and `load_fiftyone.py` makes a dataset of both.
+`paths.json` says where each number lies, and `load_fiftyone.py` makes a dataset of both. It appears whole.
 """
 
 from __future__ import annotations
 
 import json
-from typing import IO
+from collections.abc import Iterable
+from typing import IO, Any
 
 from rayscan.exports.rows import class_names, named_images
-from rayscan.exports.whole_file import write_whole
+from rayscan.exports.whole_folder import whole_folder
 from rayscan.run import Run
-from rayscan.storage import Place
 
 COLUMNS = ("gid", "source", "key", "split", "cluster", "confidence", "margin")
 LOADER = '''"""A FiftyOne dataset of the clusters beside this file: python load_fiftyone.py [NAME]."""
@@ -54,35 +54,41 @@ def export_fiftyone(run: Run, out: str) -> str:
 
     Raises:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
+        ConfigError: OUT holds something that no such export wrote.
     """
     classes = class_names(run)
-    number_of = {name: number for number, name in enumerate(classes)}
-    place = Place(out)
+    facts: dict[str, object] = {"assign": run.artifact("assign").identity}
+    with whole_folder(out, "fiftyone", facts) as folder:
+        with (folder / "paths.json").open("wb") as sink:
+            _write_object(sink, ((image["gid"], _path(image)) for image in named_images(run, COLUMNS)))
+        with (folder / "labels.json").open("wb") as sink:
+            sink.write(b'{"classes": ' + json.dumps(classes).encode() + b', "labels": ')
+            number_of = {name: number for number, name in enumerate(classes)}
+            labels = ((image["gid"], _label(image, number_of)) for image in named_images(run, COLUMNS))
+            facts["rows"] = count = _write_object(sink, labels)
+            sink.write(b"}\n")
+        (folder / "load_fiftyone.py").write_text(LOADER, encoding="utf-8")
+    return f"{count:,} rows: {out}"
 
-    def labels(sink: IO[bytes]) -> int:
-        sink.write(b'{"classes": ' + json.dumps(classes).encode() + b', "labels": {')
-        count = 0
-        for image in named_images(run, COLUMNS):
-            label = {"label": number_of[image["name"]], "confidence": round(float(image["confidence"]), 6)}
-            sink.write(f"{',' * (count > 0)}\n{json.dumps(str(image['gid']))}: {json.dumps(label)}".encode())
-            count += 1
-        sink.write(b"\n}}\n")
-        return count
 
-    def paths(sink: IO[bytes]) -> int:
-        sink.write(b"{")
-        count = 0
-        for image in named_images(run, COLUMNS):
-            row = {
-                "path": image["source"] or image["key"],
-                "split": image["split"],
-                "margin": round(float(image["margin"]), 6),
-            }
-            sink.write(f"{',' * (count > 0)}\n{json.dumps(str(image['gid']))}: {json.dumps(row)}".encode())
-            count += 1
-        sink.write(b"\n}\n")
-        return count
+def _write_object(sink: IO[bytes], items: Iterable[tuple[int, dict[str, Any]]]) -> int:
+    """Write a JSON object with a line for each item, and return how many there were."""
+    sink.write(b"{")
+    count = 0
+    for gid, value in items:
+        sink.write(f"{',' * (count > 0)}\n{json.dumps(str(gid))}: {json.dumps(value)}".encode())
+        count += 1
+    sink.write(b"\n}")
+    return count
 
-    write_whole(place.uri_of("paths.json"), paths)
-    place.write("load_fiftyone.py", LOADER.encode())
-    return write_whole(place.uri_of("labels.json"), labels)
+
+def _path(image: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "path": image["source"] or image["key"],
+        "split": image["split"],
+        "margin": round(float(image["margin"]), 6),
+    }
+
+
+def _label(image: dict[str, Any], number_of: dict[str, int]) -> dict[str, Any]:
+    return {"label": number_of[image["name"]], "confidence": round(float(image["confidence"]), 6)}

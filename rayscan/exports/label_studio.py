@@ -1,7 +1,7 @@
 """Export as pre-annotations of Label Studio: tasks whose clusters are predictions, never annotations.
 
 A directory: `config.xml`, the labelling interface, and `tasks-00000.json` and on, up to 10,000 tasks each, as
-its import asks for. Local pictures are named as its local file storage serves them.
+its import asks for. Local pictures are named as its local file storage serves them. It appears whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from rayscan.exports.rows import class_names, named_images
+from rayscan.exports.whole_folder import whole_folder
 from rayscan.run import Run
-from rayscan.storage import Place, is_local
+from rayscan.storage import is_local
 
 TASKS_PER_FILE = 10_000
 COLUMNS = ("gid", "id", "source", "key", "cluster", "confidence")
@@ -34,14 +35,18 @@ def export_label_studio(run: Run, out: str) -> str:
 
     Raises:
         ArtifactError: the run has no assignments, or clusters.json lacks one of the clusters.
+        ConfigError: OUT holds something that no such export wrote.
     """
-    place, made, count, number = Place(out), _tasks(run), 0, 0
-    while tasks := list(islice(made, TASKS_PER_FILE)):
-        text = json.dumps(tasks, ensure_ascii=False, indent=1)
-        place.write(f"tasks-{number:05d}.json", text.encode())
-        count, number = count + len(tasks), number + 1
-    place.write("config.xml", _interface(class_names(run)).encode())
-    return f"{count:,} tasks: {place.uri}"
+    facts: dict[str, object] = {"assign": run.artifact("assign").identity}
+    with whole_folder(out, "label-studio", facts) as folder:
+        made, count, number = _tasks(run), 0, 0
+        while tasks := list(islice(made, TASKS_PER_FILE)):
+            text = json.dumps(tasks, ensure_ascii=False, indent=1)
+            (folder / f"tasks-{number:05d}.json").write_text(text, encoding="utf-8")
+            count, number = count + len(tasks), number + 1
+        (folder / "config.xml").write_text(_interface(class_names(run)), encoding="utf-8")
+        facts["rows"] = count
+    return f"{count:,} tasks: {out}"
 
 
 def _interface(names: list[str]) -> str:

@@ -46,7 +46,8 @@ def export_onnx(run: Run, out: str) -> str:
         ConfigError: the features are those of several networks or of files, or ONNX is not installed.
     """
     _require_installed()
-    from rayscan.exports.onnx_model import edited_numbers, exported_model, model_stage, reads_embeddings
+    from rayscan.exports.onnx_model import edited_numbers, exported_model, model_stage
+    from rayscan.stages.rules import reads_features
 
     recipe = run.recipe
     _require_one_network(recipe)
@@ -57,7 +58,7 @@ def export_onnx(run: Run, out: str) -> str:
     now = [edited.now(number) for number in range(recipe.clusters_formed)]
     module = exported_model(recipe, pretext, model, images, now)
     names = {**edited.names, WASTE: WASTE_NAME}
-    cut = preprocessing_of(images, preprocessing_in(pretext) if reads_embeddings(model) else None)
+    cut = preprocessing_of(images, preprocessing_in(pretext) if reads_features(model) else None)
     clusters = [
         {"cluster": number, "name": names.get(number, f"cluster {number}")} for number in edited_numbers(now)
     ]

@@ -21,7 +21,8 @@ from rayscan.methods import METHODS
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import consensus
 from rayscan.stages.kmeans import Centroids
-from rayscan.training.models import feature_net, load_cluster_net, load_heads
+from rayscan.stages.rules import Rule, rule_of
+from rayscan.training.models import feature_net, load_cluster_net
 
 
 class Exported(nn.Module):
@@ -182,24 +183,19 @@ def exported_model(
         images: How pictures are normalised for the network.
         now: Number that each cluster of the model has after edits.
     """
-    if not reads_embeddings(model):
+    rule = rule_of(model)
+    if rule is None:
         net = load_cluster_net(recipe, pretext, model)
         features = UnitFeatures(net.backbone, "float32") if net.is_normalized else net.backbone
         return Exported(features, HeadRule(net.heads), images, now).eval()
-    rule: nn.Module
-    if model.facts["reads"] == "components":
-        rule = CentroidRule(Centroids.read(model))
-    elif model.facts["reads"] == consensus.READS:
-        rule = EnsembleRule(consensus.read_ensemble(model))
-    else:
-        rule = HeadRule(load_heads(model))
     backbone, _ = feature_net(recipe, pretext, trains=False)
-    return Exported(UnitFeatures(backbone, recipe.embed.dtype), rule, images, now).eval()
+    return Exported(UnitFeatures(backbone, recipe.embed.dtype), _module_of(rule), images, now).eval()
 
 
-def reads_embeddings(model: Artifact) -> bool:
-    """Whether a model reads stored embeddings, made by the frozen network, and not pictures."""
-    return model.facts["reads"] in ("components", "embeddings", consensus.READS)
+def _module_of(rule: Rule) -> nn.Module:
+    if isinstance(rule, Centroids):
+        return CentroidRule(rule)
+    return EnsembleRule(rule) if isinstance(rule, Ensemble) else HeadRule(rule)
 
 
 def model_stage(recipe: Recipe) -> str:

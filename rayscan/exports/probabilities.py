@@ -15,9 +15,9 @@ from rayscan.data.table import ImageTable
 from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.run import Run
-from rayscan.stages import consensus
-from rayscan.stages.kmeans import Centroids
-from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.stages import rules
+from rayscan.stages.rules import reads_spaces, rule_of
+from rayscan.training.models import load_cluster_net
 from rayscan.training.pictures import images_of
 from rayscan.training.space_rows import PREFIX, take
 from rayscan.types import Ints
@@ -40,23 +40,13 @@ def model_of(run: Run) -> Compute | None:
     if stage not in run.record["stages"]:
         return None
     model = run.artifact(stage)
-    if model.facts["reads"] == "components":
-        fitted = Centroids.read(model)
-        return lambda _, rows: fitted.probabilities(fitted.pca.project(rows))
-    if model.facts["reads"] == consensus.READS:
-        ensemble = consensus.read_ensemble(model)
-        spaces = [run.artifact(name) for name in run.record["stages"] if name.startswith(PREFIX)]
-        return lambda gids, rows: ensemble.probabilities(take(spaces, gids) if spaces else (rows,))
-    if model.facts["reads"] == "embeddings":
-        heads = load_heads(model).eval()
-
-        def by_heads(_: Ints, rows: Floats) -> Floats:
-            with torch.inference_mode():
-                probs: Floats = heads(torch.from_numpy(rows))[0].softmax(-1).numpy()
-            return probs
-
-        return by_heads
-    return _by_pictures(run, model)
+    rule = rule_of(model)
+    if rule is None:
+        return _by_pictures(run, model)
+    spaces = [run.artifact(name) for name in run.record["stages"] if name.startswith(PREFIX)]
+    if spaces and reads_spaces(rule):
+        return lambda gids, _: rules.probabilities(rule, take(spaces, gids))
+    return lambda _, rows: rules.probabilities(rule, (rows,))
 
 
 def _by_pictures(run: Run, model: Artifact) -> Compute:

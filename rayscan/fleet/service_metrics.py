@@ -36,7 +36,7 @@ class Counts:
             "# TYPE rayscan_request_seconds summary",
             f"rayscan_request_seconds_sum {self._seconds:.6f}",
             f"rayscan_request_seconds_count {sum(self._requests.values())}",
-            "# TYPE rayscan_replica_deaths_total counter",
-            f"rayscan_replica_deaths_total {self.retried}",
+            "# TYPE rayscan_requests_retried_total counter",
+            f"rayscan_requests_retried_total {self.retried}",
         ]
         return "\n".join(lines) + "\n"

@@ -11,11 +11,14 @@ from typing import Any
 from rayscan.config.serve import ServeConfig
 from rayscan.errors import ConfigError
 from rayscan.fleet import service
-from rayscan.serving.replica import Replica, Settings
+from rayscan.fleet.service_settings import ServiceSettings
+from rayscan.serving.replica import Replica
 from rayscan.serving.token import read_token
 
 
-def application(run: str, config: ServeConfig, allow_store: tuple[str, ...], token: str) -> Any:
+def application(
+    run: str, config: ServeConfig, allow_store: tuple[str, ...], token: str, *, listens: bool = False
+) -> Any:
     """The service as Ray Serve takes it.
 
     Args:
@@ -23,21 +26,10 @@ def application(run: str, config: ServeConfig, allow_store: tuple[str, ...], tok
         config: How it listens, what it takes, how it grows.
         allow_store: Folders whose addresses requests may name.
         token: What requests must bear.
+        listens: At the address of `config`; else Ray Serve's proxies do, as its own configuration says.
     """
-    taken = {field.name for field in fields(Settings)} & {field.name for field in fields(ServeConfig)}
-    settings = Settings(run=run, allow_store=allow_store, **{name: getattr(config, name) for name in taken})
-    told = service.ServiceSettings(
-        token_sha256=hashlib.sha256(token.encode()).hexdigest(),
-        max_bytes=config.max_bytes,
-        batch=config.batch,
-        wait_seconds=config.wait_ms / 1000,
-        min_replicas=config.min_replicas,
-        max_replicas=config.max_replicas,
-        cpus=float(config.threads),
-        gpus=config.gpus,
-        reload_seconds=config.reload_seconds,
-    )
-    return service.application(partial(Replica, settings), told)
+    settings = ServiceSettings(config, hashlib.sha256(token.encode()).hexdigest(), listens)
+    return service.application(partial(Replica, run, config, allow_store), settings)
 
 
 def build(args: Mapping[str, Any]) -> Any:

@@ -9,10 +9,11 @@ from rayscan.config import FleetConfig
 from rayscan.config.serve import ServeConfig
 from rayscan.fleet import service
 from rayscan.fleet.connect import Fleet
+from rayscan.fleet.listening import require_free
 from rayscan.run import Run
 from rayscan.serving.application import application
 from rayscan.serving.clusters import Clusters
-from rayscan.serving.model import require_one_network
+from rayscan.serving.networks import require_networks
 from rayscan.serving.stores import Stores
 from rayscan.serving.token import new_token, read_token
 
@@ -42,13 +43,16 @@ def serve(
         FleetError: Ray cannot be started.
     """
     opened = Run(run)
-    require_one_network(opened.recipe, opened.place.uri)
+    require_networks(opened.recipe, opened.place.uri)
     Clusters.read(opened)
     Stores(allow_store)
     token = new_token() if token_file is None else read_token(token_file)
     with Fleet(fleet, opened.place, say) as machines:
         machines.joined()
-        service.start(application(opened.place.uri, config, allow_store, token), config.host, config.port)
+        if machines.cluster.is_own:
+            require_free(config.host, config.port)
+        app = application(opened.place.uri, config, allow_store, token, listens=True)
+        service.start(app, config)
         try:
             if token_file is None:
                 say(f"token: {token}")

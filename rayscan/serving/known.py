@@ -15,18 +15,21 @@ from rayscan.assignments import FILE
 from rayscan.vectors.parts import EmbeddingRows
 
 ROWS_AT_ONCE = 16_384
+SHARED_FROM_BYTES = 100_000_000
 
 
 class KnownImages:
     """All images of a run in the memory of this process."""
 
-    def __init__(self, embed: Artifact, assign: Artifact) -> None:
+    def __init__(self, embed: Artifact, assign: Artifact, *, threads: int = 1) -> None:
         """Load the features and the addresses of the images.
 
         Args:
             embed: Features, unit rows.
             assign: Assignments of the same images, in any order.
+            threads: That search; one alone searches what threads would take longer to share out.
         """
+        self._threads = threads if self.bytes_of(embed) >= SHARED_FROM_BYTES else 1
         rows = EmbeddingRows(embed)
         self._index = faiss.IndexFlatIP(rows.dim)
         total = int(embed.facts["rows"])
@@ -48,6 +51,7 @@ class KnownImages:
             features: Unit rows [n, D].
             k: Images a row; fewer where there are fewer.
         """
+        faiss.omp_set_num_threads(self._threads)  # of the thread that asks
         scores, found = self._index.search(features, min(k, self._index.ntotal))
         images = self._images.take(pa.array(found.ravel())).to_pylist()
         return [

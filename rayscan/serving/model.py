@@ -1,112 +1,94 @@
-"""The model of a run on pixels: features and probabilities, as `rayscan predict` has them."""
+"""The model of a run: files -> pixels -> features and probabilities, as `rayscan predict` has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from rayscan.artifacts import Artifact
-from rayscan.config import Recipe
-from rayscan.engine.inference.fast import fast_net
-from rayscan.errors import ConfigError
+from rayscan.data.table import DECODING
+from rayscan.data.tones import Decoding
 from rayscan.methods import METHODS
 from rayscan.predict import with_engine_of
 from rayscan.run import Run
-from rayscan.stages.consensus import READS, read_ensemble
-from rayscan.stages.kmeans import Centroids
-from rayscan.training.models import feature_net, load_cluster_net, load_heads
-from rayscan.training.pictures import preprocessing_in
+from rayscan.serving.networks import chunk_of, networks_of
+from rayscan.stages import join
+from rayscan.stages.rules import probabilities, reads_spaces, rule_of
+from rayscan.training.models import load_cluster_net
 
 Rows = NDArray[np.float32]
+Pixels: TypeAlias = tuple[Tensor, ...]
+"""Of the same images for each network [n, 3, S, S]."""
 
 
 class Model:
-    """One network of a run, and what puts its features into clusters."""
+    """The networks of a run, and what puts their features into clusters."""
 
-    def __init__(self, run: Run, *, threads: int = 1) -> None:
+    def __init__(self, run: Run, *, threads: int = 1, max_pixels: int = 100_000_000) -> None:
         """Load.
 
         Args:
-            run: A finished run on the features of one network.
+            run: A finished run on the features of networks.
             threads: That compute.
+            max_pixels: Larger pictures are refused before they are decoded, or decoded smaller.
 
         Raises:
             ArtifactError: the run has no trained model.
-            ConfigError: its features come from a file, or from several sources.
+            ConfigError: its features come from a file.
         """
-        torch.set_num_threads(threads)
-        recipe = run.recipe
-        require_one_network(recipe, run.place.uri)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.recipe = with_engine_of(run, recipe, lambda _: None)
-        self.pretext = run.artifact("pretext")
+        recipe = with_engine_of(run, run.recipe, lambda _: None)
+        how = Decoding.of_facts(run.artifact("index").facts.get(DECODING))
+        self._networks = networks_of(run, recipe, threads=threads, max_pixels=max_pixels, how=how)
+        self.chunk = chunk_of(self._networks)
+        """Images that are computed at once; fewer cost as much."""
+        several = len(self._networks) > 1
+        self._bases = join.bases_of(run.artifact(join.NAME), self._networks) if several else None
         model = run.artifact(METHODS[recipe.method].model)
-        self._features = self._feature_fn(threads)
-        self._probabilities = self._probability_fn(model)
+        self._rule = rule_of(model)
+        if self._rule is None:
+            (network,) = self._networks.values()
+            self._device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._net = load_cluster_net(recipe, network.pretext, model).eval().to(self._device)
+        has_own = self._rule is not None and all(n.has_own_threads for n in self._networks.values())
+        # What torch then computes is small: threads would wait for each other longer than they compute.
+        torch.set_num_threads(1 if has_own else threads)
 
-    def _feature_fn(self, threads: int) -> Callable[[Tensor], Tensor]:
-        net, _ = feature_net(self.recipe, self.pretext, trains=False)
-        wanted, settings = preprocessing_in(self.pretext), self.recipe.embed
-        if wanted is None:
-            net = net.eval().to(self.device)
-            return lambda pixels: net(pixels.to(self.device)).float().cpu()
-        return fast_net(
-            net,
-            wanted,
-            num_rows=0,
-            device=self.device,
-            batch_size=settings.batch_size,
-            threads=threads,
-            engine=settings.engine,
-            precision=settings.precision,
-        )
+    def prepare(self, files: list[bytes]) -> Pixels:
+        """Decode and cut files for each network; may be called by several threads.
 
-    def _probability_fn(self, model: Artifact) -> Callable[[Tensor, Rows], Tensor]:
-        """Probabilities of pixels whose stored features would be the given rows."""
-        reads = model.facts["reads"]
-        if reads == "components":
-            fitted = Centroids.read(model)
-            return lambda _, rows: torch.from_numpy(fitted.probabilities(fitted.pca.project(rows)))
-        if reads == READS:
-            ensemble = read_ensemble(model)
-            return lambda _, rows: torch.from_numpy(ensemble.probabilities((rows,)))
-        if reads == "embeddings":
-            heads = load_heads(model).eval()
-            return lambda _, rows: heads(torch.from_numpy(rows))[0].softmax(-1)
-        net = load_cluster_net(self.recipe, self.pretext, model).eval().to(self.device)
-        return lambda pixels, _: net(pixels.to(self.device))[0].float().softmax(-1).cpu()
+        Raises:
+            RefusalError: naming the first file that is no image.
+        """
+        return tuple(network.prepare(files) for network in self._networks.values())
 
-    def __call__(self, pixels: Tensor) -> tuple[Rows, Tensor]:
+    def __call__(self, prepared: Sequence[Pixels]) -> tuple[Rows, Tensor]:
         """Classify.
 
         Args:
-            pixels: From the `Preparer` of the same run [n, 3, S, S].
+            prepared: From `prepare`, of some files each.
 
         Returns:
-            Features of unit length [n, D] as embed stores them, and probabilities [n, C].
+            Features of unit length [n, D] as the run stores them, and probabilities [n, C].
         """
+        pixels = [torch.cat(some) for some in zip(*prepared, strict=True)]
         with torch.inference_mode():
-            made = nn.functional.normalize(self._features(pixels), dim=1).numpy()
-            rows = made.astype(np.dtype(self.recipe.embed.dtype)).astype(np.float32)
-            return rows, self._probabilities(pixels, rows)
+            found = {
+                name: network.features(some)
+                for (name, network), some in zip(self._networks.items(), pixels, strict=True)
+            }
+            rows = self._joined(found)
+            if self._rule is None:
+                net, device = self._net, self._device
+                return rows, net(pixels[0].to(device))[0].float().softmax(-1).cpu()
+            read = tuple(found.values()) if reads_spaces(self._rule) else (rows,)
+            return rows, torch.from_numpy(probabilities(self._rule, read))
 
-
-def require_one_network(recipe: Recipe, where: str) -> None:
-    """Refuse a run whose features no single network makes.
-
-    Raises:
-        ConfigError: naming its features.
-    """
-    spaces = recipe.spaces
-    if len(spaces) != 1 or not spaces[0].has_net:
-        raise ConfigError(
-            "the run cannot be served",
-            expected="features of one network",
-            got=", ".join(recipe.features),
-            where=where,
-            fix="rayscan predict takes features from files and of several networks",
-        )
+    def _joined(self, found: dict[str, Rows]) -> Rows:
+        if self._bases is None:
+            return next(iter(found.values()))
+        dtype = np.dtype(next(iter(self._networks.values())).recipe.embed.dtype)
+        return join.joined(found, self._bases).astype(dtype).astype(np.float32)

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from rayscan.data.table import DECODING
-from rayscan.data.tones import Decoding
+from rayscan.config.serve import ServeConfig
 from rayscan.errors import RayscanError
 from rayscan.run import Run
 from rayscan.serving.bodies import Received, images_in
 from rayscan.serving.clusters import Clusters
 from rayscan.serving.known import KnownImages
-from rayscan.serving.model import Model
-from rayscan.serving.pictures import preparer
+from rayscan.serving.model import Model, Pixels
 from rayscan.serving.refusal import RefusalError
 from rayscan.serving.stores import Stores
 from rayscan.stages.assign import best_of
@@ -28,52 +24,42 @@ Answer: TypeAlias = tuple[int, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a replica is made of; travels to its process."""
+class Prepared:
+    """The images of a request, decoded."""
 
-    run: str
-    """The --out of the run."""
-    neighbors: int = 5
-    """Nearest known images in an answer; 0 for none."""
-    known_bytes: int = 2_000_000_000
-    """Features of the run that a replica may hold for them; a larger run is served without."""
-    allow_store: tuple[str, ...] = ()
-    """Folders whose addresses requests may name."""
-    max_images: int = 64
-    """Of one request."""
-    max_bytes: int = 64_000_000
-    """Of one body, and of one file at an address."""
-    max_pixels: int = 32_000_000
-    """Of one picture; larger ones are refused by their header."""
-    threads: int = 1
-    """Computing threads."""
+    count: int
+    pixels: Pixels
 
 
 class Replica:
     """Everything that answers, loaded once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, uri: str, settings: ServeConfig, allow_store: tuple[str, ...] = ()) -> None:
         """Load the model, the clusters and the known images.
+
+        Args:
+            uri: The --out of the run.
+            settings: What is taken and answered.
+            allow_store: Folders whose addresses requests may name.
 
         Raises:
             ArtifactError: the run is not finished.
             ConfigError: it cannot be served.
         """
-        run = Run(settings.run)
-        self.settings = settings
-        self._stores = Stores(settings.allow_store)
-        self._model = Model(run, threads=settings.threads)
-        self._prepare = preparer(
-            self._model.recipe,
-            self._model.pretext,
-            settings.max_pixels,
-            Decoding.of_facts(run.artifact("index").facts.get(DECODING)),
-        )
+        run = Run(uri)
+        self._uri, self.settings = uri, settings
+        self._stores = Stores(allow_store)
+        self._model = Model(run, threads=settings.threads, max_pixels=settings.max_pixels)
         self._clusters = Clusters.read(run)
         self._known: KnownImages | None = None
         embed = run.artifact("embed")
         if settings.neighbors and KnownImages.bytes_of(embed) <= settings.known_bytes:
-            self._known = KnownImages(embed, run.artifact("assign"))
+            self._known = KnownImages(embed, run.artifact("assign"), threads=settings.threads)
+
+    @property
+    def multiple(self) -> int:
+        """Images that the network computes at once."""
+        return self._model.chunk
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +69,7 @@ class Replica:
     def reload(self) -> bool:
         """Take up other edits and names of the run; one that cannot be read changes nothing."""
         try:
-            found = Clusters.read(Run(self.settings.run))
+            found = Clusters.read(Run(self._uri))
         except (RayscanError, OSError):  # in the middle of being written: the next look finds it
             return False
         is_new = (found.fingerprint, found.names) != (self._clusters.fingerprint, self._clusters.names)
@@ -91,11 +77,11 @@ class Replica:
             self._clusters = found
         return is_new
 
-    def prepare(self, content_type: str, body: bytes) -> Answer | Tensor:
-        """The images of a request as pixels [n, 3, S, S], or why it is refused."""
+    def prepare(self, content_type: str, body: bytes) -> Answer | Prepared:
+        """The images of a request as pixels, or why it is refused."""
         try:
             images = images_in(content_type, body, self.settings.max_images)
-            return self._prepare([self._file(image) for image in images])
+            return Prepared(len(images), self._model.prepare([self._file(image) for image in images]))
         except RefusalError as refusal:
             return refusal.status, {"error": refusal.reason}
 
@@ -104,14 +90,13 @@ class Replica:
             return image.data
         return self._stores.read(image.uri, self.settings.max_bytes)
 
-    def answers(self, prepared: Sequence[Tensor]) -> list[Answer]:
+    def answers(self, prepared: Sequence[Prepared]) -> list[Answer]:
         """Answers of several requests, computed together.
 
         Args:
-            prepared: Pixels of each [n, 3, S, S].
+            prepared: Each of them, from `prepare`.
         """
-        pixels = torch.cat(list(prepared))
-        features, probabilities = self._model(pixels)
+        features, probabilities = self._model([one.pixels for one in prepared])
         clusters = self._clusters
         rows = clusters.rows(best_of(probabilities))
         nearest = None if self._known is None else self._known.nearest(features, self.settings.neighbors)
@@ -128,10 +113,10 @@ class Replica:
                 ],
                 **({} if nearest is None else {"nearest": nearest[at]}),
             }
-            for at in range(len(pixels))
+            for at in range(len(features))
         ]
-        ends = np.cumsum([len(some) for some in prepared]).tolist()
+        ends = np.cumsum([one.count for one in prepared]).tolist()
         return [
-            (200, {"assignments": clusters.fingerprint, "images": every[end - len(some) : end]})
-            for end, some in zip(ends, prepared, strict=True)
+            (200, {"assignments": clusters.fingerprint, "images": every[end - one.count : end]})
+            for end, one in zip(ends, prepared, strict=True)
         ]

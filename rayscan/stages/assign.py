@@ -22,10 +22,10 @@ from rayscan.engine.forward import forward
 from rayscan.methods import METHODS
 from rayscan.sections import semantic
 from rayscan.stages import duplicates
-from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
+from rayscan.stages.rules import Rule, probabilities, reads_spaces, rule_of
 from rayscan.tables import write_tables
-from rayscan.training.models import load_cluster_net, load_heads
+from rayscan.training.models import load_cluster_net
 from rayscan.training.pictures import images_of
 from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
@@ -156,18 +156,18 @@ def _seed_clusters(draft: Draft, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
 
 def assign_part(part: Part) -> None:
     """Probabilities of one part; only the five best are kept."""
-    if part.model.facts["reads"] == "components":
-        _assign_by_centroids(part)
+    rule = rule_of(part.model)
+    if isinstance(rule, Centroids):
+        _assign_by_centroids(part, rule)
         return
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = best_of(_probabilities(part, device))
+    rows = best_of(_by_images(part) if rule is None else _by_features(part, rule))
     entry = part.draft.write(part.name, rows.tobytes())
     part.draft.finish_part(part.name, {part.name: entry})
 
 
-def _assign_by_centroids(part: Part) -> None:
+def _assign_by_centroids(part: Part, fitted: Centroids) -> None:
     """Probabilities of one part by a k-means, some rows at a time; beside them the clusters by every seed."""
-    fitted, rows = Centroids.read(part.model), EmbeddingRows(part.embed)
+    rows = EmbeddingRows(part.embed)
     step = max(1, PROBABILITIES_AT_ONCE // fitted.all.shape[1])
     tops, labels = [], []
     for first in range(part.first, part.stop, step):
@@ -195,17 +195,10 @@ def best_of(probs: Tensor) -> np.ndarray[Any, Any]:
     return rows
 
 
-def _probabilities(part: Part, device: str) -> Tensor:
-    """[n, C] float32 on the CPU; from stored embeddings where the model reads those."""
-    if part.model.facts["reads"] == READS:
-        return torch.from_numpy(read_ensemble(part.model).probabilities(_stored(part)))
-    if part.model.facts["reads"] == "embeddings":
-        rows = torch.from_numpy(np.array(EmbeddingRows(part.embed).read(part.first, part.stop)))
-        heads = load_heads(part.model).eval()
-        with torch.inference_mode():
-            probs: Tensor = heads(rows)[0].softmax(-1)
-        return probs
+def _by_images(part: Part) -> Tensor:
+    """[n, C] float32 on the CPU, by the network on plain images."""
     assert part.pretext is not None, "several sources of features are read from embeddings"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     net, loader, gids = _loaded(part.recipe, part.index, part.pretext, part.model, device)
     mine = gids[part.first : part.stop]
     batch_size = part.recipe.assign.batch_size
@@ -213,12 +206,14 @@ def _probabilities(part: Part, device: str) -> Tensor:
     return logits.softmax(-1)
 
 
-def _stored(part: Part) -> tuple[np.ndarray[Any, Any], ...]:
-    """Embeddings of the part in every space, [n, D] each."""
+def _by_features(part: Part, rule: Rule) -> Tensor:
+    """[n, C] float32, from stored features: of every source, or of the join of several."""
     rows = EmbeddingRows(part.embed)
-    if part.spaces:
-        return take(part.spaces, rows.gids[part.first : part.stop])
-    return (rows.read(part.first, part.stop),)
+    if part.spaces and reads_spaces(rule):
+        stored = take(part.spaces, rows.gids[part.first : part.stop])
+    else:
+        stored = (np.array(rows.read(part.first, part.stop)),)
+    return torch.from_numpy(probabilities(rule, stored))
 
 
 @lru_cache(maxsize=1)

@@ -61,7 +61,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     found: dict[str, Any] = {"compared": _compared_by(recipe, done["index"])}
     duplicate_of = pa.nulls(len(gids), pa.int64())
     if found["compared"] != "none":
-        medoids, told = _near_copies(recipe, done, draft, context)
+        medoids, told = _near_copies(recipe, done, draft, context, rows)
         found |= told
         is_copy = medoids != np.arange(len(gids))
         duplicate_of = pa.array(gids[medoids], mask=~is_copy)
@@ -110,13 +110,14 @@ def _outliers(recipe: Recipe, mine: Artifact) -> NDArray[np.float32]:
 
 
 def _near_copies(
-    recipe: Recipe, done: Mapping[str, Artifact], draft: Draft, context: Context
+    recipe: Recipe, done: Mapping[str, Artifact], draft: Draft, context: Context, rows: EmbeddingRows
 ) -> tuple[Ints, dict[str, Any]]:
     """The medoid of every row's group [N], and what is to be told of the threshold."""
-    rows = EmbeddingRows(done["embed"])
     gids = rows.gids[: rows.train_rows]
-    by_pixels = _compared_by(recipe, done["index"]) == "pixels"
-    pictures = signatures.find_or_write(done["index"], recipe.images, context) if by_pixels else None
+    images = pictures = None
+    if by_pixels := _compared_by(recipe, done["index"]) == "pixels":
+        images = ImageTable.from_artifact(done["index"])
+        pictures = signatures.find_or_write(done["index"], images.gids("train"), recipe.images, context)
     asked, floor = recipe.duplicates.threshold, PIXELS_FLOOR if by_pixels else FEATURES_FLOOR
     parts = [
         near_copies.Part(
@@ -142,9 +143,7 @@ def _near_copies(
     num_pairs = len(gids) * recipe.mine.num_neighbors
     least = threshold(background, num_pairs, floor) if asked is None else asked
     pairs = np.concatenate([one.pairs[one.pairs["likeness"] >= least] for one in compared])
-    exact = (
-        _same_bytes(ImageTable.from_artifact(done["index"]), gids) if by_pixels else _same_rows(rows, context)
-    )
+    exact = _same_rows(rows, context) if images is None else _same_bytes(images, gids)
     first, second = (exact[np.searchsorted(gids, pairs[name])] for name in ("first", "second"))
     differ = first != second
     medoids = stars(first[differ], second[differ], pairs["likeness"][differ], len(gids))[exact]

@@ -8,9 +8,10 @@ the components of the run that they are put into.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ SCHEMA = 1
 TRAINED = "join"
 """In `predict`: the join of the run that new images are put into."""
 ROWS_PER_RANGE = 65_536
+Bases: TypeAlias = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Mean [D] and scaled components [P, D] of each space."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,7 @@ class Part:
 
     spaces: Mapping[str, Artifact]
     gids: Ints
-    bases: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
-    """Mean [D] and scaled components [P, D] of each space."""
+    bases: Bases
     draft: Draft
     number: int
     first: int
@@ -69,7 +71,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     """
     draft, spaces = context.draft(step), embeddings_by_space(done)
     gids, num_train = _shared(spaces)
-    bases = _stored(done[TRAINED], spaces) if TRAINED in done else _bases(recipe, spaces, context)
+    bases = bases_of(done[TRAINED], spaces) if TRAINED in done else _bases(recipe, spaces, context)
     size = recipe.embed.rows_per_part
     parts = [
         Part(spaces, gids, bases, draft, number, first, min(first + size, len(gids)), recipe.embed.dtype)
@@ -90,17 +92,26 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
 
 def join_part(part: Part) -> None:
     """Join the rows of one part and note it as finished."""
-    gids = part.gids[part.first : part.stop]
-    blocks = []
+    gids, stored = part.gids[part.first : part.stop], {}
     for name, embed in part.spaces.items():
         rows = EmbeddingRows(embed)
-        mean, components = part.bases[name]
-        blocks.append((rows.take(rows_of(rows, gids)) - mean) @ components.T)
-    joined = np.concatenate(blocks, axis=1)
-    lengths = np.linalg.norm(joined, axis=1, keepdims=True)
-    unit = np.divide(joined, lengths, out=np.zeros_like(joined), where=lengths > 0)
-    entry = part.draft.write_array(part.name, unit.astype(np.dtype(part.dtype)))
+        stored[name] = rows.take(rows_of(rows, gids))
+    entry = part.draft.write_array(part.name, joined(stored, part.bases).astype(np.dtype(part.dtype)))
     part.draft.finish_part(part.name, {part.name: entry})
+
+
+def joined(spaces: Mapping[str, NDArray[np.float32]], bases: Bases) -> NDArray[np.float32]:
+    """Rows of unit length of several spaces -> one row of unit length, or of zeros, for each image.
+
+    Args:
+        spaces: Rows of the same images in each space, by its name in the run [n, D].
+        bases: From `bases_of`.
+    """
+    blocks = [(rows - bases[name][0]) @ bases[name][1].T for name, rows in spaces.items()]
+    rows = np.concatenate(blocks, axis=1)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit
 
 
 def _shared(spaces: Mapping[str, Artifact]) -> tuple[Ints, int]:
@@ -118,11 +129,9 @@ def _shared(spaces: Mapping[str, Artifact]) -> tuple[Ints, int]:
     return np.concatenate([train, rest]).astype(np.int64), len(train)
 
 
-def _bases(
-    recipe: Recipe, spaces: Mapping[str, Artifact], context: Context
-) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _bases(recipe: Recipe, spaces: Mapping[str, Artifact], context: Context) -> Bases:
     """Mean and scaled components of each space, from moments added up by all tasks."""
-    bases = {}
+    bases: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     for name, artifact in spaces.items():
         rows = EmbeddingRows(artifact)
         shift, total = shift_of(rows), rows.train_rows
@@ -135,9 +144,8 @@ def _bases(
     return bases
 
 
-def _stored(
-    trained: Artifact, spaces: Mapping[str, Artifact]
-) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def bases_of(trained: Artifact, spaces: Iterable[str]) -> Bases:
+    """The components that a join of a run has, by the names of its spaces."""
     return {
         n: (trained.read_array(f"{n}-mean.npy"), trained.read_array(f"{n}-components.npy")) for n in spaces
     }
@@ -147,7 +155,7 @@ def _files(
     draft: Draft,
     parts: list[Part],
     gids: Ints,
-    bases: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
+    bases: Bases,
 ) -> dict[str, FileEntry]:
     files: dict[str, FileEntry] = {}
     for part in parts:

@@ -19,6 +19,7 @@ from rayscan.data.decode import Pixels
 from rayscan.data.reader import Reader
 from rayscan.data.table import ImageTable
 from rayscan.duplicates.signatures import LEAST_PX, SIDE, signature
+from rayscan.types import Ints
 from rayscan.vectors.part_list import write_part_list
 
 NAME = "signatures"
@@ -45,8 +46,14 @@ class Part:
         return f"part-{self.number:05d}.npy"
 
 
-def find_or_write(index: Artifact, images: ImagesConfig, context: Context) -> Artifact:
+def find_or_write(index: Artifact, gids: Ints, images: ImagesConfig, context: Context) -> Artifact:
     """The signatures of an index, those of an earlier run if they are there.
+
+    Args:
+        index: Result of stage index.
+        gids: Its train images.
+        images: How they are decoded.
+        context: Of the run.
 
     Raises:
         DataError: an image cannot be read any more.
@@ -54,7 +61,7 @@ def find_or_write(index: Artifact, images: ImagesConfig, context: Context) -> Ar
     step = Step(NAME, SCHEMA, {"side": SIDE, "least_px": LEAST_PX}, {"index": index.identity})
     if (found := find(context.out.child(step.directory), step)) is not None:
         return found
-    draft, gids = context.draft(step), ImageTable.from_artifact(index).gids("train")
+    draft = context.draft(step)
     parts = [
         Part(index, images, draft, number, first, min(first + ROWS_PER_PART, len(gids)))
         for number, first in enumerate(range(0, len(gids), ROWS_PER_PART))

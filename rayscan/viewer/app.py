@@ -156,13 +156,13 @@ def _props(table: pa.Table) -> dict[str, Any]:
 
 def _labels(table: pa.Table) -> list[dict[str, Any]]:
     """Names of clusters where most of their images are: at the median of their places, the largest first."""
-    clusters, names = table["cluster"].to_numpy(), table["name"]
+    clusters, x, y = (table[name].to_numpy() for name in ("cluster", X, Y))
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=clusters[order[:1]] - 1))
     labels = []
-    for row in table.group_by("cluster").aggregate([("cluster", "count")]).to_pylist():
-        number, size = row["cluster"], row["cluster_count"]
-        at = np.flatnonzero(clusters == number)
-        x, y = (float(np.median(table[axis].to_numpy()[at])) for axis in (X, Y))
-        text = names[int(at[0])].as_py()
+    for rows in np.split(order, starts[1:]):
+        text = table["name"][int(rows[0])].as_py()
+        place = {"x": float(np.median(x[rows])), "y": float(np.median(y[rows]))}
         # documented as text, read as content (embedding-atlas 0.26)
-        labels.append({"x": x, "y": y, "text": text, "content": text, "priority": int(size)})
+        labels.append({**place, "text": text, "content": text, "priority": len(rows)})
     return sorted(labels, key=lambda label: -int(label["priority"]))

@@ -16,7 +16,7 @@ import pytest
 from rayscan.artifacts import Artifact, Draft, Step, load
 from rayscan.edits.applying import apply
 from rayscan.edits.history import fingerprint_of, name_of
-from rayscan.edits.rerun import current, keep_names, predicted, with_edits
+from rayscan.edits.rerun import current, predicted, with_edits
 from rayscan.edits.result import first_free
 from rayscan.exports import export
 from rayscan.exports.rows import class_names
@@ -177,7 +177,7 @@ def test_stages_that_run_again_apply_the_edits_again(run: DigitsRun) -> None:
     edited, said = run.done["assign"], {"directory": "x", "seconds": 1.0}
     original = load(run.out.child(Run(run.out.uri).record["stages"]["assign"]["original"]))
     lines: list[str] = []
-    found, told = with_edits(run.out, original, run.done["embed"], said, lines.append)
+    found, told = with_edits(run.out, {}, original, run.done, said, lines.append)
     assert found == edited == current(run.out, original)
     assert told == {"directory": edited.place.uri.rpartition("/")[2], "seconds": 1.0,
                     "original": original.place.uri.rpartition("/")[2]}  # fmt: skip
@@ -204,16 +204,14 @@ def test_other_assignments_get_no_edits_and_it_is_said(run: DigitsRun) -> None:
     kept = name_of(fingerprint_of(load(run.out.child(before["original"]))))
     other, lines = other_assignments(run), list[str]()
     rename_by_hand(run, {0: "zeros by hand"})
-    keep_names(run.out, before, other)
-    found, told = with_edits(run.out, other, run.done["embed"], dict(before), lines.append)
+    found, told = with_edits(run.out, before, other, run.done, dict(before), lines.append)
     assert (found, "original" in told) == (other, False)
     assert len(lines) == 1 and kept in lines[0] and "not applied to these" in lines[0]
     record(run.out, run.recipe, vars(run.context.sources), {**stages_of(run), "assign": told})
     assert Run(run.out.uri).cluster_names[0] == "cluster 0"
     # The former settings again: their edits are back, and so is the name given by hand.
     original = load(run.out.child(before["original"]))
-    keep_names(run.out, told, original)
-    found, told = with_edits(run.out, original, run.done["embed"], told, lines.append)
+    found, told = with_edits(run.out, told, original, run.done, told, lines.append)
     names = {row["cluster"]: row["name"] for row in found.read_json("clusters.json")}
     assert (names[0], names[3]) == ("zeros by hand", "sevens")
     assert lines[1].startswith("  edits: 6 applied")
@@ -223,16 +221,16 @@ def test_equal_names_in_clusters_json_are_one_cluster_when_stages_run_again(tmp_
     run, lines = copied(tmp_path), list[str]()
     rename_by_hand(run, {0: "zeros", 4: "zeros"})
     said = stages_of(run)["assign"]
-    found, told = with_edits(run.out, run.done["assign"], run.done["embed"], said, lines.append)
+    found, told = with_edits(run.out, {}, run.done["assign"], run.done, said, lines.append)
     assert "of one name in clusters.json are joined, 9 are left" in lines[0]
     stages = {**stages_of(run), "assign": told}
     record(run.out, run.recipe, vars(run.context.sources), stages)
     assert 4 not in clusters_of(run).values()
     assert Run(run.out.uri).cluster_names[0] == "zeros"
-    again, _ = with_edits(run.out, run.done["assign"], run.done["embed"], said, lines.append)
+    again, _ = with_edits(run.out, {}, run.done["assign"], run.done, said, lines.append)
     assert again == found
     rename_by_hand(run, {1: "ones"})  # a name that joins nothing needs no new assignments
-    same, _ = with_edits(run.out, run.done["assign"], run.done["embed"], said, lines.append)
+    same, _ = with_edits(run.out, {}, run.done["assign"], run.done, said, lines.append)
     assert same == found
 
 
