@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rayscan import parquet
 from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 from rayscan.version import __version__
@@ -176,10 +177,8 @@ class Draft:
         return self.write(name, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode())
 
     def write_table(self, name: str, table: pa.Table) -> FileEntry:
-        """Write Parquet with one codec and fixed row groups, so that equal tables give equal bytes."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=131_072)
-        return self.write(name, memoryview(sink.getvalue()))
+        """Write Parquet; equal tables give equal bytes."""
+        return self.write(name, parquet.encoded(table))
 
     def write_array(self, name: str, array: np.ndarray[Any, Any]) -> FileEntry:
         """Write `.npy`, without pickle."""

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rayscan import parquet
 from rayscan.artifacts import Artifact
 from rayscan.assignments import FILE, WASTE, cluster_numbers
 from rayscan.edits.applying import Edited
@@ -194,6 +195,4 @@ def require_free(address: str, columns: Sequence[str]) -> None:
 
 def _write(table: pa.Table, address: str) -> None:
     place, name = split_uri(address)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    place.write(name, memoryview(sink.getvalue()))
+    place.write(name, parquet.encoded(table))

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, FileEntry
+from rayscan.parquet import ROW_GROUP
 from rayscan.storage import resolve
 
-ROW_GROUP = 131_072
-"""Rows of a row group, however the tables come, so that equal tables give equal bytes."""
 HASHED_AT_ONCE = 1 << 22
 """Bytes read at a time while a file is checked."""
 

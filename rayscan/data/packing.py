@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileType
 
-from rayscan import storage
+from rayscan import parquet, storage
 from rayscan.data import addresses
 from rayscan.data.classes import wnid_of
 from rayscan.data.decode import IMAGE_EXTENSIONS
@@ -249,11 +249,9 @@ def _planned(
 
 def _write_plan(place: Place, rows: Sequence[Row], resize_px: int | None) -> None:
     facts = {"resize_px": str(resize_px or ""), "jpeg_quality": str(JPEG_QUALITY if resize_px else "")}
-    sink = pa.BufferOutputStream()
     is_inside = any(row.get("offset") is not None for row in rows)
     schema = _SCHEMA.append(pa.field("offset", pa.int64())) if is_inside else _SCHEMA
-    pq.write_table(pa.Table.from_pylist(list(rows), schema.with_metadata(facts)), sink)
-    place.write(PLAN, memoryview(sink.getvalue()))
+    place.write(PLAN, parquet.encoded(pa.Table.from_pylist(list(rows), schema.with_metadata(facts))))
 
 
 def _tasks(

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 from webdataset import TarWriter
 
+from rayscan import parquet
 from rayscan.data.decode import IMAGE_EXTENSIONS, decode
 from rayscan.data.tar_members import Member
 from rayscan.errors import DataError
@@ -90,9 +90,7 @@ def write_labels(place: Place, rows: Sequence[Mapping[str, Any]], classes: Seque
         "label": pa.array([number_of[name] for name in names], pa.int64()),
         "class": names,
     }
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(table), sink)
-    place.write(LABELS, memoryview(sink.getvalue()))
+    place.write(LABELS, parquet.encoded(pa.table(table)))
     return place.uri_of(LABELS)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from rayscan import parquet
 from rayscan.experiments.base import Experiment, Row
 from rayscan.experiments.drawing import Point, draw
 from rayscan.storage import Place
@@ -66,9 +66,7 @@ def write(
         for seed, metrics in found.values.get(row.name, {}).items()
         for metric, value in metrics.items()
     ]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), sink, compression="zstd")
-    place.write("table.parquet", memoryview(sink.getvalue()))
+    place.write("table.parquet", parquet.encoded(pa.Table.from_pylist(rows, SCHEMA)))
     text = markdown(experiment, found, facts, recipe_name)
     place.write("table.md", text.encode())
     place.write("figure.svg", figure(experiment, found).encode())

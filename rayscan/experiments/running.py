@@ -11,9 +11,8 @@ from types import ModuleType
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rayscan import __version__, pipeline
+from rayscan import __version__, parquet, pipeline
 from rayscan.artifacts import Artifact
 from rayscan.config import Recipe
 from rayscan.console.progress import Progress
@@ -127,9 +126,8 @@ def _stage(context: ExperimentContext, row: Row, stage: ModuleType) -> ModuleTyp
 def _true_labels(context: ExperimentContext) -> str:
     """The classes themselves in the form of first labels, for the supervised row."""
     table = context.whole["labels"].read_table("labels.parquet")
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"gid": table["gid"], "cluster": table["label"]}), sink)
-    context.out.write(f"{FOLDER}/classes.parquet", memoryview(sink.getvalue()))
+    classes = pa.table({"gid": table["gid"], "cluster": table["label"]})
+    context.out.write(f"{FOLDER}/classes.parquet", parquet.encoded(classes))
     return context.out.uri_of(f"{FOLDER}/classes.parquet")
 
 

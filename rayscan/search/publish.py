@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from rayscan import parquet
 from rayscan.report.search import Dimension, Row, SearchContent, render
 from rayscan.run import recipe_to_json
 from rayscan.search import stored_trials
@@ -23,9 +21,7 @@ def publish(
 ) -> None:
     """Write `results.parquet`, `index.html` and, if there is a best one, `recipe.json`."""
     others = [run for finalist in ranked for run in finalist.trials[1:]]
-    sink = pa.BufferOutputStream()
-    pq.write_table(stored_trials.table([*trials, *others], setup), sink, compression="zstd")
-    setup.out.write("results.parquet", memoryview(sink.getvalue()))
+    setup.out.write("results.parquet", parquet.encoded(stored_trials.table([*trials, *others], setup)))
     if ranked:
         best = setup.space.recipe(ranked[0].values)
         setup.out.write("recipe.json", recipe_to_json(best))

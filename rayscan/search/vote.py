@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rayscan import parquet
 from rayscan.artifacts import load
 from rayscan.consensus.confidence import agreement, translation
 from rayscan.consensus.result import by_size
@@ -92,9 +92,7 @@ def vote_trials(task: VoteTask) -> Vote:
             "agreement": agreement(groupings, labels, num_clusters),
         }
     )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    setup.out.write(VOTE, memoryview(sink.getvalue()))
+    setup.out.write(VOTE, parquet.encoded(table))
     return Vote(len(groupings), judge.score(labels)["score"], max(scores))
 
 

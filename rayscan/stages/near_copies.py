@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft
 from rayscan.duplicates.alignment import COARSE, coarse_rows, likeness
-from rayscan.tables import ROW_GROUP, as_rows, row_groups
+from rayscan.parquet import ROW_GROUP
+from rayscan.tables import as_rows, row_groups
 from rayscan.types import Ints
 from rayscan.vectors.neighbor_table import FILE
 from rayscan.vectors.parts import EmbeddingRows
