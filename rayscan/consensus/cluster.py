@@ -28,7 +28,7 @@ MANY = 20
 KEPT = 12
 """Candidates that heads start from."""
 OF_A_KIND = 2
-ROUNDS = 3
+ROUNDS = 2
 HEADS_LATER = 6
 """Starts of the rounds after the first."""
 MIN_ROWS = 20
