@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from rayscan.consensus.diffusion import graph_eigenvectors
 from rayscan.consensus.graphs import lists
@@ -117,8 +117,8 @@ def changes(places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: In
     repulsion = np.clip(push[..., None] * away, -CLIP, CLIP).sum(axis=1)
     values = np.concatenate([attraction + repulsion, -attraction])
     ends = np.concatenate([heads, tails])
-    members = csr_array(
-        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(ends), len(places))
+    members = csc_array(
+        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(places), len(ends))
     )
-    added: NDArray[np.float32] = members.T @ values
+    added: NDArray[np.float32] = members @ values
     return added
