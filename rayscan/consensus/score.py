@@ -6,7 +6,6 @@ more likely to be along what that reading happens to vary in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,8 @@ from rayscan.consensus.space import Space
 from rayscan.metrics.label_free import collapse, nmi_nn
 from rayscan.types import Ints
 
+SIZES = 0.1
+"""Share of the balance of the cluster sizes that the merit takes off S."""
 TRUST = 0.05
 """Merit by which a source may fall behind the best one before it weighs a third."""
 PROBE_ROWS = 50_000
@@ -44,16 +45,15 @@ class Score:
         return [(2 * a + r) / 3 for a, r in zip(agree, rule, strict=True)]
 
     def merit(self, groupings: Sequence[Ints]) -> list[float]:
-        """S / sqrt(H(sizes) / log C), 0 where all is in one cluster: what groupings are ranked by.
+        """S less a tenth of H(sizes) / log C: what groupings are ranked by.
 
         S is mutual information over log C, so of two groupings without an error that of equal clusters has
-        more, and a large cluster cut through the middle gains more of it than two small ones joined lose.
-        Over H instead every clean grouping has 1, whatever its sizes, but the fewer are cut off the better.
-        The merit is the geometric mean of the two.
+        more. Cutting a large cluster through the middle can gain more of it than leaving two small ones
+        joined costs; a tenth of the entropy taken off, and uneven clusters win where they are clean.
         """
         scores = self.of(groupings)
         balance = [collapse(labels, self._clusters)["balance"] for labels in groupings]
-        return [s / math.sqrt(even) if even > 0 else 0.0 for s, even in zip(scores, balance, strict=True)]
+        return [score - SIZES * even for score, even in zip(scores, balance, strict=True)]
 
 
 class JointScore:
