@@ -1,8 +1,8 @@
-"""The table of candidates: k-means of every view, mixtures, and the discriminant refinement of each."""
+"""The candidates: k-means of every view and mixtures; and the discriminant refinement of the best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +25,13 @@ class Candidate:
     """A grouping and where it comes from."""
 
     name: str
-    """View, `+lda` if refined, and number of the start."""
+    """Reading, view, `+lda` if refined, and number of the start."""
     labels: Ints
     """[N]."""
+    reading: int = 0
+    """Number of the reading it was found in."""
+    shrinkage: float = 1.0
+    """Of the covariance in its discriminant refinement."""
 
     @property
     def kind(self) -> str:
@@ -35,11 +39,15 @@ class Candidate:
         return self.name.rpartition("-")[0]
 
 
-def candidates(space: Space, views: list[View], num_clusters: int, seed: int) -> list[Candidate]:
-    """For each start and view a grouping, and its refinement L(p).
+def candidates(
+    prefix: str, reading: int, space: Space, views: Sequence[View], num_clusters: int, seed: int
+) -> list[Candidate]:
+    """A grouping for each start and view.
 
     Args:
-        space: Where the refinement is done.
+        prefix: Of the names.
+        reading: Number of the reading.
+        space: Of the reading.
         views: Where k-means is done.
         num_clusters: C.
         seed: Of all starts.
@@ -47,14 +55,23 @@ def candidates(space: Space, views: list[View], num_clusters: int, seed: int) ->
     found = []
     for start in range(STARTS):
         for name, labels, shrinkage in _groupings(space, views, num_clusters, [seed, 12, start]):
-            found.append(Candidate(f"{name}-{start}", labels))
-            better = refined(space.rows, space.total, labels, num_clusters, shrinkage)
-            found.append(Candidate(f"{name}+lda-{start}", better))
+            found.append(Candidate(f"{prefix}/{name}-{start}", labels, reading, shrinkage))
+    return found
+
+
+def refinements(best: Sequence[Candidate], spaces: Sequence[Space], num_clusters: int) -> list[Candidate]:
+    """L(p) of each, in the space of the reading it was found in."""
+    found = []
+    for one in best:
+        space = spaces[one.reading]
+        labels = refined(space.rows, space.total, one.labels, num_clusters, one.shrinkage)
+        start = one.name.rpartition("-")[2]
+        found.append(Candidate(f"{one.kind}+lda-{start}", labels, one.reading, one.shrinkage))
     return found
 
 
 def _groupings(
-    space: Space, views: list[View], num_clusters: int, key: list[int]
+    space: Space, views: Sequence[View], num_clusters: int, key: list[int]
 ) -> Iterator[tuple[str, Ints, float]]:
     """Name, labels [N] and the shrinkage of their refinement."""
     for number, view in enumerate(views):

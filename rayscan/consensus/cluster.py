@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.consensus.candidates import Candidate, candidates
+from rayscan.consensus.candidates import Candidate, candidates, refinements
 from rayscan.consensus.confidence import agreement, reproduced, temperature, tempered
 from rayscan.consensus.discriminant import discriminant_rule
 from rayscan.consensus.ensemble import Ensemble, Member
@@ -27,6 +27,8 @@ MANY = 20
 """Above so many clusters half as many heads are kept."""
 KEPT = 12
 """Candidates that heads start from."""
+REFINED = 24
+"""Candidates that are refined."""
 OF_A_KIND = 2
 ROUNDS = 3
 HEADS_LATER = 6
@@ -92,22 +94,33 @@ def best_candidates(
 ) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...], list[Ints]]:
     """Name and merit of all candidates, best first, the best 12 (6 above 20 clusters), groupings of the half.
 
-    At most two of a kind are kept: starts of one view often end alike, and a vote needs different voters.
+    The best 24 are refined, and rank beside what they were. At most two of a kind are kept: starts of one
+    view often end alike, and a vote needs different voters.
     """
     found = [
-        Candidate(f"{reading.name}/{one.name}", one.labels)
-        for reading, space in zip(read, spaces, strict=True)
-        for one in candidates(space, all_views(space, num_clusters, seed), num_clusters, seed)
+        one
+        for number, (reading, space) in enumerate(zip(read, spaces, strict=True))
+        for one in candidates(
+            reading.name, number, space, all_views(space, num_clusters, seed), num_clusters, seed
+        )
     ]
     merits = score.weigh([one.labels for one in found])
+    better = refinements(_varied(found, merits, REFINED), spaces, num_clusters)
+    found += better
+    merits += score.merit([one.labels for one in better])
     order = np.argsort(-np.array(merits), kind="stable")
+    half = [found[i].labels for i in order[: -(-len(order) // 2)]]
+    kept = _varied(found, merits, KEPT if num_clusters <= MANY else KEPT // 2)
+    return tuple((found[i].name, merits[i]) for i in order), tuple(kept), half
+
+
+def _varied(found: Sequence[Candidate], merits: Sequence[float], count: int) -> list[Candidate]:
+    """The best so many, best first, at most two of a kind."""
     kept: list[Candidate] = []
-    for i in order:
+    for i in np.argsort(-np.array(merits), kind="stable"):
         if sum(one.kind == found[i].kind for one in kept) < OF_A_KIND:
             kept.append(found[i])
-    half = [found[i].labels for i in order[: -(-len(order) // 2)]]
-    count = KEPT if num_clusters <= MANY else KEPT // 2
-    return tuple((found[i].name, merits[i]) for i in order), tuple(kept[:count]), half
+    return kept[:count]
 
 
 def refined_rounds(

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from rayscan.consensus.adam import CosineAdam
 from rayscan.consensus.discriminant import LinearRule, discriminant_rule
 from rayscan.consensus.graphs import lists
 from rayscan.consensus.whitening import total_scatter
@@ -75,17 +76,14 @@ def trained_heads(
     bias = torch.tensor(np.stack([SOFTNESS * r.bias for r in rules])).requires_grad_()  # [H, C]
     x, graph = torch.from_numpy(scaled), _neighbor_means(ids)
     steps = steps_for(num_clusters)
-    optimizer = torch.optim.Adam([weights, bias], lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    optimizer = CosineAdam([weights, bias], LEARNING_RATE, steps)
     for _ in range(steps):
-        optimizer.zero_grad()
         outputs = (x @ weights.flatten(1)).view(len(x), *bias.shape) + bias
         probabilities = outputs.softmax(dim=2)
         means = graph @ probabilities.detach().flatten(1).numpy()
         neighbors = torch.from_numpy(means).view_as(probabilities)
         information_loss(joint(probabilities, neighbors) / len(x)).sum().backward()
         optimizer.step()
-        schedule.step()
     found = weights.detach().numpy() / scale[:, None, None]
     return [
         LinearRule(np.ascontiguousarray(found[:, head]), bias.detach().numpy()[head])

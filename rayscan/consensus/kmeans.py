@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
 from rayscan.types import Ints
 
@@ -126,9 +126,9 @@ def cluster_sums(rows: NDArray[np.float32], labels: Ints, clusters: int) -> tupl
         clusters: C.
     """
     width = labels.size // len(rows)
-    members = csr_array(
+    members = csc_array(
         (np.ones(labels.size, rows.dtype), np.ravel(labels), np.arange(0, labels.size + 1, width)),
-        shape=(len(rows), clusters),
+        shape=(clusters, len(rows)),
     )
-    sums: NDArray[np.float32] = members.T @ rows
+    sums: NDArray[np.float32] = members @ rows
     return sums, np.bincount(np.ravel(labels), minlength=clusters)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from rayscan.consensus.diffusion import graph_eigenvectors
 from rayscan.consensus.graphs import lists
@@ -106,19 +106,18 @@ def changes(places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: In
         negatives: Rows that repel each head, [m, n].
     """
     own = places[heads]
-    apart = own - places[tails]
-    square = np.einsum("mp,mp->m", apart, apart)
-    power = np.power(square, CURVE_B, where=square > 0, out=np.zeros_like(square))
-    pull = np.divide(-2 * CURVE_A * CURVE_B * power, square * (1 + CURVE_A * power) + 1e-30)
-    attraction = np.clip(pull[:, None] * apart, -CLIP, CLIP)
-    away = own[:, None] - places[negatives]
-    square = np.einsum("mnp,mnp->mn", away, away)
-    push = 2 * CURVE_B / ((0.001 + square) * (1 + CURVE_A * np.power(square, CURVE_B)))
-    repulsion = np.clip(push[..., None] * away, -CLIP, CLIP).sum(axis=1)
-    values = np.concatenate([attraction + repulsion, -attraction])
+    apart = own - places[np.concatenate([tails[None], negatives.T])]
+    square = np.einsum("kmp,kmp->km", apart, apart)
+    power = np.power(square, CURVE_B)
+    force = np.empty_like(square)
+    force[0] = -2 * CURVE_A * CURVE_B * power[0] / (square[0] * (1 + CURVE_A * power[0]) + 1e-30)
+    force[1:] = 2 * CURVE_B / ((0.001 + square[1:]) * (1 + CURVE_A * power[1:]))
+    apart *= force[..., None]
+    np.clip(apart, -CLIP, CLIP, out=apart)
+    values = np.concatenate([apart[0] + apart[1:].sum(axis=0), -apart[0]])
     ends = np.concatenate([heads, tails])
-    members = csr_array(
-        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(ends), len(places))
+    members = csc_array(
+        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(places), len(ends))
     )
-    added: NDArray[np.float32] = members.T @ values
+    added: NDArray[np.float32] = members @ values
     return added

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.clustering import averages, load, main, markdown, measured, part
+from benchmarks.clustering import averages, load, main, markdown, measured, part, uneven
 
 
 @pytest.fixture
@@ -32,6 +32,23 @@ def test_accuracy_is_the_best_over_all_one_to_one_matches(data: Path) -> None:
     clusters = grouped("kmeans", features, 3, 0)["k-means"]
     best = max(float((np.array(p)[clusters] == labels).mean()) for p in itertools.permutations(range(3)))
     assert row["acc"] == pytest.approx(best, abs=1e-4)
+
+
+def test_uneven_classes_fall_geometrically_to_a_twentieth(tmp_path: Path) -> None:
+    """Of classes of 400, 300 and 300 rows at most 400, 89 and 20 are left, in a seeded order."""
+    labels = np.random.default_rng(0).permutation(np.repeat([3, 5, 9], [400, 300, 300]))
+    kept = uneven(labels)
+    assert sorted(np.unique(labels[kept], return_counts=True)[1].tolist()) in ([20, 89, 300], [20, 89, 400])
+    assert len(set(kept.tolist())) == len(kept)
+    np.testing.assert_array_equal(kept, uneven(labels))
+    rows = np.random.default_rng(1).normal(size=(1000, 4)).astype(np.float32)
+    np.savez(tmp_path / "dtd10_lite0.npz", features=rows, labels=labels)
+    features, classes = load(tmp_path, "dtd10_lite0_uneven")
+    np.testing.assert_array_equal(features, rows[kept])
+    np.testing.assert_array_equal(classes, np.searchsorted([3, 5, 9], labels[kept]))
+    assert part("dtd10_lite0_uneven") == "choice"
+    row = {"set": "dtd10_lite0_uneven", "method": "m", "acc": 0.5, "nmi": 0.5, "ari": 0.5, "seconds": 1.0}
+    assert set(averages([row])) == {"all", "uneven"}
 
 
 def test_finished_rows_are_not_done_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

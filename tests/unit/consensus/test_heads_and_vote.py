@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rayscan.consensus.adam import CosineAdam
 from rayscan.consensus.confidence import agreement, translation
 from rayscan.consensus.information_heads import information_loss, joint, trained_heads
 from rayscan.consensus.kmeans import kmeans
@@ -45,6 +46,24 @@ def test_loss_is_the_negative_mutual_information_of_the_symmetric_joint() -> Non
 def test_joint_tables_of_row_ranges_add_up() -> None:
     p, q = torch.rand(2, 20, 3, 4, dtype=torch.float64)
     np.testing.assert_allclose(joint(p[:7], q[:7]) + joint(p[7:], q[7:]), joint(p, q), atol=1e-12)
+
+
+def test_steps_are_those_of_torch_optim() -> None:
+    starts = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    ours, theirs = ([one.clone().requires_grad_() for one in starts] for _ in range(2))
+    optimizer = torch.optim.Adam(theirs, lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    own = CosineAdam(ours, 0.05, 20)
+    for _ in range(20):
+        for a, b in (ours, theirs):
+            ((a - 2 * b) ** 4 + torch.cos(3 * a)).sum().backward()
+        own.step()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    for one, other, start in zip(ours, theirs, starts, strict=True):
+        np.testing.assert_allclose(one.detach(), other.detach(), atol=1e-5)
+        assert float((one - start).detach().abs().max()) > 0.1
 
 
 def test_heads_raise_the_information_and_do_not_depend_on_each_other(
