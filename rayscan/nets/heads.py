@@ -68,7 +68,8 @@ class ClusterHeads(nn.Module):
         (`torch.baddbmm`) take many times as long.
         """
         logits = nn.functional.linear(features, self.weight.flatten(0, 1), self.bias.flatten())
-        return logits.unflatten(1, self.bias.shape).transpose(0, 1)
+        of_heads: Tensor = logits.unflatten(1, self.bias.shape).transpose(0, 1)
+        return of_heads
 
 
 class ClusterNet(nn.Module):
