@@ -1,8 +1,8 @@
 """Random trials of `rayscan search` on files of features, in this process, and the vote of the best.
 
-A file is cut to a seeded sample of 2,000 rows, unit rows are turned to their 256 leading right singular
-vectors, which keeps their inner products, so that a trial takes a second or two. Values, trials, finalists
-and vote are made by the search's own functions; Ray places nothing. Trials are artifacts in the run: the same
+A file is cut to a seeded sample of 1,500 rows, unit rows are turned to their 128 leading right singular
+vectors, which nearly keeps their inner products: a trial takes a second or two. Values, trials, finalists and
+vote are made by the search's own functions; Ray places nothing. Trials are artifacts in the run: the same
 command goes on. All values are drawn at the start, so that they do not hang on where it was cut.
 """
 
@@ -32,7 +32,7 @@ from rayscan.search.trial import SearchSetup, prepare, run_trial, train_heads
 from rayscan.search.vote import VOTE, VoteTask, vote_trials, voters
 from rayscan.storage import Place
 
-ROWS, WIDTH = 2_000, 256
+ROWS, WIDTH = 1_500, 128
 FINALISTS, SEEDS = 3, 3
 AT_ONCE = 32
 """Trials of a set before the next set has its turn."""
@@ -75,7 +75,7 @@ def opened(path: Path, runs: Path, axes: Sequence[str], seed: int) -> FileSearch
 
 
 def turned(units: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit rows [N, <= 256] in the leading right singular vectors of unit rows [N, D]."""
+    """Unit rows [N, <= 128] in the leading right singular vectors of unit rows [N, D]."""
     if units.shape[1] <= WIDTH:
         return units
     _, directions = np.linalg.eigh(units.T @ units)
