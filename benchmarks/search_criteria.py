@@ -19,10 +19,18 @@ Floats = NDArray[np.float64]
 
 
 def spearman(a: Floats, b: Floats) -> float:
-    """Rank correlation, ties at their mean rank."""
-    from scipy.stats import spearmanr
+    """Rank correlation (Spearman), ties at their mean rank; nan where one is constant."""
+    return float(spearman_rows(a[None], b[None])[0])
 
-    return float(spearmanr(a, b).statistic)
+
+def spearman_rows(a: Floats, b: Floats) -> Floats:
+    """Rank correlation of each row of a [R, n] with that of b [R, n]: [R]."""
+    from scipy.stats import rankdata
+
+    x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(a, axis=1), rankdata(b, axis=1)))
+    with np.errstate(invalid="ignore"):
+        found: Floats = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    return found
 
 
 def regret(acc: Floats, criterion: Floats) -> float:
@@ -36,15 +44,15 @@ def judged(columns: Mapping[str, Floats], keep: NDArray[np.bool_]) -> dict[str, 
     values = {name: sign * columns[name][keep] for name, sign in SIGNS.items()}
     found: dict[str, Any] = {"trials": int(keep.sum()), "acc_min": acc.min(), "acc_max": acc.max()}
     rng = np.random.default_rng(0)
-    drawn = [rng.integers(0, len(acc), len(acc)) for _ in range(BOOTSTRAPS)]
-    ranks = {n: np.array([spearman(v[d], acc[d]) for d in drawn]) for n, v in values.items()}
+    drawn = np.array([rng.integers(0, len(acc), len(acc)) for _ in range(BOOTSTRAPS)])
+    ranks = {n: spearman_rows(v[drawn], acc[drawn]) for n, v in values.items()}
     for name, value in values.items():
-        lost = [regret(acc[d], value[d]) for d in drawn]
+        trusted = np.take_along_axis(acc[drawn], value[drawn].argmax(axis=1)[:, None], axis=1)[:, 0]
         found[name] = {
             "spearman": spearman(value, acc),
             "spearman_95": interval(ranks[name]),
             "regret": regret(acc, value),
-            "regret_95": interval(np.array(lost)),
+            "regret_95": interval(acc[drawn].max(axis=1) - trusted),
         }
         if name in RIVALS:
             found[name]["score_leads_by_95"] = interval(ranks["score"] - ranks[name])

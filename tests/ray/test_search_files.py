@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
+from benchmarks.search_criteria import BOOTSTRAPS, SIGNS, judged
 from benchmarks.search_evidence import AXES, main
 from benchmarks.search_files import drawn, opened, turned
 from rayscan.consensus.neighbors import unit_rows
@@ -70,3 +72,20 @@ def test_turned_rows_have_the_inner_products_they_had() -> None:
 def test_unknown_sets_are_refused() -> None:
     with pytest.raises(SystemExit):
         main(["--set", "magic"])
+
+
+def test_rank_correlations_and_their_intervals_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    columns = {name: rng.integers(0, 9, 30).astype(float) for name in ("acc", *SIGNS)}
+    found = judged(columns, np.ones(30, bool))
+    resampled = np.random.default_rng(0)
+    drawn = [resampled.integers(0, 30, 30) for _ in range(BOOTSTRAPS)]
+    for name, sign in SIGNS.items():
+        value, acc = sign * columns[name], columns["acc"]
+        assert found[name]["spearman"] == pytest.approx(spearmanr(value, acc).statistic, abs=1e-12)
+        assert found[name]["regret"] == acc.max() - acc[list(value).index(value.max())]
+    value = columns["score"]
+    ranks = [spearmanr(value[d], columns["acc"][d]).statistic for d in drawn]
+    lost = [columns["acc"][d].max() - columns["acc"][d][value[d].argmax()] for d in drawn]
+    assert found["score"]["spearman_95"] == pytest.approx(np.quantile(ranks, [0.025, 0.975]), abs=1e-12)
+    assert found["score"]["regret_95"] == pytest.approx(np.quantile(lost, [0.025, 0.975]), abs=1e-12)
