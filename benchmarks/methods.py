@@ -4,6 +4,8 @@
 
 `ratio_heads_vs_images`: an epoch of SCAN heads (ten heads, C 10) from images through a frozen CIFAR-size
 ResNet-18, two RandAugment views decoded already, over the same epoch on cached features; 2,048 images (512).
+`ratio_heads_vs_batched`: logits of ten heads and their gradient, 1,024 rows of 1,280, by `ClusterHeads` over
+`torch.baddbmm`, one thin product a head.
 `validation_seconds`, `validation_peak_mb`: the held-out loss of one head over the fixed graph of N = 50,000
 images, k = 5, C = 1,000 (both sizes), in a process of its own: memory above that after the imports, logits
 included. Its value is held against the dense N x N definition on 2,000 images.
@@ -49,6 +51,7 @@ def main() -> None:
     report = Report(asked, "methods")
     report.ceilings()
     times = heads_against_images(report, 512 if asked.quick else 2_048)
+    times |= heads_against_batched(report)
     validation(report)
     times |= sinkhorn_against_numpy(report, *((20_000, 1_000) if asked.quick else (100_000, 3_000)))
     report.finish(times)
@@ -86,6 +89,32 @@ def heads_against_images(report: Report, num_images: int) -> dict[str, Times]:
     gain = ratio(times["scan_from_images"], times["scan_heads_cached"])
     report.value("ratio_heads_vs_images", gain, goal=(">=", 50))
     report.detail("images", num_images)
+    return times
+
+
+def heads_against_batched(report: Report) -> dict[str, Times]:
+    """Ten heads as one product and as ten, forward and backward."""
+    torch.manual_seed(0)
+    heads = ClusterHeads(10, 1_280, 10)
+    features = nn.functional.normalize(torch.randn(1_024, 1_280), dim=1)
+
+    def batched(rows: Tensor) -> Tensor:
+        weight, bias = heads.weight.transpose(1, 2), heads.bias.unsqueeze(1)
+        return torch.baddbmm(bias, rows.expand(len(weight), -1, -1), weight)
+
+    def gradient(of: Callable[[Tensor], Tensor]) -> Tensor:
+        heads.zero_grad(set_to_none=True)
+        of(features).log_softmax(-1).exp().square().sum().backward()
+        assert heads.weight.grad is not None
+        return heads.weight.grad
+
+    apart = float((gradient(heads) - gradient(batched)).abs().max())
+    times = interleaved(
+        {"heads_one_product": lambda: gradient(heads), "heads_batched": lambda: gradient(batched)},
+        rounds=report.asked.rounds,
+    )
+    report.value("ratio_heads_vs_batched", ratio(times["heads_one_product"], times["heads_batched"]))
+    report.detail("heads_gradient_difference", apart)
     return times
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.search_evidence --set digits --runs runs/search-evidence --json digits.json
     python -m benchmarks.search_evidence --set cifar10 --data ../setup/data --json cifar10.json
+    python -m benchmarks.search_evidence --set features:dtd10_lite0.npz,digits --trials 96 --json f.json
 
 Trials are drawn at random over a space wider than the default one, none is stopped early, so that good and
 bad ones are there. They are heads on cached embeddings: of the digits recipe's pretext, or of a short pretext
@@ -15,6 +16,9 @@ are labels opened. For the score, its two parts, the training loss, SCAN's valid
 over all trials, over those that are not degenerate, and over those that pass a strict gate (95 % of the
 clusters in use, balance 0.8), with 95 % intervals from 2,000 bootstrap samples of the trials. `--quick`: 12
 trials after one or two pretext epochs, which shows that it works and no more.
+
+Files of features (`benchmarks.search_files`) are searched in this process. There regret is also that of the
+vote, and the vote's score and ACC are ranked across the sets.
 """
 
 from __future__ import annotations
@@ -28,7 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Options, Report
+from benchmarks import search_files
+from benchmarks.harness import Goal, Options, Report
+from benchmarks.search_criteria import SIGNS, Floats, gates, show
+from benchmarks.search_outcome import accuracy, measure
 from rayscan import pipeline
 from rayscan.artifacts import Artifact, load
 from rayscan.config import OptimizerConfig, Recipe, SimCLRConfig
@@ -37,8 +44,6 @@ from rayscan.context import Context, Sources
 from rayscan.data.digits import write_digits
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
-from rayscan.metrics.contingency import Contingency
-from rayscan.metrics.scores import partition_scores
 from rayscan.recipes import by_name
 from rayscan.search import stored_trials
 from rayscan.search.driver import SHARED_STAGES, search
@@ -51,13 +56,11 @@ from rayscan.storage import Place
 
 HEADS = 10
 TRIALS = 64
-BOOTSTRAPS = 2_000
-SIGNS = {"score": 1, "nmi_nn": 1, "cv_mi": 1, "train_loss": -1, "scan_val_loss": -1, "silhouette": 1}
-"""Criteria, and whether more is better."""
-RIVALS = ("train_loss", "scan_val_loss", "silhouette")
-GOALS = {"spearman": (">=", 0.85), "regret": ("<=", 0.02)}
-
-Floats = NDArray[np.float64]
+AXES = ("scan.entropy_weight=0.1:100:log", "scan.num_neighbors=5,10,20,50", "selflabel.threshold=0.5:0.999")
+FILES = "features:"
+GOALS: dict[str, Goal] = {"spearman": (">=", 0.85), "regret": ("<=", 0.02)}
+FILE_GOALS: dict[str, Goal] = {"spearman": (">=", 0.75), "regret": ("<=", 0.03)}
+"""Means over sets; the regret is that of the vote."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,7 @@ def quick(recipe: Recipe) -> Recipe:
 def space_of(recipe: Recipe) -> Space:
     """Wider than the default, so that trials go wrong too."""
     scan = replace(recipe.scan, num_heads=HEADS, head_num_neighbors=None)
-    axes = [
-        "scan.entropy_weight=0.1:100:log",
-        "scan.num_neighbors=5,10,20,50",
-        "selflabel.threshold=0.5:0.999",
-    ]
-    return make_space(replace(recipe, scan=scan), axes, from_images=False)
+    return make_space(replace(recipe, scan=scan), AXES, from_images=False)
 
 
 def truth(pictures: Set, space: Space, out: Place) -> tuple[SearchSetup, NDArray[np.int64]]:
@@ -138,90 +136,6 @@ def truth(pictures: Set, space: Space, out: Place) -> tuple[SearchSetup, NDArray
     setup = SearchSetup(space, {name: done[name] for name in done if name != labels.NAME}, out)
     anchors = prepared(setup)[1].anchors
     return setup, evaluate.read_classes(known, int(anchors.max()) + 1).of[anchors]
-
-
-def measure(
-    setup: SearchSetup, trials: Sequence[stored_trials.Trial], classes: NDArray[np.int64]
-) -> dict[str, Floats]:
-    """ACC and every criterion of each trial; nan where a trial has none."""
-    from sklearn.metrics import silhouette_score
-
-    features, _ = prepared(setup)
-    x = features.plain(features.gids).numpy()
-    columns: dict[str, list[float]] = {name: [] for name in ("acc", *SIGNS)}
-    for trial in trials:
-        clusters = load(setup.out.child(trial.name)).read_array(CLUSTERS)
-        columns["acc"].append(accuracy(clusters, classes, setup))
-        several = len(np.unique(clusters)) > 1
-        shape = (
-            silhouette_score(x, clusters, sample_size=min(len(x), 3000), random_state=0) if several else -1
-        )
-        facts = {**trial.facts, "silhouette": shape}
-        for name in SIGNS:
-            columns[name].append(float(facts[name]))
-    return {name: np.array(values) for name, values in columns.items()}
-
-
-def accuracy(clusters: NDArray[Any], classes: NDArray[np.int64], setup: SearchSetup) -> float:
-    """ACC of the labelled train images, one to one."""
-    known, count = classes >= 0, setup.space.base.num_clusters
-    assert count is not None
-    table = Contingency.count(clusters[known], classes[known], count, int(classes.max()) + 1)
-    return partition_scores(table)["acc"]
-
-
-def spearman(a: Floats, b: Floats) -> float:
-    """Rank correlation, ties at their mean rank."""
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(a, b).statistic)
-
-
-def regret(acc: Floats, criterion: Floats) -> float:
-    """ACC that is lost by trusting a criterion."""
-    return float(acc.max() - acc[criterion.argmax()])
-
-
-def judged(columns: Mapping[str, Floats], keep: NDArray[np.bool_]) -> dict[str, Any]:
-    """Both figures for every criterion over some of the trials, with bootstrap intervals."""
-    acc = columns["acc"][keep]
-    values = {name: sign * columns[name][keep] for name, sign in SIGNS.items()}
-    found: dict[str, Any] = {"trials": int(keep.sum()), "acc_min": acc.min(), "acc_max": acc.max()}
-    rng = np.random.default_rng(0)
-    drawn = [rng.integers(0, len(acc), len(acc)) for _ in range(BOOTSTRAPS)]
-    ranks = {n: np.array([spearman(v[d], acc[d]) for d in drawn]) for n, v in values.items()}
-    for name, value in values.items():
-        lost = [regret(acc[d], value[d]) for d in drawn]
-        found[name] = {
-            "spearman": spearman(value, acc),
-            "spearman_95": interval(ranks[name]),
-            "regret": regret(acc, value),
-            "regret_95": interval(np.array(lost)),
-        }
-        if name in RIVALS:
-            found[name]["score_leads_by_95"] = interval(ranks["score"] - ranks[name])
-    return found
-
-
-def interval(values: Floats) -> list[float]:
-    """The middle 95 %; resamples without any spread are left out."""
-    return [float(q) for q in np.nanquantile(values, [0.025, 0.975])]
-
-
-def gates(
-    columns: Mapping[str, Floats], trials: Sequence[stored_trials.Trial], num_clusters: int
-) -> dict[str, Any]:
-    """Which trials are looked at."""
-    whole = np.ones(len(trials), bool)
-    accepted = np.array([t.status == "finished" for t in trials])
-    strict = np.array(
-        [t.facts["used_clusters"] >= 0.95 * num_clusters and t.facts["balance"] >= 0.8 for t in trials]
-    )
-    return {
-        name: judged(columns, keep)
-        for name, keep in (("all", whole), ("gated", accepted), ("strict", strict))
-        if keep.sum() >= 5
-    }
 
 
 def pick_regret(
@@ -240,40 +154,46 @@ def pick_regret(
     }
 
 
-def show(found: Mapping[str, Any]) -> None:
-    """Tables for docs/results/search.md."""
-    for gate, result in found.items():
-        print(
-            f"\n{gate}: {result['trials']} trials, ACC {result['acc_min']:.3f} to {result['acc_max']:.3f}\n"
-        )
-        print("| criterion | Spearman with ACC | regret |\n|---|---|---|")
-        for name in SIGNS:
-            r = result[name]
-            cells = [
-                f"{r[k]:+.3f} ({r[f'{k}_95'][0]:+.3f} to {r[f'{k}_95'][1]:+.3f})"
-                for k in ("spearman", "regret")
-            ]
-            print(f"| {name} | {cells[0]} | {cells[1].replace('+', '')} |")
-
-
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--set", choices=("digits", "cifar10"), default="digits")
+    parser.add_argument("--set", default="digits", help="digits, cifar10, or features:FILE[,FILE...]")
     parser.add_argument("--runs", type=Path, default=Path("runs/search-evidence"))
     parser.add_argument("--data", type=Path, default=Path("../setup/data"), help="folder that holds cifar10/")
     parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="of files of features: the table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="12 trials after one or two pretext epochs")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args()
+    asked = parser.parse_args(given)
+    if asked.set not in ("digits", "cifar10") and not asked.set.startswith(FILES):
+        parser.error(f"--set {asked.set}: known are digits, cifar10 and {FILES}FILE[,FILE...]")
+    return asked
 
 
-def main() -> None:
+def on_files(asked: argparse.Namespace) -> None:
+    """Run or go on with files of features, then judge them all."""
+    paths = [Path(text) for text in asked.set.removeprefix(FILES).split(",")]
+    count = 12 if asked.quick else asked.trials
+    found = search_files.run(paths, asked.runs, AXES, asked.seed, count)
+    report = Report(Options(asked.quick, asked.json, 3), "search_evidence_features")
+    goals = {"spearman_score": FILE_GOALS["spearman"], "regret_vote": FILE_GOALS["regret"]}
+    for name, value in search_files.across(found).items():
+        report.value(name, value, goal=goals.get(name))
+    report.detail("sets", found)
+    report.finish()
+    if asked.markdown:
+        asked.markdown.write_text(search_files.markdown(found), encoding="ascii")
+
+
+def main(given: Sequence[str] | None = None) -> None:
     """Run or go on, then judge."""
-    asked = arguments()
+    asked = arguments(given)
+    if asked.set.startswith(FILES):
+        on_files(asked)
+        return
     name = f"{asked.set}-quick" if asked.quick else asked.set
     pictures = cifar10(asked.data) if asked.set == "cifar10" else digits(asked.runs)
     out = Place(str(asked.runs / f"{name}-{asked.seed}"))

@@ -62,10 +62,14 @@ class ClusterHeads(nn.Module):
         self.bias = nn.Parameter(torch.empty(num_heads, num_clusters).uniform_(-bound, bound))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, D] -> [H, B, C]."""
-        return torch.baddbmm(
-            self.bias.unsqueeze(1), features.expand(len(self.weight), -1, -1), self.weight.transpose(1, 2)
-        )
+        """[B, D] -> [H, B, C].
+
+        One product with the rows of all heads, as the features are the same: on a CPU H thin ones
+        (`torch.baddbmm`) take many times as long.
+        """
+        logits = nn.functional.linear(features, self.weight.flatten(0, 1), self.bias.flatten())
+        of_heads: Tensor = logits.unflatten(1, self.bias.shape).transpose(0, 1)
+        return of_heads
 
 
 class ClusterNet(nn.Module):

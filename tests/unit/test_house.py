@@ -81,6 +81,8 @@ VAGUE_NAMES = {"look"}
 VAGUE_BEGINNINGS = ("Of ", "The same")
 """A docstring's first words name what is meant; who reads it has not read the line above."""
 TESTS_OF_BENCHMARKS = {
+    "tests/ray/test_good_features.py",
+    "tests/ray/test_search_files.py",
     "tests/ray/test_trained_heads.py",
     "tests/unit/test_benchmark_harness.py",
     "tests/unit/test_clustering_benchmark.py",
