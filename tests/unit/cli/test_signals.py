@@ -29,8 +29,7 @@ def wait(*, out: str) -> None:
         sys.stdout.write("cleaned up\\n")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for jobs behind them
-if {ignored}:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if {ignored} else signal.SIG_DFL)  # nohup ignores it, too
 cli.COMMANDS["demo"] = Command(wait)
 sys.exit(cli.main(["demo", "--out", "a b"]))
 """
