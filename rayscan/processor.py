@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+
 import torch
+
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables that keep libraries from using all that the processor has."""
 
 
 def has_bf16_units() -> bool:
@@ -12,3 +18,13 @@ def has_bf16_units() -> bool:
     """
     known = torch.cpu.get_capabilities()
     return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+
+
+def kind() -> str:
+    """What tells processors apart for which a program is compiled, and the libraries it calls: 12 hex digits.
+
+    oneDNN packs the weights of compiled programs for the instructions that it found. Read where it finds
+    others, they corrupt memory, and a home directory may be that of many machines.
+    """
+    told = [torch.__version__, sorted(torch.cpu.get_capabilities().items()), *map(os.environ.get, LIMITS)]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]

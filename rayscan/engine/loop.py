@@ -18,6 +18,7 @@ from rayscan.config import OptimizerConfig
 from rayscan.engine import preemption, watchdog
 from rayscan.engine.checkpoint import Checkpoint, Checkpoints
 from rayscan.engine.clock import Clock
+from rayscan.engine.compiled_programs import use_private_cache
 from rayscan.engine.microbatches import microbatches
 from rayscan.engine.not_finite import FiniteCheck, Incident, IncidentLog, images_of
 from rayscan.engine.optimizer import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
@@ -111,6 +112,7 @@ class Training:
         is_cuda = torch.device(settings.device).type == "cuda"
         torch.backends.cudnn.benchmark = is_cuda  # shapes of a training hardly change
         if is_cuda and not comms.is_distributed():
+            use_private_cache()
             objective.compile_nets()  # on CPUs it was measured to cost 36 s and to gain nothing
         if (found := self._newest()) is not None:
             self._take_up(found)

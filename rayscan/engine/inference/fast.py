@@ -12,6 +12,7 @@ from rayscan.engine.inference.choice import Precision, Wish, choose_engine, choo
 from rayscan.engine.inference.frozen import FrozenNet
 from rayscan.engine.inference.openvino_net import OpenVinoNet
 from rayscan.engine.inference.torch_net import TorchNet
+from rayscan.errors import ConfigError
 
 
 def fast_net(
@@ -44,14 +45,18 @@ def fast_net(
         uint8 [B, 3, S, S] -> float32 [B, D].
 
     Raises:
-        ConfigError: an engine is asked for that cannot be used here.
+        ConfigError: an engine is asked for by name that cannot be used here.
     """
-    chosen = choose_engine(engine, num_rows=num_rows, device=device)
+    chosen, note = choose_engine(engine, num_rows=num_rows, device=device), ""
     precision = choose_precision(precision, device=device)
     if chosen == "openvino":
-        threads = threads or torch.get_num_threads()
-        return OpenVinoNet(net, preprocessing, precision=precision, threads=threads)
-    return TorchNet(
+        try:
+            threads = threads or torch.get_num_threads()
+            return OpenVinoNet(net, preprocessing, precision=precision, threads=threads)
+        except RuntimeError as error:  # a layer, a processor or a setting of its own that it cannot serve
+            note = _without_openvino(error, engine)
+            chosen = choose_engine("torch", num_rows=num_rows, device=device)
+    made = TorchNet(
         net,
         preprocessing,
         is_compiled=chosen == "compiled",
@@ -59,3 +64,19 @@ def fast_net(
         device=device,
         batch_size=batch_size,
     )
+    made.note = "; ".join(filter(None, (note, made.note)))
+    return made
+
+
+def _without_openvino(error: RuntimeError, asked: Wish) -> str:
+    """What to note where OpenVINO failed that nobody asked for by name."""
+    reason = str(error).strip().splitlines()[-1]
+    if asked == "openvino":
+        raise ConfigError(
+            "OpenVINO cannot compute this network here",
+            expected="a network that its CPU plugin compiles",
+            got=reason,
+            where="--embed.engine openvino",
+            fix="pass --embed.engine torch, or auto",
+        ) from error
+    return f"OpenVINO failed, torch computes instead, more slowly: {reason}"

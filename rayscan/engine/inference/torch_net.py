@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from rayscan.config.preprocessing import Preprocessing
+from rayscan.engine.compiled_programs import use_private_cache
 from rayscan.engine.inference.choice import Precision
 from rayscan.engine.inference.frozen import FrozenNet
 from rayscan.engine.inference.normalised import Normalised
 
 CPU_CHUNK = 16
-CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class TorchNet(FrozenNet):
@@ -80,22 +77,3 @@ class TorchNet(FrozenNet):
                 )
                 rows.append(self._net(there).float())
         return torch.cat(rows).cpu()
-
-
-def use_private_cache() -> Path:
-    """Keep compiled programs where no other user can put one: torch's default lies in the shared /tmp.
-
-    Returns:
-        The folder, mode 700; that of the environment if it names one.
-    """
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path("~/.cache").expanduser()) / "rayscan" / "torchinductor"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    except OSError:  # no home to write to
-        folder = Path(tempfile.mkdtemp(prefix="rayscan-torchinductor-"))
-    os.environ[CACHE_VARIABLE] = str(folder)
-    return folder

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch._dynamo
+import torch._inductor.config
 from torch import nn
+from torch._inductor.runtime import cache_dir_utils
 from torch.nn.functional import cosine_similarity
 
 from rayscan.config.preprocessing import Preprocessing
-from rayscan.engine.inference import choice, torch_net
+from rayscan.engine import compiled_programs
+from rayscan.engine.inference import choice, fast
 from rayscan.engine.inference.choice import choose_engine, choose_precision
 from rayscan.engine.inference.fast import fast_net
 from rayscan.engine.inference.features import features
@@ -121,15 +125,28 @@ def test_what_reading_raises_ends_the_pass():
 
 
 def test_a_failed_compilation_is_said_in_one_line_and_computed_plainly(monkeypatch, tmp_path):
-    monkeypatch.setenv(torch_net.CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    monkeypatch.setenv(compiled_programs.CACHE_VARIABLE, str(tmp_path))
     torch._dynamo.reset()
-    net = fast_net(net_of("small"), PREPROCESSING, num_rows=10, engine="compiled", precision="fp32")
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        net = fast_net(net_of("small"), PREPROCESSING, num_rows=10, engine="compiled", precision="fp32")
     assert net.facts["engine"] == "eager"
     assert "torch.compile failed" in net.note
     assert "\n" not in net.note
     pixels = pixels_of(3)
     torch.testing.assert_close(net(pixels), by_hand(net_of("small"), pixels), rtol=1e-4, atol=1e-4)
+
+
+def test_what_openvino_cannot_compile_is_computed_by_torch_and_said(monkeypatch):
+    def refuses(*_, **__):
+        raise RuntimeError("Exception from src/core.cpp:1:\nthe list of primitives is empty\n")
+
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(fast, "OpenVinoNet", refuses)
+    net = fast_net(net_of("small"), PREPROCESSING, num_rows=10, precision="fp32")
+    assert net.facts["engine"] == "eager"
+    assert net.note == "OpenVINO failed, torch computes instead, more slowly: the list of primitives is empty"
+    with pytest.raises(ConfigError, match=r"cannot compute this network here(?s:.)*primitives is empty"):
+        fast_net(net_of("small"), PREPROCESSING, num_rows=10, engine="openvino", precision="fp32")
 
 
 class Greedy(nn.Module):
@@ -186,11 +203,18 @@ def test_bf16_where_there_are_units(monkeypatch, flags, precision):
 
 
 def test_compiled_programs_lie_where_nobody_else_writes(monkeypatch, tmp_path):
-    monkeypatch.delenv(torch_net.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(compiled_programs.CACHE_VARIABLE, raising=False)
+    cache_dir_utils.cache_dir()  # as torch does it while it is imported: its own default is nobody's wish
+    assert compiled_programs.CACHE_VARIABLE in os.environ
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = torch_net.use_private_cache()
+    folder = compiled_programs.use_private_cache()
     assert folder.is_relative_to(tmp_path)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert os.environ[torch_net.CACHE_VARIABLE] == str(folder)
-    monkeypatch.setenv(torch_net.CACHE_VARIABLE, "/somewhere/else")
-    assert str(torch_net.use_private_cache()) == "/somewhere/else"
+    assert os.environ[compiled_programs.CACHE_VARIABLE] == str(folder)
+    monkeypatch.delenv(compiled_programs.CACHE_VARIABLE)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert compiled_programs.use_private_cache() != folder, (
+        "weights packed for other instructions corrupt memory"
+    )
+    monkeypatch.setenv(compiled_programs.CACHE_VARIABLE, "/somewhere/else")
+    assert str(compiled_programs.use_private_cache()) == "/somewhere/else"
