@@ -28,8 +28,8 @@ def fast_net(
 ) -> FrozenNet:
     """Prepare a network for a pass over many images.
 
-    Features in bf16 have a cosine of about 0.999 to those in float32 (docs/results/embedding.md), so that
-    features to be compared should come from one engine and precision: what is chosen stands in `facts`.
+    Features in bf16 have a cosine of about 0.999 to those in float32 (docs/results/embedding.md): compare
+    those of one engine and precision, as they stand in `facts`.
 
     Args:
         net: [B, 3, S, S] -> [B, D]; put into eval mode, and moved to the device.
@@ -51,18 +51,15 @@ def fast_net(
     precision = choose_precision(precision, device=device)
     if chosen == "openvino":
         try:
-            threads = threads or torch.get_num_threads()
-            return OpenVinoNet(net, preprocessing, precision=precision, threads=threads)
+            return OpenVinoNet(
+                net, preprocessing, precision=precision, threads=threads or torch.get_num_threads()
+            )
         except RuntimeError as error:  # a layer, a processor or a setting of its own that it cannot serve
             note = _without_openvino(error, engine)
             chosen = choose_engine("torch", num_rows=num_rows, device=device)
+    is_compiled = chosen == "compiled"
     made = TorchNet(
-        net,
-        preprocessing,
-        is_compiled=chosen == "compiled",
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
+        net, preprocessing, is_compiled=is_compiled, precision=precision, device=device, batch_size=batch_size
     )
     made.note = "; ".join(filter(None, (note, made.note)))
     return made
