@@ -24,6 +24,7 @@ from rayscan.run import record
 from rayscan.storage import Place
 from rayscan.training import checkpoint_space
 from rayscan.training.models import feature_net
+from rayscan.training.pictures import preprocessing_in
 from rayscan.training.spaces import require_spaces
 
 SETTINGS = SimCLRConfig(backbone="resnet10_w16", stem="cifar", checkpoint_license="CC BY-NC 4.0")
@@ -152,6 +153,33 @@ def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
     ours, theirs = (unpack(a.read("backbone.safetensors")) for a in (second, first))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[k], v) for k, v in theirs.items())
+
+
+def test_a_file_of_timm_gives_its_features_and_timms_pictures(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_vit").eval()
+    data = save(theirs.state_dict())
+    (tmp_path / "mine.safetensors").write_bytes(data)
+    recipe = recipe_of(tmp_path / "mine.safetensors", replace(SETTINGS, backbone="timm/test_vit"))
+    artifact = take_over(recipe, tmp_path / "run")
+    net, _ = feature_net(recipe, artifact, trains=False)
+    x = torch.randn(2, 3, 160, 160)
+    assert torch.equal(net.eval()(x), theirs.forward_head(theirs.forward_features(x), pre_logits=True))
+    pictures = preprocessing_in(artifact)
+    assert pictures is not None
+    assert (pictures.size_px, pictures.mean) == (160, (0.5,) * 3)
+    assert artifact.facts["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_weights_of_half_precision_become_single(tmp_path: Path) -> None:
+    state = {k: v.half() if v.is_floating_point() else v for k, v in weights().items()}
+    recipe = write(tmp_path / "half.pth", state)
+    net, _ = feature_net(recipe, take_over(recipe, tmp_path / "run"))
+    theirs = build_backbone("resnet10_w16", "cifar")
+    theirs.load_state_dict(weights())
+    x = torch.randn(2, 3, 32, 32)
+    assert net.eval()(x).dtype == torch.float32
+    torch.testing.assert_close(net(x), theirs.eval()(x), rtol=1e-2, atol=1e-2)  # weights of 11 bits
 
 
 @pytest.mark.parametrize(
