@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import ROOT, Options, Report, Times, interleaved, options, ratio
 from benchmarks.mining.growth import growth
-from benchmarks.mining.sets import LocalPool, LocalShards, clustered, gemm_in_tiles, on_one_thread
+from benchmarks.mining.sets import LocalShards, clustered, gemm_in_tiles, on_one_thread
 from benchmarks.mining.through_ray import sharding
 from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterSums, Extent
 from rayscan.vectors.half_nearest import HalfNearest, Rounding
@@ -44,6 +44,7 @@ from rayscan.vectors.lloyd import KMeans, State, fit, inertia, seeds
 from rayscan.vectors.merge import nearest
 from rayscan.vectors.nearest import nearest_centroid
 from rayscan.vectors.pca import moments, solve
+from testing.shard_pool import LocalPool
 
 Rows = NDArray[np.float32]
 

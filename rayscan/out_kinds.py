@@ -70,6 +70,11 @@ def kind_of_sources(sources: Mapping[str, Any]) -> str:
     return PREDICTION if sources.get("data", "") is None else RUN
 
 
+def kind_of(record: Mapping[str, Any]) -> str:
+    """The kind that a record says; those of earlier versions say it by their sources."""
+    return str(record.get("kind") or kind_of_sources(record.get("sources", {})))
+
+
 def kind_at(place: Place) -> str | None:
     """What a place holds; None if nothing that rayscan made, or not yet enough of it to tell.
 
@@ -78,7 +83,7 @@ def kind_at(place: Place) -> str | None:
     """
     record = read_record(place)
     if record is not None:
-        return str(record.get("kind") or kind_of_sources(record.get("sources", {})))
+        return kind_of(record)
     if place.size(PLAN) is not None:
         return SHARDS
     return ARTIFACT if place.size(MANIFEST) is not None else None

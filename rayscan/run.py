@@ -21,7 +21,7 @@ from rayscan.assignments import CLUSTERS
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.methods import FINDS, METHODS
-from rayscan.out_kinds import PREDICTION, RECORD, kind_of_sources, read_record
+from rayscan.out_kinds import PREDICTION, RECORD, kind_of, kind_of_sources, read_record
 from rayscan.sections import Section, variant_sections
 from rayscan.storage import Place
 from rayscan.version import __version__
@@ -87,7 +87,7 @@ class Run:
     @property
     def kind(self) -> str:
         """`a run`, or `a prediction`."""
-        return str(self.record.get("kind") or kind_of_sources(self.record.get("sources", {})))
+        return kind_of(self.record)
 
     def _way_to(self, stage: str) -> str:
         """What to do about a stage that has no result here."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.nets.backbone import Backbone
 from rayscan.nets.catalog import build_backbone
+from rayscan.training.pictures import recorded_preprocessing
 
 
 def frozen_net(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Backbone, Preprocessing]:
@@ -19,7 +20,7 @@ def frozen_net(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple
         facts: As recorded.
         tensors: Its weights; those in half precision become single.
     """
-    pictures = Preprocessing(**{k: _frozen(v) for k, v in facts["preprocessing"].items()})
+    pictures = recorded_preprocessing(facts["preprocessing"])
     net = build_backbone(
         facts["backbone"],
         facts["stem"],
@@ -29,8 +30,3 @@ def frozen_net(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple
     )
     net.load_state_dict(tensors)
     return net.eval().requires_grad_(requires_grad=False), pictures
-
-
-def _frozen(value: Any) -> Any:
-    """A list of JSON as the tuple it was."""
-    return tuple(value) if isinstance(value, list) else value

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.vectors.cluster_shard import ClusterShard, shard_bounds
 from rayscan.vectors.merge import MARGIN, Proposal
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK, ShardSearch
 
@@ -94,18 +92,3 @@ class LocalShards:
     def score(self, queries: Rows, pairs: Sequence[tuple[Ids, Ids]]) -> list[Rows]:
         """See `merge.Shards`."""
         return [shard.score(queries, *pair) for shard, pair in zip(self.shards, pairs, strict=True)]
-
-
-class LocalPool:
-    """`lloyd.Pool` in this process."""
-
-    def __init__(self, rows: Rows, num_shards: int) -> None:
-        """Cut the rows into shares of whole blocks."""
-        self.shards = [
-            ClusterShard(rows[first:stop], first, threads=1, where="benchmark")
-            for first, stop in shard_bounds(len(rows), num_shards)
-        ]
-
-    def ask(self, method: str, *arguments: Any) -> list[Any]:
-        """See `lloyd.Pool`."""
-        return [getattr(shard, method)(*arguments) for shard in self.shards]

@@ -105,21 +105,23 @@ def best_candidates(
         )
     ]
     merits = score.weigh([one.labels for one in found])
-    better = refinements(_varied(found, merits, REFINED), spaces, num_clusters)
+    ranked = [found[i] for i in np.argsort(-np.array(merits), kind="stable")]
+    better = refinements(_varied(ranked, REFINED), spaces, num_clusters)
     found += better
     merits += score.merit([one.labels for one in better])
     order = np.argsort(-np.array(merits), kind="stable")
-    half = [found[i].labels for i in order[: -(-len(order) // 2)]]
-    kept = _varied(found, merits, KEPT if num_clusters <= MANY else KEPT // 2)
+    ranked = [found[i] for i in order]
+    half = [one.labels for one in ranked[: -(-len(ranked) // 2)]]
+    kept = _varied(ranked, KEPT if num_clusters <= MANY else KEPT // 2)
     return tuple((found[i].name, merits[i]) for i in order), tuple(kept), half
 
 
-def _varied(found: Sequence[Candidate], merits: Sequence[float], count: int) -> list[Candidate]:
-    """The best so many, best first, at most two of a kind."""
+def _varied(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
+    """The first so many, at most two of a kind."""
     kept: list[Candidate] = []
-    for i in np.argsort(-np.array(merits), kind="stable"):
-        if sum(one.kind == found[i].kind for one in kept) < OF_A_KIND:
-            kept.append(found[i])
+    for candidate in ranked:
+        if sum(one.kind == candidate.kind for one in kept) < OF_A_KIND:
+            kept.append(candidate)
     return kept[:count]
 
 

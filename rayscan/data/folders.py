@@ -162,7 +162,6 @@ def _local(entry: os.DirEntry[str]) -> FileInfo:
 
 def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileInfo]:
     filesystem, path = locate(folder)
-    address, query = split_query(folder)
 
     def listed(selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         return retry(lambda: list(filesystem.get_file_info(selector)))
@@ -172,23 +171,23 @@ def _remote_tree(folder: str, recursive: bool, left: LeftOut) -> Iterator[FileIn
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="rayscan-list") as pool:
         selectors = [pafs.FileSelector(name, recursive=True) for name in below]
         for found in chain([top], pool.map(listed, selectors)):
-            runs = _remote_runs(path, address, query, found)
-            left.runs += [with_query(f"{address.rstrip('/')}/{name}", query) for name in sorted(runs)]
-            yield from _remote_files(path, address, query, found, runs, left)
-
-
-def _remote_runs(path: str, address: str, query: str, found: Sequence[pafs.FileInfo]) -> set[str]:
-    """Folders below the top that a command of rayscan made, by their name from there."""
-    names = [info.path[len(path.rstrip("/")) + 1 :] for info in found if info.base_name == RECORD]
-    folders = {name.rpartition("/")[0] for name in names} - {""}
-    return {f for f in folders if is_made_here(Place(with_query(f"{address.rstrip('/')}/{f}", query)))}
+            yield from _remote_files(folder, len(path.rstrip("/")) + 1, found, left)
 
 
 def _remote_files(
-    path: str, address: str, query: str, found: Sequence[pafs.FileInfo], runs: set[str], left: LeftOut
+    folder: str, start: int, found: Sequence[pafs.FileInfo], left: LeftOut
 ) -> Iterator[FileInfo]:
+    """Files of a listing; names below the folder begin at `start` of their paths."""
+    address, query = split_query(folder)
+
+    def uri_of(name: str) -> str:
+        return with_query(f"{address.rstrip('/')}/{name}", query)
+
+    records = (info.path[start:].rpartition("/")[0] for info in found if info.base_name == RECORD)
+    runs = sorted(name for name in {*records} - {""} if is_made_here(Place(uri_of(name))))
+    left.runs += map(uri_of, runs)
     for info in found:
-        name = info.path[len(path.rstrip("/")) + 1 :]
+        name = info.path[start:]
         if info.type != pafs.FileType.File:
             continue
         if "//" in info.path:  # a key that Arrow lists and cannot open
@@ -200,7 +199,7 @@ def _remote_files(
         elif base.startswith("."):
             left.hidden += 1
         elif not any(name.startswith(f"{run}/") for run in runs):
-            yield FileInfo.of(with_query(f"{address.rstrip('/')}/{name}", query), info)
+            yield FileInfo.of(uri_of(name), info)
 
 
 def matching(pattern: str, tell: Tell = silent, left_out: LeftOut | None = None) -> list[FileInfo]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from rayscan.config.serve import ServeConfig
 from rayscan.errors import RayscanError
+from rayscan.fleet.service_settings import Answer
 from rayscan.run import Run
 from rayscan.serving.bodies import Received, images_in
 from rayscan.serving.clusters import Clusters
@@ -18,9 +18,6 @@ from rayscan.serving.model import Model, Pixels
 from rayscan.serving.refusal import RefusalError
 from rayscan.serving.stores import Stores
 from rayscan.stages.assign import best_of
-
-Answer: TypeAlias = tuple[int, dict[str, Any]]
-"""HTTP status and JSON body."""
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     facts: dict[str, Any] = {
         "rows": len(gids),
         "train_rows": num_train,
-        "dim": finished[-1]["dim"],
+        "dim": finished[-1]["dim"] if finished else 0,
         "num_views": recipe.embed.num_views,
     }
     if nets := {json.dumps(told["net"], sort_keys=True) for told in finished if told.get("net")}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,11 @@ from rayscan.config.preprocessing import Preprocessing
 def preprocessing_in(pretext: Artifact) -> Preprocessing | None:
     """How pictures are made for the network of a pretext result; None if the recipe's settings say it."""
     told = pretext.facts.get("preprocessing")
-    if told is None:
-        return None
+    return None if told is None else recorded_preprocessing(told)
+
+
+def recorded_preprocessing(told: Mapping[str, Any]) -> Preprocessing:
+    """How pictures are made, as facts record it: JSON knows no tuples."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
     return Preprocessing(**values)
 

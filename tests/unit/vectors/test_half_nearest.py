@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from rayscan.vectors import cluster_shard, half_nearest
-from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent, shard_bounds
+from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent
 from rayscan.vectors.half_nearest import HalfNearest, Rounding, highest
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.nearest import nearest_centroid
 from testing.matrices import unit
+from testing.shard_pool import LocalPool
 
 Rows = NDArray[np.float32]
 
@@ -151,19 +152,6 @@ def test_the_cut_is_above_whatever_may_be_the_nearest() -> None:
     cut = torch.from_numpy(bits).view(torch.bfloat16).double().numpy()
     assert (cut <= (known + place + 2 * error) * (1 + 2.0**-6)).all()  # no higher than it has to be
     assert highest(np.array([np.nan, np.inf, 1.0]), np.array([1.0, 1.0, np.inf])).tolist() == [0, 0, 0]
-
-
-class LocalPool:
-    """The shards in this process."""
-
-    def __init__(self, x: Rows, num_shards: int) -> None:
-        self.shards = [
-            ClusterShard(x[first:stop], first, threads=1, where="test")
-            for first, stop in shard_bounds(len(x), num_shards)
-        ]
-
-    def ask(self, method: str, *arguments: Any) -> list[Any]:
-        return [getattr(shard, method)(*arguments) for shard in self.shards]
 
 
 def fitted(

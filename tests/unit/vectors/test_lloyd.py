@@ -12,24 +12,12 @@ from sklearn.datasets import load_digits
 
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors import cluster_shard
-from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent, shard_bounds
+from rayscan.vectors.cluster_shard import ClusterSums, Extent
 from rayscan.vectors.lloyd import FAR_ROWS, KMeans, State, best_of, fit, moved, seeds
 from testing.matrices import unit
+from testing.shard_pool import LocalPool
 
 Rows = NDArray[np.float32]
-
-
-class LocalPool:
-    """The shards in this process; optionally forgets an answer, as a fleet that asks again does."""
-
-    def __init__(self, x: Rows, num_shards: int) -> None:
-        self.shards = [
-            ClusterShard(x[first:stop], first, threads=1, where="test")
-            for first, stop in shard_bounds(len(x), num_shards)
-        ]
-
-    def ask(self, method: str, *arguments: Any) -> list[Any]:
-        return [getattr(shard, method)(*arguments) for shard in self.shards]
 
 
 def pool_of(x: Rows, num_shards: int = 1) -> tuple[LocalPool, Extent]:

@@ -15,7 +15,8 @@ from rayscan.vectors.cluster_shard import BLOCK_ROWS, ClusterShard
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
 from rayscan.vectors.seeding import OVERSAMPLING, ROUNDS, parallel, plus_plus
 from testing.matrices import Rows
-from tests.unit.vectors.test_lloyd import LocalPool, blobs, pool_of
+from testing.shard_pool import LocalPool
+from tests.unit.vectors.test_lloyd import blobs, pool_of
 
 
 def cost_of(x: Rows, centers: Rows) -> float:
