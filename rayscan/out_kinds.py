@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rayscan import picture_formats
 from rayscan.errors import ArtifactError, ConfigError
 from rayscan.storage import Place, local_path
 
@@ -33,7 +34,7 @@ OWN_FILES = frozenset(
     }
 )
 """Names of files that a run, a prediction or packed shards keep for themselves."""
-SOURCES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".zip")
+SOURCES = picture_formats.READ | picture_formats.HEIC | picture_formats.JXL | {"zip"}
 """Ends of names that tell a folder of the user's own; shards are refused by who packs others there."""
 
 
@@ -131,7 +132,8 @@ def require_out(place: Place, kind: str) -> None:
 
 def _pictures_in_the_way(place: Place) -> str | None:
     """What a place without a result holds of the user: results must not come to lie among it."""
-    found = [name for name in place.names() if name.lower().endswith(SOURCES) and not name.startswith(".")]
+    shown = (name for name in place.names() if not name.startswith("."))
+    found = [name for name in shown if name.lower().rpartition(".")[2] in SOURCES and "." in name]
     return f"{len(found):,} pictures or archives, such as {found[0]!a}" if found else None
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
+from rayscan import picture_formats
+
 HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
@@ -53,7 +55,7 @@ CODECS = (
         "pi_heif",
         "pi_heif:register_heif_opener",
         "HEIF",
-        frozenset({"heic", "heif", "hif"}),
+        picture_formats.HEIC,
         lambda data: data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS,
     ),
     Codec(
@@ -61,7 +63,7 @@ CODECS = (
         "pylibjxl",
         "pylibjxl.pillow_plugin:register_pillow",
         "JXL",
-        frozenset({"jxl"}),
+        picture_formats.JXL,
         lambda data: data.startswith(JXL_BEGINNINGS),
     ),
 )

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from rayscan import picture_formats
 from rayscan.data.codecs import CODECS, codec_of, installed_extensions, ready
 from rayscan.data.color_profiles import to_srgb
 from rayscan.data.jpeg_oddities import MOST_MENDS, mended
@@ -36,10 +37,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000")
 """Formats as Pillow calls them; besides those of `codecs` no other decoder is tried."""
 UPRIGHT = frozenset(codec.format for codec in CODECS)
 """Formats whose decoders turn the picture themselves, whatever their EXIF still says."""
-IMAGE_EXTENSIONS = (
-    frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "jp2", "j2k", "jpx"})
-    | installed_extensions()
-)
+IMAGE_EXTENSIONS = picture_formats.READ | installed_extensions()
 """Ends of the names of such files, in lower case."""
 # Some cameras leave surplus bytes before the end mark; the picture above them is whole.
 _SURPLUS = re.compile(r"extraneous bytes before marker 0xd9")
