@@ -32,7 +32,7 @@ check: $(STAMP) ## format, lint, types, import rules, spelling
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 
-unit: PYTEST += --numprocesses=auto --maxprocesses=8 --dist=loadfile
+unit: PYTEST += --numprocesses=auto --maxprocesses=8 --dist=loadfile --max-worker-restart=2 -o faulthandler_timeout=600
 unit gloo ray nodes browser: $(STAMP) ## one folder of tests
 	@# a folder without tests yet is not a failure; one whose tests are all skipped says why (-ra)
 	if compgen -G 'tests/$@/**/test_*.py' >/dev/null || compgen -G 'tests/$@/test_*.py' >/dev/null; \
@@ -46,7 +46,7 @@ bench: $(STAMP) ## every benchmark in its quick size, as JSON under runs/bench
 
 soak: $(STAMP) ## 240 seeded faults (SOAK_EACH=20 of each class; goes on where it was cut), then the long tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --each $${SOAK_EACH:-20} --json runs/soak/faults.json
-	$(PYTEST) -m soak tests
+	$(PYTEST) -m soak -o faulthandler_timeout=0 tests
 
 lock: $(STAMP) ## requirements.lock again from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -8,7 +8,9 @@ changes a bit.
 
 from __future__ import annotations
 
+import threading
 import warnings
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,11 @@ from torch import Tensor, nn
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.engine.inference.choice import Precision
 from rayscan.engine.inference.frozen import FrozenNet
+from rayscan.errors import FleetError
 
 CHUNK = 4
+STALL_SECONDS = 600
+"""A chunk of the largest network at a large size takes less than a minute on one slow core."""
 
 
 class OpenVinoNet(FrozenNet):
@@ -51,21 +56,43 @@ class OpenVinoNet(FrozenNet):
         }
         self._openvino = openvino
         self._compiled = openvino.Core().compile_model(model, "CPU", settings)
-        self._queue = openvino.AsyncInferQueue(self._compiled, 2 * threads)
-        self._queue.set_callback(_keep)
+        # Requests taken in turn that write where rows lie, and no queue of OpenVINO's: that one's threads call
+        # back into Python, and a thread that waits for Python's lock can be waited for by who holds it.
+        self._lock = threading.Lock()
+        self._requests = [self._compiled.create_infer_request() for _ in range(2 * threads)]
 
     def _forward(self, pixels: Tensor) -> Tensor:
         images = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         rows = np.empty((len(images), *tuple(self._compiled.output(0).shape)[1:]), np.float32)
-        for first in range(0, len(images), CHUNK):
-            chunk = self._openvino.Tensor(images[first : first + CHUNK], shared_memory=True)
-            self._queue.start_async({0: chunk}, rows[first : first + CHUNK])
-        self._queue.wait_all()
+        started: deque[Any] = deque()
+        with self._lock:
+            self._held = images, rows  # a request that is left under way by an exception goes on writing
+            for first in range(0, len(images), CHUNK):
+                is_full = len(started) == len(self._requests)
+                request = _done(started.popleft()) if is_full else self._requests[len(started)]
+                request.set_input_tensor(self._shared(images[first : first + CHUNK]))
+                request.set_output_tensor(self._shared(rows[first : first + CHUNK]))
+                request.start_async()
+                started.append(request)
+            for request in started:
+                _done(request)
         return torch.from_numpy(rows)
 
+    def _shared(self, array: Any) -> Any:
+        return self._openvino.Tensor(array, shared_memory=True)
 
-def _keep(request: Any, rows: Any) -> None:
-    rows[:] = request.get_output_tensor(0).data
+
+def _done(request: Any) -> Any:
+    """A request once its chunk is computed; what it raised is raised here."""
+    if not request.wait_for(1000 * STALL_SECONDS):
+        raise FleetError(
+            "OpenVINO does not come back",
+            expected=f"the features of {CHUNK} images within {STALL_SECONDS} s",
+            got="none",
+            where="one of its threads",
+            fix="pass --embed.engine torch; what is computed so far is kept",
+        )
+    return request
 
 
 def converted(net: nn.Module, count: int, size: int) -> Any:

@@ -60,7 +60,7 @@ def test_the_same_run_gives_the_same_bytes(made: PicturedRun, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # importing the command takes most of it
+@pytest.mark.timeout(480)  # importing the command takes most of it
 def test_its_own_command_opens_it_with_the_options_printed(made: PicturedRun, tmp_path: Path) -> None:
     cli = pytest.importorskip("embedding_atlas.cli")
     from click.testing import CliRunner

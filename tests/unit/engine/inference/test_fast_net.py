@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,11 +18,11 @@ from torch.nn.functional import cosine_similarity
 
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.engine import compiled_programs
-from rayscan.engine.inference import choice, fast
+from rayscan.engine.inference import choice, fast, openvino_net
 from rayscan.engine.inference.choice import choose_engine, choose_precision
 from rayscan.engine.inference.fast import fast_net
 from rayscan.engine.inference.features import features
-from rayscan.errors import ConfigError, DataError
+from rayscan.errors import ConfigError, DataError, FleetError
 
 PX = 64
 PREPROCESSING = Preprocessing(size_px=PX, mean=(0.498, 0.45, 0.4), std=(0.502, 0.3, 0.25))
@@ -99,6 +100,21 @@ def test_openvino_gives_the_same_bits_with_any_number_of_threads():
     assert torch.equal(
         build("cnn", "openvino", threads=1)(pixels), build("cnn", "openvino", threads=3)(pixels)
     )
+
+
+def test_openvino_that_does_not_come_back_is_an_error(monkeypatch):
+    net = build("cnn", "openvino")
+    monkeypatch.setattr(openvino_net, "STALL_SECONDS", 0)
+    with pytest.raises(FleetError, match=r"does not come back(?s:.)*within 0 s"):
+        net(pixels_of(2000))
+
+
+def test_openvino_is_asked_by_several_threads():
+    net, pixels = build("cnn", "openvino"), pixels_of(40)
+    expected = net(pixels)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda first: net(pixels[first : first + 10]), [0, 10, 20, 30] * 5))
+    assert torch.equal(torch.cat(parts), expected.repeat(5, 1))
 
 
 def test_features_are_in_order_and_equal_for_any_batch_size():
