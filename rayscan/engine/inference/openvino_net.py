@@ -56,8 +56,8 @@ class OpenVinoNet(FrozenNet):
         }
         self._openvino = openvino
         self._compiled = openvino.Core().compile_model(model, "CPU", settings)
-        # Requests taken in turn that write where rows lie, and no queue of OpenVINO's: that one's threads call
-        # back into Python, and a thread that waits for Python's lock can be waited for by who holds it.
+        # Requests in turn that write where rows lie, and no queue of OpenVINO's: its threads call back into
+        # Python, and one that waits for Python's lock can be waited for by who holds it.
         self._lock = threading.Lock()
         self._requests = [self._compiled.create_infer_request() for _ in range(2 * threads)]
 
