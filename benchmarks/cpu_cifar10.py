@@ -35,6 +35,7 @@ from rayscan.config import (
 from rayscan.recipes import by_name
 
 ROOT = Path(__file__).parents[1]
+IMAGES_PER_SHARD = 5_000
 GOALS = {"kNN, k = 50": 57.0, "purity@20": 42.0}
 
 
@@ -63,6 +64,7 @@ def recipe(seed: int, *, is_tiny: bool) -> Recipe:
     )
 
 
+ADAM = OptimizerConfig(kind="adam", learning_rate=1e-3, weight_decay=1e-5, warmup_epochs=2)
 PRETEXT = SimCLRConfig(
     backbone="resnet10_w32",
     stem="cifar",
@@ -71,7 +73,7 @@ PRETEXT = SimCLRConfig(
     views="simclr",
     epochs=64,
     batch_size=256,
-    optimizer=OptimizerConfig(kind="adam", learning_rate=1e-3, weight_decay=1e-5, warmup_epochs=2),
+    optimizer=ADAM,
 )
 
 

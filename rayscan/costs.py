@@ -79,7 +79,12 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
     held = None if dim is None else PROCESS_BYTES + 6 * fitted * dim * FLOAT
     costs: dict[str, Cost] = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
-        "pretext": Cost(num_train * recipe.pretext.epochs, net, None, pictures),
+        "pretext": Cost(
+            num_train * recipe.pretext.epochs * recipe.pretext.pixel_share(recipe.images.size_px),
+            net,
+            None,
+            pictures,
+        ),
         "embed": Cost(embedded, net, None if row is None else embedded * row, PROCESS_BYTES),
         "mine": Cost(
             float(num_train) * num_train,

@@ -115,6 +115,8 @@ class Recipe(Section):
             "backbone: rotnet has no projection",
             self.embed.space,
         )
+        first, last = self.pretext.first_px, self.images.size_px
+        require(first is None or first <= last, "pretext.first_px", f"up to images.size_px = {last}", first)
         self._check_features()
         require(
             self.method != "consensus" or self.mine.space == "features",

@@ -13,6 +13,9 @@ from rayscan.config.images import ViewKind
 from rayscan.config.optimizer import OptimizerConfig
 from rayscan.sections import Section, require, setting
 
+GROWING_STEP_PX = 4
+"""By so much the side of views grows: a network of four strides of 2 makes whole cells of it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretextConfig(Section):
@@ -46,11 +49,33 @@ class PretextConfig(Section):
     negatives, are those of a part."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer and schedule."""
+    first_px: int | None = setting(None, ge=8)
+    """Side of the views in the first epoch, px, if it grows to that of the images: few pixels cost less
+    (progressive resizing; arXiv 2104.00298, Sec. 4.1)."""
+    growing_fraction: float = setting(0.75, gt=0, le=1)
+    """Share of the epochs in which it grows, evenly, in steps of 4 px."""
     sync_batchnorm: bool = True
     """Normalise over the global batch. Without it the worker count changes the result."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto is bf16 on GPUs and, from 32 px on, on CPUs with bf16 units; fp32 elsewhere. Losses and statistics
     of normalisation are fp32 in any case."""
+
+    def side_at(self, epoch: int, last_px: int) -> int:
+        """Side of the views in an epoch, px.
+
+        Args:
+            epoch: Its number, from 0.
+            last_px: Side of the images.
+        """
+        grown = epoch / (self.growing_fraction * self.epochs)
+        if self.first_px is None or grown >= 1:
+            return last_px
+        return self.first_px + int(grown * (last_px - self.first_px)) // GROWING_STEP_PX * GROWING_STEP_PX
+
+    def pixel_share(self, last_px: int) -> float:
+        """Pixels of all views, as a share of those that views of full size would have."""
+        sides = [self.side_at(epoch, last_px) for epoch in range(self.epochs)]
+        return sum(side**2 for side in sides) / (len(sides) * last_px**2)
 
     def check(self) -> None:
         """Every part of a step has two images, so that each has another to differ from."""

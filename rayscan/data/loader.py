@@ -78,7 +78,14 @@ class ViewLoader:
         """Whether decoded canvases are kept."""
         return self._resident is not None
 
-    def views(self, gids: Ints, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
+    def views(
+        self,
+        gids: Ints,
+        family: ViewKind,
+        epoch: int,
+        views: tuple[int, ...] = (0, 1),
+        size_px: int | None = None,
+    ) -> Tensor:
         """Augmented views.
 
         Args:
@@ -86,6 +93,7 @@ class ViewLoader:
             family: Augmentation family.
             epoch: Pass over the data; another epoch gives other views.
             views: Numbers of the views (V); the same number gives the same view.
+            size_px: Their side (S), where it is not the one of the settings.
 
         Returns:
             float32 [V, B, 3, S, S] on the device, normalized.
@@ -93,13 +101,15 @@ class ViewLoader:
         Raises:
             DataError: an image cannot be read.
         """
-        size = self._images.size_px
-        draw = Draw(self._seed, epoch, gids, views)
+        images = self._images if size_px is None else replace(self._images, size_px=size_px)
+        size, draw = images.size_px, Draw(self._seed, epoch, gids, views)
         pixels, boxes = (
-            (self._cut(draw, family), None) if self._images.canvas_px is None else self._whole(draw, family)
+            (self._cut(draw, family, size), None)
+            if images.canvas_px is None
+            else self._whole(draw, family, size)
         )
         out = self._floats(len(views), len(gids), 3, size, size)
-        is_fast = is_colored_fast(family, self._images)
+        is_fast = is_colored_fast(family, images)
         colors = (
             fast_colors(draw, size) if is_fast else None
         )  # once: it costs as much for few views as for many
@@ -110,7 +120,7 @@ class ViewLoader:
             target = out[part_views, part].view(-1, 3, size, size)
             first = part_views.start * len(gids) + part.start
             some = None if colors is None else colors[first : first + len(target)]
-            make_views(sources, where, family, part_draw, self._images, out=target, colors=some)
+            make_views(sources, where, family, part_draw, images, out=target, colors=some)
         return out
 
     def cuts(self, gids: Ints, family: ViewKind, epoch: int, views: tuple[int, ...] = (0, 1)) -> Tensor:
@@ -118,7 +128,7 @@ class ViewLoader:
 
         This is what the host does for a device that colors; in pinned memory if that is a GPU.
         """
-        return self._cut(Draw(self._seed, epoch, gids, views), family)
+        return self._cut(Draw(self._seed, epoch, gids, views), family, self._images.size_px)
 
     def _parts(self, num_views: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
         """Pieces of [V, B] that lie in one piece of memory: whole, or runs of images of one view each."""
@@ -145,12 +155,12 @@ class ViewLoader:
         """The views images are embedded and judged by: float32 [B, 3, S, S], normalized."""
         return self.views(gids, "plain", 0, (0,))[0]
 
-    def _whole(self, draw: Draw, family: ViewKind) -> tuple[Tensor, Ints]:
+    def _whole(self, draw: Draw, family: ViewKind, size: int) -> tuple[Tensor, Ints]:
         """Canvases, uint8 [V, B, 3, c, c], and where in them the views lie [V, B, 4]."""
         shape = (len(draw.views), len(draw.gids))
         canvases = self._canvases(draw.gids)
         sides = np.full(shape[0] * shape[1], canvases.shape[-1])
-        boxes = view_boxes(family, draw, sides, sides, self._images.size_px)
+        boxes = view_boxes(family, draw, sides, sides, size)
         return canvases.expand(shape[0], *canvases.shape), boxes.reshape(*shape, 4)
 
     def _canvases(self, gids: Ints) -> Tensor:
@@ -179,14 +189,14 @@ class ViewLoader:
             row += len(part)
         return torch.from_numpy(canvases).permute(0, 3, 1, 2).contiguous()
 
-    def _cut(self, draw: Draw, family: ViewKind) -> Tensor:
+    def _cut(self, draw: Draw, family: ViewKind, size: int) -> Tensor:
         """Views cut, scaled and mirrored from full pictures, uint8 [V, B, 3, S, S]."""
         # The threads that fill the memory are not in the caller's inference mode, nor may the memory be.
         with torch.inference_mode(mode=False):
-            return self._cut_in_threads(draw, family)
+            return self._cut_in_threads(draw, family, size)
 
-    def _cut_in_threads(self, draw: Draw, family: ViewKind) -> Tensor:
-        num_views, size = len(draw.views), self._images.size_px
+    def _cut_in_threads(self, draw: Draw, family: ViewKind, size: int) -> Tensor:
+        num_views = len(draw.views)
         cuts = self._host(num_views, len(draw.gids), 3, size, size)
         row = 0
         for part in self._portions(draw.gids):

@@ -35,6 +35,7 @@ SHAPES = {
     "resnet10_w16": Shape((1, 1, 1, 1), width=16),
     "resnet10_w32": Shape((1, 1, 1, 1), width=32),
     "resnet10": Shape((1, 1, 1, 1)),
+    "resnet18_w32": Shape((2, 2, 2, 2), width=32),
     "resnet18": Shape((2, 2, 2, 2)),
     "resnet34": Shape((3, 4, 6, 3)),
     "resnet50": Shape((3, 4, 6, 3), is_bottleneck=True),

@@ -6,6 +6,7 @@ Features that are not `own` are taken over: nothing is trained (`training.spaces
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 
@@ -78,6 +79,8 @@ def train_worker(job: TrainJob, worker: Worker) -> Trained:
 def build(job: TrainJob, source: ImageSource, device: str) -> tuple[PretextObjective, Schedule]:
     """The objective of this stage and what it goes through."""
     settings, gids = job.recipe.pretext, source.gids
+    if settings.first_px is not None:
+        source.side_at = partial(settings.side_at, last_px=job.recipe.images.size_px)
     with_seed(job.recipe.seed, "pretext")
     net = build_projected_net(settings).to(device)
     net = net.to(memory_format=torch.channels_last)  # measured 1.6x on CPUs, and what tensor cores want

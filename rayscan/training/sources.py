@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +59,8 @@ class ImageSource:
             device: Where nets are.
         """
         self.loader, self.gids, self.seed, self.device = loader, gids, seed, device
+        self.side_at: Callable[[int], int] | None = None
+        """Side of the views by epoch, px, where it grows."""
 
     def expect(self, gids: Ints) -> None:
         """Fetch remote shards in the background."""
@@ -69,7 +72,8 @@ class ImageSource:
 
     def views(self, gids: Ints, family: ViewKind, epoch: int, numbers: tuple[int, ...]) -> Tensor:
         """Augmented pictures [V, B, 3, S, S]."""
-        return self.loader.views(gids, family, epoch, views=numbers)
+        side = None if self.side_at is None else self.side_at(epoch)
+        return self.loader.views(gids, family, epoch, views=numbers, size_px=side)
 
     def strong(self, gids: Ints, family: ViewKind, epoch: int) -> Tensor:
         """View 0 of the family [B, 3, S, S]."""
