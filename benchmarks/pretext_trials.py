@@ -1,4 +1,4 @@
-"""What learns fastest for its arithmetic: short pretext trainings of CIFAR-10 that cost the same, side by side.
+"""What learns fastest for its arithmetic: short pretext trainings of CIFAR-10 that cost the same.
 
     python -m benchmarks.pretext_trials --data ../shared/data/cifar10 [--out runs/pretext_trials]
                                         [--tera 80] [--shards 4] [--only NAME ...] [--write FILE.md] [--quick]

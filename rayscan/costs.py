@@ -79,12 +79,7 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
     held = None if dim is None else PROCESS_BYTES + 6 * fitted * dim * FLOAT
     costs: dict[str, Cost] = {
         "index": Cost(num_all, "headers", num_all * INDEX_ROW_BYTES, PROCESS_BYTES),
-        "pretext": Cost(
-            num_train * recipe.pretext.epochs * recipe.pretext.pixel_share(recipe.images.size_px),
-            net,
-            None,
-            pictures,
-        ),
+        "pretext": Cost(num_train * _whole_epochs(recipe), net, None, pictures),
         "embed": Cost(embedded, net, None if row is None else embedded * row, PROCESS_BYTES),
         "mine": Cost(
             float(num_train) * num_train,
@@ -105,6 +100,11 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
     if stage == "pretext" and recipe.spaces[0].kind != "own":
         return None  # nothing is trained
     return costs.get(stage)
+
+
+def _whole_epochs(recipe: Recipe) -> float:
+    """Return the epochs of the pretext, those on smaller views by their share of the pixels."""
+    return recipe.pretext.epochs * recipe.pretext.pixel_share(recipe.images.size_px)
 
 
 def _net(recipe: Recipe) -> str:
