@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from rayscan.consensus.graphs import degrees, normalized
 from rayscan.consensus.neighbors import unit_rows
+from rayscan.consensus.sparse import Product, product
 
 TIME = 8
 """Power of the eigenvalues."""
@@ -36,11 +37,12 @@ def leading_eigenvectors(
     """
     rows = matrix.shape[0]
     width = min(count + SPARE, rows)
+    times = product(matrix, np.float64)
     span = np.linalg.qr(np.random.default_rng([seed, 10]).standard_normal((rows, width)))[0]
     values, edge = np.ones(width), 0.0
     for _ in range(ROUNDS):
-        span = np.linalg.qr(_filtered(matrix, span, edge))[0]
-        small = span.T @ (matrix @ span)
+        span = np.linalg.qr(_filtered(times, span, edge))[0]
+        small = span.T @ times(span)
         values, turn = np.linalg.eigh((small + small.T) / 2)
         span = span @ turn
         edge = min(max(float(values[0]), -0.9), 0.99)
@@ -49,12 +51,12 @@ def leading_eigenvectors(
     return values, span * signs
 
 
-def _filtered(matrix: csr_array, span: NDArray[np.float64], edge: float) -> NDArray[np.float64]:
+def _filtered(times: Product[np.float64], span: NDArray[np.float64], edge: float) -> NDArray[np.float64]:
     """T_k of the matrix mapped so that [-1, edge] becomes [-1, 1], times the span."""
     half, middle = (edge + 1) / 2, (edge - 1) / 2
 
     def mapped(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        turned: NDArray[np.float64] = (matrix @ block - middle * block) / half
+        turned: NDArray[np.float64] = (times(block) - middle * block) / half
         return turned
 
     before, now = span, mapped(span)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
+from rayscan.consensus.sparse import product
 from rayscan.types import Ints
 
 NEIGHBORS = 15
@@ -52,9 +53,9 @@ def normalized(graph: csr_array, scale: NDArray[np.float64]) -> csr_array:
 
 def diffused(rows: NDArray[np.float32], graph: csr_array, steps: int = 10) -> NDArray[np.float32]:
     """Rows after so many steps X <- (X + D^-1 A X) / 2: float32 [N, q]."""
-    walk = csr_array(diags_array(_power(degrees(graph), -1.0)) @ graph).astype(np.float32)
+    walk = product(csr_array(diags_array(_power(degrees(graph), -1.0)) @ graph), np.float32)
     for _ in range(steps):
-        rows = (rows + walk @ rows) / 2
+        rows = np.asarray((rows + walk(rows)) / 2, np.float32)
     return rows
 
 

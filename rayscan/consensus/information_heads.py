@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from rayscan.consensus.adam import CosineAdam
 from rayscan.consensus.discriminant import LinearRule, discriminant_rule
 from rayscan.consensus.graphs import lists
+from rayscan.consensus.sparse import Product, product
 from rayscan.consensus.whitening import total_scatter
 from rayscan.types import Ints
 
@@ -25,6 +25,8 @@ LEARNING_RATE = 0.05
 SOFTNESS = 0.5
 """The starting rules are multiplied by it: sure enough to hold, soft enough to learn."""
 TINY = 1e-12
+HELD_OUTPUTS = 100_000_000
+"""Outputs of heads that are trained side by side, N x C of each; four such arrays are held."""
 
 
 def steps_for(num_clusters: int) -> int:
@@ -33,8 +35,8 @@ def steps_for(num_clusters: int) -> int:
 
 
 def joint(probabilities: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
-    """Sum of p_i q_i' of each head: [N, H, C] twice -> [H, C, C]; those of row ranges add up."""
-    return torch.einsum("nhc,nhk->hck", probabilities, neighbors)
+    """Sum of p_i q_i' of each head: [C, H, N] twice -> [H, C, C]; those of row ranges add up."""
+    return torch.bmm(probabilities.transpose(0, 1), neighbors.permute(1, 2, 0))
 
 
 def information_loss(table: torch.Tensor) -> torch.Tensor:
@@ -50,6 +52,27 @@ def information_loss(table: torch.Tensor) -> torch.Tensor:
     margin = table.sum(dim=2)
     own = (table * torch.log(table + TINY)).sum(dim=(1, 2))
     return 2 * (margin * torch.log(margin + TINY)).sum(dim=1) - own
+
+
+def information_gradient(probabilities: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
+    """Gradient of the sum of the heads' losses by the outputs, whose softmax the probabilities are.
+
+    The neighbours' means are constants, as the views of others.
+
+    Args:
+        probabilities: p, [C, H, N].
+        neighbors: q, means over the neighbours, [C, H, N].
+
+    Returns:
+        [C, H, N].
+    """
+    count = probabilities.shape[2]
+    table = (joint(probabilities, neighbors) / count).requires_grad_()
+    information_loss(table).sum().backward()
+    assert table.grad is not None
+    by_probability = torch.bmm(table.grad / count, neighbors.transpose(0, 1)).transpose(0, 1)
+    gradient = by_probability.mul_(probabilities)
+    return gradient.sub_(probabilities * gradient.sum(dim=0))
 
 
 def trained_heads(
@@ -70,28 +93,32 @@ def trained_heads(
     scaled = rows / scale
     total = total_scatter(scaled) / len(scaled)
     rules = [discriminant_rule(scaled, total, labels, num_clusters) for labels in starts]
-    weights = torch.tensor(
-        np.stack([SOFTNESS * r.weights for r in rules], axis=1)
-    ).requires_grad_()  # [q, H, C]
-    bias = torch.tensor(np.stack([SOFTNESS * r.bias for r in rules])).requires_grad_()  # [H, C]
-    x, graph = torch.from_numpy(scaled), _neighbor_means(ids)
-    steps = steps_for(num_clusters)
+    used = ids[:, :NEIGHBORS]
+    means = product(lists(used, np.full(used.shape, 1 / used.shape[1], np.float32)), np.float32)
+    at_once = max(1, HELD_OUTPUTS // (len(rows) * num_clusters))
+    found = []
+    for first in range(0, len(rules), at_once):
+        found += _trained(torch.from_numpy(scaled), means, rules[first : first + at_once])
+    return [LinearRule(np.ascontiguousarray(rule.weights / scale[:, None]), rule.bias) for rule in found]
+
+
+def _trained(x: torch.Tensor, means: Product[np.float32], starts: Sequence[LinearRule]) -> list[LinearRule]:
+    """Heads from their starts, side by side."""
+    # Clusters first: a softmax over the first dimension is many times as fast as over a last one of few.
+    weights = torch.from_numpy(np.stack([SOFTNESS * rule.weights.T for rule in starts], axis=1))  # [C, H, q]
+    bias = torch.from_numpy(np.stack([SOFTNESS * rule.bias for rule in starts], axis=1))  # [C, H]
+    columns = x.T.contiguous()
+    steps = steps_for(len(bias))
     optimizer = CosineAdam([weights, bias], LEARNING_RATE, steps)
     for _ in range(steps):
-        outputs = (x @ weights.flatten(1)).view(len(x), *bias.shape) + bias
-        probabilities = outputs.softmax(dim=2)
-        means = graph @ probabilities.detach().flatten(1).numpy()
-        neighbors = torch.from_numpy(means).view_as(probabilities)
-        information_loss(joint(probabilities, neighbors) / len(x)).sum().backward()
+        outputs = torch.addmm(bias.view(-1, 1), weights.flatten(0, 1), columns)
+        probabilities = outputs.view(len(bias), -1).softmax(dim=0).view(*bias.shape, -1)
+        near = torch.from_numpy(means(probabilities.flatten(0, 1).T.numpy()))
+        gradient = information_gradient(probabilities, near.T.view(probabilities.shape))
+        weights.grad = (gradient.flatten(0, 1) @ x).view_as(weights)
+        bias.grad = gradient.sum(dim=2)
         optimizer.step()
-    found = weights.detach().numpy() / scale[:, None, None]
     return [
-        LinearRule(np.ascontiguousarray(found[:, head]), bias.detach().numpy()[head])
+        LinearRule(np.ascontiguousarray(weights[:, head].numpy().T), bias[:, head].numpy().copy())
         for head in range(len(starts))
     ]
-
-
-def _neighbor_means(ids: Ints) -> csr_array:
-    """Sparse [N, N] that takes the mean over the neighbours."""
-    used = ids[:, :NEIGHBORS]
-    return lists(used, np.full(used.shape, 1 / used.shape[1], np.float32))

@@ -8,8 +8,11 @@ result does not depend on threads, and sums of several workers can be added.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
@@ -21,6 +24,8 @@ NEIGHBORS = 15
 DIMENSIONS = 10
 EPOCHS = 200
 BLOCKS = 16
+PIECE = 16_384
+"""Edges that are worth a thread."""
 NEGATIVES = 5
 CURVE_A, CURVE_B = 1.929, 0.7915
 """1 / (1 + a r^2b), which fits exp(-r)."""
@@ -79,13 +84,26 @@ def layout(graph: csr_array, seed: int, epochs: int = EPOCHS) -> NDArray[np.floa
     edges = graph.tocoo()
     heads, tails = edges.coords
     chance = (edges.data / edges.data.max()).astype(np.float32)
-    for epoch in range(epochs):
-        rate = np.float32(1 - epoch / epochs)
-        taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
-        for block in np.array_split(rng.permutation(taken), BLOCKS):
-            negatives = rng.integers(len(places), size=(len(block), NEGATIVES))
-            places += rate * changes(places, heads[block], tails[block], negatives)
+    with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="layout") as pool:
+        for epoch in range(epochs):
+            rate = np.float32(1 - epoch / epochs)
+            taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
+            for block in np.array_split(rng.permutation(taken), BLOCKS):
+                negatives = rng.integers(len(places), size=(len(block), NEGATIVES))
+                places += rate * _summed(pool, places, heads[block], tails[block], negatives)
     return places
+
+
+def _summed(
+    pool: ThreadPoolExecutor, places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: Ints
+) -> NDArray[np.float32]:
+    """Changes by a block; a large one is cut into pieces, the same ones for any number of threads."""
+    pieces = max(1, len(heads) // PIECE)
+    cuts = (np.array_split(of, pieces) for of in (heads, tails, negatives))
+    first, *others = pool.map(partial(changes, places), *cuts)
+    for more in others:
+        first += more
+    return first
 
 
 def _start(graph: csr_array, seed: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -105,8 +123,8 @@ def changes(places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: In
         tails: The other, [m].
         negatives: Rows that repel each head, [m, n].
     """
-    own = places[heads]
-    apart = own - places[np.concatenate([tails[None], negatives.T])]
+    own = places.take(heads, axis=0)
+    apart = own - places.take(np.concatenate([tails[None], negatives.T]), axis=0)
     square = np.einsum("kmp,kmp->km", apart, apart)
     power = np.power(square, CURVE_B)
     force = np.empty_like(square)

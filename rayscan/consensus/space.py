@@ -16,7 +16,10 @@ from rayscan.vectors.pca import moments, solve
 COMPONENTS = 256
 NEGLIGIBLE = 1e-6
 """Components with less than this share of the first one's variance are dropped."""
-NEIGHBORS = 50
+RAW_NEIGHBORS = 15
+"""Searched for by the features: as many as their graph and layout read; the whitening reads ten."""
+NEIGHBORS = 20
+"""Searched for in a whitened space: as many as the heads read; its graph and the score read fewer."""
 WHOLE_ROWS = 20_000
 """Up to so many, neighbours by the features are searched in their full width."""
 
@@ -65,19 +68,20 @@ def make_space(units: NDArray[np.float32], raw_ids: Ints | None = None) -> Space
         raw_ids: Their neighbours by cosine, nearest first, [N, K >= 15]; searched for if there are none,
             beyond 20,000 rows by distance in Z, which is that of unit rows but for what 256 components drop.
     """
-    neighbors = min(NEIGHBORS, len(units) - 1)
+    most = len(units) - 1
+    raw_neighbors, neighbors = min(RAW_NEIGHBORS, most), min(NEIGHBORS, most)
     mean, components = principal(units)
     rows = np.asarray((units - mean) @ components, np.float32)
     if raw_ids is not None:
         ids0 = np.asarray(raw_ids, np.int64)
     elif len(units) <= WHOLE_ROWS:
-        ids0 = nearest_rows(units, neighbors)
+        ids0 = nearest_rows(units, raw_neighbors)
     else:
-        ids0 = nearest_rows(rows, neighbors, faiss.METRIC_L2)
+        ids0 = nearest_rows(rows, raw_neighbors, faiss.METRIC_L2)
     total = total_scatter(rows) / len(rows)
     once = neighbor_whitening(rows, ids0, total).astype(np.float32)
     whitened = rows @ once
-    ids1 = nearest_rows(unit_rows(whitened), neighbors)
+    ids1 = nearest_rows(unit_rows(whitened), min(RAW_NEIGHBORS, most))
     projection = neighbor_whitening(rows, ids1, total).astype(np.float32)
     twice = rows @ projection
     ids2 = nearest_rows(unit_rows(twice), neighbors)

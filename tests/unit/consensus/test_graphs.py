@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from scipy.sparse import csr_array
 
 from rayscan.consensus.diffusion import diffusion_map, graph_eigenvectors, leading_eigenvectors
 from rayscan.consensus.graphs import adjacency, degrees, diffused, normalized
@@ -18,7 +20,8 @@ from rayscan.consensus.layout import (
     layout,
     neighbor_distances,
 )
-from rayscan.consensus.neighbors import unit_rows
+from rayscan.consensus.neighbors import nearest_rows, unit_rows
+from rayscan.consensus.sparse import product
 from tests.unit.consensus.naive import blobs, dense_graph, nearest
 
 
@@ -122,3 +125,34 @@ def test_layout_keeps_groups_apart_and_repeats() -> None:
     assert (group[again] == group[:, None]).mean() > 0.95
     np.testing.assert_array_equal(layout(graph, 0, epochs=50), places)
     assert not np.array_equal(layout(graph, 1, epochs=50), places)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_product_on_all_threads_is_the_product(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((40, 30)) < 0.2, rng.normal(size=(40, 30)), 0)
+    dense[7] = 0
+    rows = rng.normal(size=(12, 30)).astype(dtype).T  # not in one piece
+    expected = dense.astype(dtype) @ rows
+    for has_mkl in (True, False):
+        monkeypatch.setattr("torch.backends.mkl.is_available", lambda has=has_mkl: has)
+        found = product(csr_array(dense), dtype)(rows)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, atol=1e-5 if dtype is np.float32 else 1e-13)
+
+
+def test_a_layout_in_pieces_hangs_on_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a block are added up: changes of all edges, whoever computes them."""
+    rows, _ = blobs((60, 50, 40), 8, spread=0.6)
+    ids = nearest_rows(unit_rows(rows), 15)
+    graph = fuzzy_graph(ids, neighbor_distances(unit_rows(rows), ids))
+    whole = layout(graph, 0, epochs=3)
+    monkeypatch.setattr("rayscan.consensus.layout.PIECE", 7)
+    pieces = layout(graph, 0, epochs=3)
+    np.testing.assert_allclose(pieces, whole, atol=2e-3)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 if threads < 3 else 1)
+        np.testing.assert_array_equal(layout(graph, 0, epochs=3), pieces)
+    finally:
+        torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ import torch
 
 from rayscan.consensus.adam import CosineAdam
 from rayscan.consensus.confidence import agreement, translation
-from rayscan.consensus.information_heads import information_loss, joint, trained_heads
+from rayscan.consensus.information_heads import information_gradient, information_loss, joint, trained_heads
 from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.probe import RidgeProbe
@@ -39,13 +39,39 @@ def test_loss_is_the_negative_mutual_information_of_the_symmetric_joint() -> Non
     for i in range(4):
         for j in range(4):
             expected += table[i, j] * math.log(table[i, j] / table[i].sum() / table[j].sum())
-    found = joint(torch.tensor(p[:, None]), torch.tensor(q[:, None])) / 30
+    found = joint(torch.tensor(p.T[:, None]), torch.tensor(q.T[:, None])) / 30
     assert float(information_loss(found)) == pytest.approx(-expected, abs=1e-9)
 
 
 def test_joint_tables_of_row_ranges_add_up() -> None:
-    p, q = torch.rand(2, 20, 3, 4, dtype=torch.float64)
-    np.testing.assert_allclose(joint(p[:7], q[:7]) + joint(p[7:], q[7:]), joint(p, q), atol=1e-12)
+    p, q = torch.rand(2, 4, 3, 20, dtype=torch.float64)
+    first, rest = (joint(p[..., some], q[..., some]) for some in (slice(7), slice(7, None)))
+    np.testing.assert_allclose(first + rest, joint(p, q), atol=1e-12)
+
+
+def test_gradient_is_that_of_autograd() -> None:
+    """Of four heads side by side, the neighbours' means taken as constants."""
+    drawn = torch.Generator().manual_seed(0)
+    outputs = torch.randn(5, 4, 30, dtype=torch.float64, generator=drawn, requires_grad=True)
+    probabilities = outputs.softmax(dim=0)
+    neighbors = torch.randn(5, 4, 30, dtype=torch.float64, generator=drawn).softmax(dim=0)
+    table = torch.einsum("chn,khn->hck", probabilities, neighbors) / 30
+    information_loss(table).sum().backward()
+    found = information_gradient(probabilities.detach(), neighbors)
+    assert outputs.grad is not None
+    torch.testing.assert_close(found, outputs.grad, rtol=0, atol=1e-14)
+
+
+def test_heads_do_not_hang_on_how_many_are_trained_at_once(
+    planted: tuple[Space, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, group = planted
+    starts = [group, (group + np.arange(120) // 60) % 3, np.arange(120) % 3]
+    together = trained_heads(space.twice, space.ids, starts, 3)
+    monkeypatch.setattr("rayscan.consensus.information_heads.HELD_OUTPUTS", 2 * 120 * 3)
+    for one, other in zip(together, trained_heads(space.twice, space.ids, starts, 3), strict=True):
+        np.testing.assert_allclose(one.weights, other.weights, atol=1e-3)
+        np.testing.assert_allclose(one.bias, other.bias, atol=1e-3)
 
 
 def test_steps_are_those_of_torch_optim() -> None:

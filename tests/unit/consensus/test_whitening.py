@@ -126,6 +126,6 @@ def test_many_rows_are_searched_in_their_components(monkeypatch: pytest.MonkeyPa
     found = make_space(units)
     square = np.square(units[:, None] - units[None], dtype=np.float64).sum(axis=2)
     np.fill_diagonal(square, np.inf)
-    expected = np.argsort(square, axis=1, kind="stable")[:, :50]
+    expected = np.argsort(square, axis=1, kind="stable")[:, :15]
     np.testing.assert_array_equal(found.raw_ids, expected)
     np.testing.assert_array_equal(found.raw_ids, whole.raw_ids)
