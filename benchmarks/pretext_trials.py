@@ -6,8 +6,8 @@
 A trial is a setting and as many epochs as `--tera` 10^12 multiply-adds of its network pay for: forward 1,
 backward 2, over all views, at the side that each epoch has. So machines, and what else runs on them, decide
 nothing. Scored by the weighted kNN, a linear probe and k-means on one test shard, the only uses of labels;
-the command resumes. Short trials favour what starts fast: a setting is taken for a long training where it wins
-by more than seeds differ.
+the command resumes. Short trials favour what starts fast: a setting is taken for a long training where it
+wins by more than seeds differ.
 """
 
 from __future__ import annotations
