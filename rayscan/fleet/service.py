@@ -11,9 +11,11 @@ models.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ray import serve
+from ray.serve.schema import ApplicationStatus
 
 from rayscan.config.serve import ServeConfig
 from rayscan.errors import FleetError
@@ -21,6 +23,10 @@ from rayscan.fleet.service_door import CALLS_PER_REPLICA, MOST_AT_ONCE, Door
 from rayscan.fleet.service_replica import Replica
 from rayscan.fleet.service_settings import Answering, ServiceSettings
 
+NAME = "rayscan"
+POLL_SECONDS = 0.2
+DEATH = "HEALTH_CHECK_FAILED"
+"""Why a deployment failed, in the words of Ray Serve: a replica that had answered does no more."""
 HEAD = {"node:__internal_head__": 0.001}
 """The resource that only the head of a Ray cluster has."""
 CHECKS_AT_ONCE = 16
@@ -75,8 +81,10 @@ def start(app: serve.Application, config: ServeConfig) -> None:
     address = {"host": config.host, "port": config.port}
     serve.start(proxy_location="Disabled", http_options={**address, "location": "NoServer"})
     try:
-        serve.run(app, name="rayscan", route_prefix="/")
+        serve.run(app, name=NAME, route_prefix="/")
     except RuntimeError as error:
+        if _comes_back():
+            return
         raise FleetError(
             "the service cannot be started",
             expected="a free address, and CPUs for --serve.min-replicas of --serve.threads each",
@@ -84,6 +92,22 @@ def start(app: serve.Application, config: ServeConfig) -> None:
             where=f"http://{config.host}:{config.port}",
             fix="see the line above; --serve.port takes another port",
         ) from error
+
+
+def _comes_back() -> bool:
+    """Wait for a service one of whose replicas died after it had answered, while others still loaded.
+
+    Ray Serve calls that a deployment that failed, though it starts another replica, and answers in the end.
+    Replicas that cannot be started are given up after some tries, as Ray Serve does.
+    """
+    while (found := serve.status().applications.get(NAME)) is not None:
+        if found.status is ApplicationStatus.RUNNING:
+            return True
+        causes = {one.status_trigger for one in found.deployments.values()}
+        if found.status is ApplicationStatus.DEPLOY_FAILED and DEATH not in causes:
+            return False
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def stop() -> None:
