@@ -19,6 +19,7 @@ from rayscan.consensus.score import JointScore
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.views import all_views
+from rayscan.consensus.weak import are_weak, plain_kmeans
 from rayscan.consensus.whitening import total_scatter
 from rayscan.errors import ConfigError, DataError
 from rayscan.types import Ints
@@ -43,8 +44,8 @@ def consensus(
 ) -> Result:
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
-    Candidates come from every reading of every matrix and are judged in all of them. Of the votes of all
-    rounds and the best candidate the result is the one of greatest merit.
+    Of the votes of all rounds and the best candidate the result is the one of greatest merit, in all readings
+    of all matrices; where even that scores little, it is k-means of the features (`weak`).
     Deterministic for a seed, a number of threads and a machine; threads change float32 sums only.
 
     Args:
@@ -65,27 +66,28 @@ def consensus(
     score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
     table, kept, half = best_candidates(read, spaces, score, num_clusters, seed)
     rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
-    merits = score.merit([one.labels for one in rounds])
-    best = rounds[int(np.argmax(merits))]
-    if max(merits) < table[0][1]:
-        best = _as_round(spaces, kept[0].labels, num_clusters)
-    labels = by_size(best.labels, num_clusters)
-    ensemble = _ensemble(read, spaces, best, labels, num_clusters)
+    best = _best(rounds, score, table[0][1]) or _as_round(spaces, kept[0].labels, num_clusters)
+    labels, voters = by_size(best.labels, num_clusters), best.voters
+    if is_plain := are_weak(score.of([labels])[0], labels, num_clusters):
+        labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
+        ensemble, voters = Ensemble((member,)), [labels]
+    else:
+        ensemble = _ensemble(read, spaces, best, labels, num_clusters)
     found = score.of([labels])[0]
-    trust = min(found, reproduced(half, labels, num_clusters))
-    raw = ensemble.mean(sources)
+    trust, raw = min(found, reproduced(half, labels, num_clusters)), ensemble.mean(sources)
     ensemble = replace(ensemble, temperature=temperature(tempered(raw, 1.0), trust))
     return Result(
         labels=labels,
         probabilities=tempered(raw, ensemble.temperature),
-        agreement=agreement(best.voters, labels, num_clusters),
-        groupings=tuple(best.voters),
+        agreement=agreement(voters, labels, num_clusters),
+        groupings=tuple(voters),
         ensemble=ensemble,
         score=found,
         trust=trust,
         table=table,
         kept=kept,
         first_round=rounds[0].labels,
+        is_plain=is_plain,
     )
 
 
@@ -138,6 +140,17 @@ def refined_rounds(
         better = [before.voters[head] for head in order]
         rounds.append(refine(fields, better, score, num_clusters, [*key, number]))
     return rounds
+
+
+def _best(rounds: Sequence[Round], score: JointScore, least: float) -> Round | None:
+    """The round whose vote has most merit, if that is no less than of the best candidate."""
+    merits = score.merit([one.labels for one in rounds])
+    return None if max(merits) < least else rounds[int(np.argmax(merits))]
+
+
+def _strongest(read: Sequence[Reading], score: JointScore) -> int:
+    """Number of the source that weighs most in the score."""
+    return read[int(np.argmax(score.weights))].source
 
 
 def _twice(spaces: Sequence[Space]) -> tuple[Field, ...]:

@@ -37,6 +37,8 @@ class Result:
     """Those that heads started from, best first."""
     first_round: Ints
     """The vote before the second round, numbered otherwise: [N]."""
+    is_plain: bool = False
+    """Whether the features are so weak that the clusters are those of k-means, whatever else was found."""
 
     @property
     def runner_up(self) -> Ints:

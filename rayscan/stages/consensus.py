@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 
@@ -33,6 +34,8 @@ INPUTS = ("embed", "mine")
 MODEL_PART = "model"
 READS = "consensus"
 """What the model reads, as `assign` asks: embeddings through the ensemble."""
+PLAIN = "k-means of the features"
+"""The result where no grouping scores well."""
 MEMBERS = "members.json"
 ARRAYS = ("mean", "projection", "weights", "biases", "translations")
 
@@ -56,7 +59,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
         DataError: an embedding is not finite.
     """
     artifact, facts = fit_once(fit, MODEL_PART, recipe, done, context.draft(step), context)
-    context.progress.finish(f"{facts['candidates']} groupings, {score_in_words(facts['score'])}")
+    context.progress.finish(f"{facts['candidates']} groupings, {in_words(facts)}")
     return artifact
 
 
@@ -84,7 +87,7 @@ def _store(draft: Draft, result: Result, gids: Ints) -> None:
         "reads": READS,
         "score": result.score,
         "candidates": len(result.table),
-        "best": result.table[0][0],
+        "best": PLAIN if result.is_plain else result.table[0][0],
         "rows": len(gids),
     }
     draft.finish_part(MODEL_PART, files, facts)
@@ -98,6 +101,12 @@ def read_ensemble(model: Artifact) -> Ensemble:
         for m, reading in enumerate(stored["readings"])
     )
     return Ensemble(tuple(members), stored["temperature"])
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """What a result is, where it is none of the method's own, and how far it can be trusted."""
+    plain = f"{PLAIN} is taken, as none scores well, " if facts["best"] == PLAIN else ""
+    return plain + score_in_words(facts["score"])
 
 
 def score_in_words(score: float) -> str:

@@ -172,7 +172,7 @@ def _quarantines(done: Mapping[str, Artifact]) -> Iterator[pa.Table]:
 def _notes(done: Mapping[str, Artifact]) -> Sequence[str]:
     features = [feature_note(a.facts) for name, a in done.items() if name.partition("@")[0] == "pretext"]
     if consensus.NAME in done:
-        features.append(f"Without labels: {consensus.score_in_words(done[consensus.NAME].facts['score'])}.")
+        features.append(f"Without labels: {consensus.in_words(done[consensus.NAME].facts)}.")
     if howmany.NAME in done:
         facts = done[howmany.NAME].facts
         features.append(
