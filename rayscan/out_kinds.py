@@ -46,6 +46,8 @@ def read_record(place: Place) -> dict[str, Any] | None:
     """
     try:
         record = json.loads(place.read(RECORD))
+        if not isinstance(record, dict):
+            raise _bad_record(place, f"a {type(record).__name__}")
         is_right = isinstance(record["stages"], dict) and isinstance(record.get("sources", {}), dict)
     except (FileNotFoundError, NotADirectoryError):
         return None

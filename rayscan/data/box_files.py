@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rayscan import storage
 from rayscan.data import addresses
@@ -27,6 +28,7 @@ SIDES = ("x", "y", "w", "h")
 NAMES = ("file_name", "source", "path", "image", "key")
 """Columns of a table that may name the picture, the first of them that is there."""
 CLASS = "box_class"
+_CAPITALS = frozenset("XYWH")
 _CLASS_FILES = ("classes.txt", "obj.names")
 _YOLO_YAML = ("data.yaml", "dataset.yaml")
 
@@ -116,15 +118,23 @@ def _coco(data: dict[str, Any]) -> Boxes:
 
 
 def _table(uri: str, table: pa.Table) -> Boxes:
+    table = table.rename_columns([c.lower() if c in _CAPITALS else c for c in table.column_names])
     name = next((column for column in NAMES if column in table.column_names), None)
     if name is None or not {*SIDES} <= {*table.column_names}:
         raise _unusable(uri, f"columns {', '.join(table.column_names)}")
     own = {"name": table[name].cast(pa.string())}
-    own |= {side: table[side].cast(pa.float64()) for side in SIDES}
+    own |= {side: _numbers(table[side]) for side in SIDES}
     kinds = [column for column in ("class", "label", "category", CLASS) if column in table.column_names]
     own |= {CLASS: table[kinds[0]].cast(pa.string())} if kinds else {}
     more = flat(table, [name, *SIDES, *kinds])
     return Boxes(pa.table(own | {column: more[column] for column in more.column_names}))
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers, some of which may have a decimal comma."""
+    if pa.types.is_string(column.type):
+        column = pc.replace_substring(column, ",", ".")
+    return column.cast(pa.float64())
 
 
 def _voc(uri: str) -> list[dict[str, Any]]:
