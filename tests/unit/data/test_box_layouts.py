@@ -1,4 +1,4 @@
-"""Boxes as exports of Roboflow, Ultralytics and COCO tools have them: beside texts, in other folders, with gaps."""
+"""Boxes as Roboflow, Ultralytics and COCO tools export them: beside texts, in other folders, with gaps."""
 
 from __future__ import annotations
 
