@@ -73,10 +73,10 @@ def _of_folder(uri: str) -> pa.Table | None:
             table = pa_json.read_json(pa.BufferReader(data), pa_json.ReadOptions(use_threads=False))
         else:
             table = read_table(addresses.plain(uri), data)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(
             "a metadata file cannot be read",
-            expected=" or ".join(FOLDER_FILES),
+            expected=f"{' or '.join(FOLDER_FILES)}; text in UTF-8 or UTF-16",
             got=error,
             where=uri,
             fix="repair it, or give it another name if it is about something else",

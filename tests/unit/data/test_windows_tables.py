@@ -105,3 +105,9 @@ def test_boxes_of_a_table_from_a_german_spreadsheet(tmp_path: Path) -> None:
     row = dict.fromkeys(IMAGE_SCHEMA.names, 0) | {"split": "train", "status": "ok", "id": None, "key": "a"}
     rows = pa.Table.from_pylist([row | {"source": "/d/x/a.jpg", "width": 9, "height": 9}], IMAGE_SCHEMA)
     assert crops_of(rows, boxes, 0.0, None, "b.csv").rows["status"].to_pylist() == ["ok"]
+
+
+def test_metadata_in_an_unknown_encoding_is_refused_in_words(folder: Path) -> None:
+    (folder / "metadata.csv").write_bytes(b"file_name,note\npics/a.jpg,K\xf6ln\n")
+    with pytest.raises(DataError, match=r"(?s)metadata file cannot be read.*UTF-8"):
+        list_sources(str(folder))
