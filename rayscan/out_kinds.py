@@ -13,7 +13,7 @@ from typing import Any
 
 from rayscan import picture_formats
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.storage import Place, local_path
+from rayscan.storage import Place, local_path, split_uri
 
 RECORD = "run.json"
 PLAN = "packed.parquet"
@@ -34,6 +34,8 @@ OWN_FILES = frozenset(
     }
 )
 """Names of files that a run, a prediction or packed shards keep for themselves."""
+OWN_FOLDERS = frozenset({"report", "tensorboard", ".work"})
+"""Names of folders that a run or a prediction keeps for itself, beside results of stages."""
 SOURCES = picture_formats.READ | picture_formats.HEIC | picture_formats.JXL | {"zip"}
 """Ends of names that tell a folder of the user's own; shards are refused by who packs others there."""
 
@@ -46,6 +48,8 @@ def read_record(place: Place) -> dict[str, Any] | None:
     """
     try:
         record = json.loads(place.read(RECORD))
+        if not isinstance(record, dict):
+            raise _bad_record(place, f"a {type(record).__name__}")
         is_right = isinstance(record["stages"], dict) and isinstance(record.get("sources", {}), dict)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -119,7 +123,7 @@ def require_out(place: Place, kind: str) -> None:
             where=place.uri,
             fix="choose another --out",
         )
-    found = kind_at(place) or _pictures_in_the_way(place)
+    found = kind_at(place) or _own_folder(place) or _pictures_in_the_way(place)
     if found not in (None, kind):
         raise ConfigError(
             "there is something of another kind at --out",
@@ -130,11 +134,22 @@ def require_out(place: Place, kind: str) -> None:
         )
 
 
+def _own_folder(place: Place) -> str | None:
+    """Whose folder it is, where a run or a prediction has made it for itself; None for all others."""
+    above, name = split_uri(place.uri)
+    inside = kind_at(above) if name in OWN_FOLDERS and place.names() else None
+    return None if inside is None else f"{name} of {inside}"
+
+
 def _pictures_in_the_way(place: Place) -> str | None:
     """What a place without a result holds of the user: results must not come to lie among it."""
     shown = (name for name in place.names() if not name.startswith("."))
-    found = [name for name in shown if name.lower().rpartition(".")[2] in SOURCES and "." in name]
+    found = [name for name in shown if _is_source(name)]
     return f"{len(found):,} pictures or archives, such as {found[0]!a}" if found else None
+
+
+def _is_source(name: str) -> bool:
+    return "." in name and name.lower().rpartition(".")[2] in SOURCES
 
 
 def _file_in_the_way(place: Place) -> Path | None:
@@ -147,7 +162,7 @@ def _file_in_the_way(place: Place) -> Path | None:
 
 
 def require_no_own_file(place: Place, name: str) -> None:
-    """Refuse to put a file where a run, a prediction or shards have one of their own, or in place of them.
+    """Refuse to put a file where a run, a prediction or shards have their own, or a picture or archive lies.
 
     Args:
         place: The folder that the file is meant for.
@@ -156,14 +171,18 @@ def require_no_own_file(place: Place, name: str) -> None:
     Raises:
         ConfigError: naming what is there.
     """
+    whole = _own_folder(place)
     inside = kind_at(place)
     at = kind_at(place.child(name))
-    if at is None and (inside is None or name not in OWN_FILES):
+    if at is None and _is_source(name) and place.size(name) is not None:
+        at = "a picture or an archive"
+    is_own = whole is not None or inside == ARTIFACT or (inside is not None and name in OWN_FILES)
+    if at is None and not is_own:
         return
     raise ConfigError(
         "OUT belongs to something of another kind",
         expected="an address that no run or prediction uses itself",
-        got=f"{at} itself" if at is not None else f"{name} of {inside}",
+        got=f"{at} itself" if at is not None else f"{name} of {inside or whole}",
         where=place.uri_of(name),
         fix="choose another address; nothing was written",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -20,6 +21,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 SEPARATORS = ",;\t|"
 """What may part the cells of a table."""
+_TOLD_SEPARATOR = re.compile(r'\s*"?sep=([,;\t|])"?[ ,;\t|]*(?:\r\n|\r|\n)', re.IGNORECASE)
 MISSING_WORDS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "-1", "-1.0"})
 """What programs write where there is no value, in lower case."""
 PROBED = 1 << 12
@@ -48,10 +50,23 @@ def lines_of(text: str) -> list[str]:
     return [line for raw in _LINE_END.split(text) if (line := raw.strip())]
 
 
-def separator_of(text: str) -> str:
-    """What parts the cells of a table, by its first line: the one that comes most often outside quotes."""
+def separated(text: str) -> tuple[str, str]:
+    """The rows of a table, and what parts their cells.
+
+    Excel's first line `sep=;` says it and is no row; else it is what comes most often in the first line,
+    outside quotes.
+    """
+    if (told := _TOLD_SEPARATOR.match(text)) is not None:
+        return text[told.end() :], told[1]
     header = _QUOTED.sub("", _LINE_END.split(text.lstrip(), maxsplit=1)[0])
-    return max(SEPARATORS, key=header.count)  # the first of equals
+    return text, max(SEPARATORS, key=header.count)  # the first of equals
+
+
+def slashed(names: Sequence[str | None]) -> list[str | None]:
+    """Paths as they stand in a file from Windows, with `/`; others, of which one has a `/`, as they are."""
+    if any(name is not None and "/" in name for name in names):
+        return list(names)
+    return [None if name is None else name.replace("\\", "/") for name in names]
 
 
 def is_missing(value: str | None) -> bool:

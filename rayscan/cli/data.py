@@ -72,7 +72,7 @@ def shard(
             wnids=frozenset(imagenet_subset(imagenet_classes)) if imagenet_classes else None,
             apply=_mapper(listing.size, address, stack),
         )
-    sys.stdout.write(f"{summary}\n")
+    sys.stdout.writelines(f"{line}\n" for line in (*listing.left_out.lines_of_members(), summary))
 
 
 def index(

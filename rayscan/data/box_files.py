@@ -7,6 +7,7 @@ the file says. Classes are metadata, as captions are: no stage reads them.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from rayscan import storage
+from rayscan import picture_formats, storage
 from rayscan.data import addresses
 from rayscan.data.folders import files_below
 from rayscan.data.metadata_columns import flat, of_records
@@ -27,7 +29,10 @@ SIDES = ("x", "y", "w", "h")
 NAMES = ("file_name", "source", "path", "image", "key")
 """Columns of a table that may name the picture, the first of them that is there."""
 CLASS = "box_class"
+_CAPITALS = frozenset("XYWH")
 _CLASS_FILES = ("classes.txt", "obj.names")
+_PROSE = ("readme", "license")
+"""How names of texts begin that are no notes of pictures."""
 _YOLO_YAML = ("data.yaml", "dataset.yaml")
 
 
@@ -69,20 +74,21 @@ def _unusable(uri: str, got: object) -> DataError:
         "or a folder of Pascal VOC .xml or YOLO .txt",
         got=got,
         where=uri,
+        fix="export the boxes again in one of these formats",
     )
 
 
 def _read(uri: str) -> Boxes:
     name = addresses.plain(uri).lower()
     if name.endswith(".json"):
-        return _coco(json.loads(decoded(storage.read(uri))))
+        return _coco(uri, json.loads(decoded(storage.read(uri))))
     if name.endswith((".csv", ".tsv", ".parquet")):
         return _table(uri, read_table(addresses.plain(uri), storage.read(uri)))
     if name.endswith(".xml"):
-        return Boxes(_made(_voc(uri)))
+        return _of_notes(_voc(uri))
     files = [file.uri for file in files_below(uri)]
     if notes := [file for file in files if file.lower().endswith(".xml")]:
-        return Boxes(_made([row for note in notes for row in _voc(note)]))
+        return _of_notes([row for note in notes for row in _voc(note)])
     return Boxes(_made(_yolo(uri, files)), is_relative=True, has_endings=False)
 
 
@@ -99,16 +105,20 @@ def _made(rows: Sequence[dict[str, Any]]) -> pa.Table:
     return table
 
 
-def _coco(data: dict[str, Any]) -> Boxes:
+def _coco(uri: str, data: Any) -> Boxes:
     """COCO's instances: bbox is left, top, width, height in px (cocodataset.org, data format)."""
+    if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
+        raise _unusable(uri, "JSON without `images` and `annotations`, as results of a detector are")
     names = {image["id"]: image["file_name"] for image in data["images"]}
     classes = {kind["id"]: kind["name"] for kind in data.get("categories", ())}
     rows: list[dict[str, Any]] = []
     for note in data["annotations"]:
         if "bbox" not in note:
             continue
+        if note["image_id"] not in names:
+            raise _unusable(uri, f"an annotation of image {note['image_id']}, which is not among its images")
         kind = note.get("category_id")
-        row = dict(zip(SIDES, note["bbox"], strict=True))
+        row = dict(zip(SIDES, note["bbox"] or (math.nan,) * 4, strict=True))  # none: an empty box
         more = {key: note[key] for key in ("area", "iscrowd", "score") if key in note}
         more |= {"box_id": str(note["id"])} if "id" in note else {}
         rows.append({"name": names[note["image_id"]], **row, CLASS: str(classes.get(kind, kind)), **more})
@@ -116,15 +126,23 @@ def _coco(data: dict[str, Any]) -> Boxes:
 
 
 def _table(uri: str, table: pa.Table) -> Boxes:
+    table = table.rename_columns([c.lower() if c in _CAPITALS else c for c in table.column_names])
     name = next((column for column in NAMES if column in table.column_names), None)
     if name is None or not {*SIDES} <= {*table.column_names}:
         raise _unusable(uri, f"columns {', '.join(table.column_names)}")
     own = {"name": table[name].cast(pa.string())}
-    own |= {side: table[side].cast(pa.float64()) for side in SIDES}
+    own |= {side: _numbers(table[side]) for side in SIDES}
     kinds = [column for column in ("class", "label", "category", CLASS) if column in table.column_names]
     own |= {CLASS: table[kinds[0]].cast(pa.string())} if kinds else {}
     more = flat(table, [name, *SIDES, *kinds])
     return Boxes(pa.table(own | {column: more[column] for column in more.column_names}))
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers, some of which may have a decimal comma."""
+    if pa.types.is_string(column.type):
+        column = pc.replace_substring(column, ",", ".")
+    return column.cast(pa.float64())
 
 
 def _voc(uri: str) -> list[dict[str, Any]]:
@@ -156,16 +174,26 @@ def _voc(uri: str) -> list[dict[str, Any]]:
     return rows
 
 
+def _of_notes(rows: Sequence[dict[str, Any]]) -> Boxes:
+    """Boxes of Pascal VOC, whose names may lack their ends."""
+    return Boxes(_made(rows), has_endings=any(row["name"] != without_ending(row["name"]) for row in rows))
+
+
 def _yolo(folder: str, uris: Sequence[str]) -> list[dict[str, Any]]:
     """YOLO: a line is class, middle and sides as fractions, perhaps a score; or class and a polygon."""
     classes = _yolo_classes(uris)
     skipped = {*_CLASS_FILES, "train.txt", "val.txt", "test.txt"}
+    # Ultralytics and Roboflow put notes into `labels`, pictures beside it into `images`.
+    is_apart = not any(_is_picture_in_labels(uri) for uri in uris)
     rows = []
     for uri in uris:
         path = addresses.plain(uri)
-        if not path.lower().endswith(".txt") or path.rpartition("/")[2] in skipped:
+        base = path.rpartition("/")[2].lower()
+        if not base.endswith(".txt") or base in skipped or base.startswith(_PROSE):
             continue
         name = path[len(addresses.plain(folder).rstrip("/")) + 1 :].rpartition(".")[0]
+        if is_apart:
+            name = "/".join("images" if part == "labels" else part for part in name.split("/"))
         for number, line in enumerate(lines_of(decoded(storage.read(uri))), start=1):
             cells = line.split()
             if len(cells) < 5:
@@ -175,6 +203,10 @@ def _yolo(folder: str, uris: Sequence[str]) -> list[dict[str, Any]]:
                 {"name": name, **_yolo_sides([float(n) for n in numbers]), CLASS: classes.get(kind, kind)}
             )
     return rows
+
+
+def _is_picture_in_labels(uri: str) -> bool:
+    return "/labels/" in uri and addresses.plain(uri).lower().rpartition(".")[2] in picture_formats.READ
 
 
 def _yolo_sides(numbers: Sequence[float]) -> dict[str, float]:

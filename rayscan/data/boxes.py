@@ -129,6 +129,7 @@ def _matched(rows: pa.Table, boxes: Boxes, where: str) -> tuple[Ints, Ints]:
             expected=f"names such as {rows['source'].slice(0, 3).to_pylist()}",
             got=names[:3],
             where=where,
+            fix="write names of these pictures, or the last parts of their paths; --data has to hold them",
         )
     return np.asarray(pictures), np.asarray(numbers)
 

@@ -89,7 +89,6 @@ def describe(listing: Listing, seen: Sequence[Seen]) -> tuple[list[str], bool]:
         lines.append(f"short side: {low} to {high} px, median {middle}")
     if listing.format.has_many:
         others = ", ".join(f"{members[name]:,} {name}" for name in ("cls", "json", "other", "imageless"))
-        others += f", {members['system']:,} of an operating system" if members["system"] else ""
         lines.append(f"beside the images: {others}")
     if classes := wnids_of(list(keys)):
         lines.append(f"folders are ImageNet classes: {len(classes):,}")

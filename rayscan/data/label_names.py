@@ -1,7 +1,7 @@
-"""Names in a labels file -> gids of the images they mean.
+r"""Names in a labels file -> gids of the images they mean.
 
-Names mean the same in any form of Unicode; paths also with `./`, `..` and `//`, through other links, and cut
-to their last parts.
+Names mean the same in any form of Unicode; paths also with `./`, `..` and `//`, with the `\` of Windows,
+through other links, and cut to their last parts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def match(
     """
     is_path = column == "source"
     wanted = [None if name is None else spelled(name, column) for name in names]
-    depths = {name.count("/") + 1 for name in wanted if name is not None} if is_path else set()
+    otherwise = [_from_windows(name, column) for name in names]
+    depths = {name.count("/") + 1 for name in (*wanted, *otherwise) if name is not None} if is_path else set()
     whole: dict[tuple[str | None, str], int] = {}
     tails: dict[tuple[str | None, str], int] = {}
     ways: tuple[None, ...] | tuple[None, str]
@@ -49,9 +50,21 @@ def match(
                 if depth < len(parts):
                     key = (way, "/".join(parts[-depth:]))
                     tails[key] = AMBIGUOUS if key in tails else gid
-    keys = [None if name is None else (split, name) for name, split in zip(wanted, splits, strict=True)]
-    found = [None if key is None else whole.get(key, tails.get(key)) for key in keys]
+
+    def gid_of(name: str | None, split: str | None) -> int | None:
+        return None if name is None else whole.get((split, name), tails.get((split, name)))
+
+    found = [
+        gid_of(other, split) if (gid := gid_of(name, split)) is None else gid
+        for name, other, split in zip(wanted, otherwise, splits, strict=True)
+    ]
     return _through_links(wanted, found, rows) if is_path else found
+
+
+def _from_windows(name: str | None, column: str) -> str | None:
+    r"""A path with `\` as it would be spelled here; None for all others."""
+    is_one = name is not None and "\\" in name and "/" not in name and column != "id"
+    return spelled(name.replace("\\", "/"), column) if is_one and name is not None else None
 
 
 def _through_links(

@@ -67,6 +67,20 @@ def is_picture(head: bytes) -> bool:
     return any(signature.match(head) for signature in SIGNATURES)
 
 
+def is_system_member(name: str) -> bool:
+    """Whether a member of an archive is hidden, or lies in a folder that would not be entered on a disk."""
+    *folders, base = (part for part in name.split("/") if part not in ("", "."))
+    return base.startswith(".") or any(is_system_folder(part) for part in folders)
+
+
+def count_other(counts: Counter[str], name: str) -> None:
+    """Count a member that is not taken, by its kind, for `lines_of_members`."""
+    counts["other"] += 1
+    found = _EXTENSION.search(name.rpartition("/")[2])
+    kind = f".{found[1].lower()}" if found else ""
+    counts[kind if kind[1:] in PICTURE_EXTENSIONS else f"*{kind}"] += 1
+
+
 @dataclass
 class LeftOut:
     """What one look at the user's files passed over."""
@@ -81,6 +95,8 @@ class LeftOut:
     """Folders that hold a run or a prediction of rayscan."""
     unreadable: list[str] = field(default_factory=list)
     """Names that are not UTF-8 and folders that cannot be read, in ASCII."""
+    members: Counter[str] = field(default_factory=Counter)
+    """What was found in archives beside the images, by `lines_of_members`."""
 
     def add(self, uris: Sequence[str]) -> None:
         """Note files that are of no format."""
@@ -113,6 +129,10 @@ class LeftOut:
             lines.append(f"left out, cannot be read or named: {', '.join(self.unreadable[:5])}{more}")
         return lines
 
+    def lines_of_members(self) -> list[str]:
+        """Lines on what was found in archives beside the images; known once these were read."""
+        return lines_of_members(self.members)
+
     def _split(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """Files by kind: those that look like pictures, and the others."""
         pictures: dict[str, list[str]] = {}
@@ -132,16 +152,29 @@ class LeftOut:
 
 
 def lines_of_members(members: Mapping[str, int]) -> list[str]:
-    """A line on members of shards that look like pictures and are of no format that is read.
+    """Lines on members of shards and archives that were not taken; none if there are none.
 
     Args:
-        members: Counts of a scan; those of such kinds begin with a dot.
+        members: Counts of a scan: kinds that look like pictures begin with a dot, others with `*`; `system`
+            are those that are hidden or of the system.
     """
-    kinds = sorted((-count, name) for name, count in members.items() if name.startswith("."))
-    counts = ", ".join(f"{-count:,} {name if name != '.' else 'without extension'}" for count, name in kinds)
-    command = advice(name[1:] for _, name in kinds)
-    told = f"; to read them: {command}" if command else ""
-    return [f"left out of the shards, though they look like pictures: {counts}{told}"] if kinds else []
+    pictures, others = _of_members(members, "."), _of_members(members, "*")
+    lines = []
+    if pictures:
+        command = advice(name[1:] for name in members if name.startswith("."))
+        told = f"; to read them: {command}" if command else ""
+        lines.append(f"left out of the shards, though they look like pictures: {pictures}{told}")
+    if others:
+        lines.append(f"left out of the shards, of other kinds: {others}")
+    if members.get("system"):
+        lines.append(f"left out of the shards, hidden or in folders of the system: {members['system']:,}")
+    return lines
+
+
+def _of_members(members: Mapping[str, int], mark: str) -> str:
+    kinds = sorted((-count, name.lstrip("*")) for name, count in members.items() if name.startswith(mark))
+    named = (f"{-count:,} {name if name not in ('', '.') else 'without extension'}" for count, name in kinds)
+    return ", ".join(named)
 
 
 def _filled(kinds: Mapping[str, list[str]]) -> dict[str, list[str]]:

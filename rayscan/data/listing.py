@@ -145,7 +145,7 @@ def _texts(data: str) -> list[str]:
 def _refuse(uri: str) -> None:
     if not uri.strip() or "\0" in uri:
         raise DataError(
-            "this is no path", expected="a path or URI", got=ascii(uri), where="--data or --eval-data"
+            "this is no path", expected="a path or URI", got=ascii(uri[:80]), where="--data or a list"
         )
     if uri.count("://") <= 1:
         storage.refuse_malformed(uri)

@@ -21,6 +21,7 @@ from rayscan.data.metadata_columns import flat, together
 from rayscan.data.sources.table import read_table
 from rayscan.errors import DataError
 from rayscan.storage import join
+from rayscan.text import slashed
 
 METADATA = "metadata.parquet"
 """File of the index: `gid`, and the columns; rows of images without metadata are left out."""
@@ -72,10 +73,10 @@ def _of_folder(uri: str) -> pa.Table | None:
             table = pa_json.read_json(pa.BufferReader(data), pa_json.ReadOptions(use_threads=False))
         else:
             table = read_table(addresses.plain(uri), data)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(
             "a metadata file cannot be read",
-            expected=" or ".join(FOLDER_FILES),
+            expected=f"{' or '.join(FOLDER_FILES)}; text in UTF-8 or UTF-16",
             got=error,
             where=uri,
             fix="repair it, or give it another name if it is about something else",
@@ -83,7 +84,7 @@ def _of_folder(uri: str) -> pa.Table | None:
     if FILE_NAME not in table.column_names:
         return None  # a file of somebody else's that happens to have this name
     folder = addresses.parent(uri)
-    names = table[FILE_NAME].cast(pa.string()).to_pylist()
+    names = slashed(table[FILE_NAME].cast(pa.string()).to_pylist())
     uris = pa.array([None if name is None else join(folder, name.removeprefix("./")) for name in names])
     kept = flat(table, [FILE_NAME]).append_column("uri", uris)
     return kept.filter(pc.is_valid(kept["uri"]))

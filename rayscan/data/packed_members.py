@@ -30,19 +30,20 @@ class Stored(NamedTuple):
     """Where it lies, as its format says; None if it is the whole file."""
 
 
-def stored_in(job: tuple[Format, SourceFile]) -> list[Stored]:
-    """The images of a file that holds many; runs on a worker.
+def stored_in(job: tuple[Format, SourceFile]) -> tuple[list[Stored], Mapping[str, int]]:
+    """The images of a file that holds many, and what else is in it, as `Scan.members`; runs on a worker.
 
     Raises:
         DataError: the file is damaged, or cannot be read.
     """
     known, entry = job
     found = []
-    for row in known.scan(entry, max_pixels=UNDECODED).rows:
+    scan = known.scan(entry, max_pixels=UNDECODED)
+    for row in scan.rows:
         name = row["key"].removeprefix(f"{entry.key}#")
         size = row["length"] if row["status"] != "missing" else -1
         found.append(Stored(f"{entry.key}/{name}", entry.uri, size, row["offset"]))
-    return found
+    return found, scan.members
 
 
 def read_stored(rows: Sequence[Mapping[str, Any]]) -> list[bytes]:

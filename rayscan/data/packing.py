@@ -181,7 +181,10 @@ def _entries(listing: Listing, wnids: frozenset[str] | None, apply: Map) -> tupl
         )
     if listing.format.has_many:
         jobs = [(listing.format, entry) for entry in listing.entries]
-        stored = [one for part in apply(stored_in, jobs) for one in part]
+        parts = apply(stored_in, jobs)
+        stored = [one for part, _ in parts for one in part]
+        for _, members in parts:
+            listing.left_out.members.update(members)
     else:
         stored = [Stored(e.key, e.uri, e.size) for e in listing.entries]
     chosen = [e for e in stored if wnids is None or wnid_of(e.key) in wnids]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from rayscan.errors import ConfigError
+from rayscan.errors import ArtifactError, ConfigError
 from rayscan.exports.atlas import export_atlas
 from rayscan.exports.cleanlab import export_cleanlab
 from rayscan.exports.csv import export_csv
@@ -80,4 +80,13 @@ def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
             fix="choose another one, or pass --force to replace it",
         )
     require_no_own_file(place, name)
-    return EXPORTERS[to](run, out)
+    try:
+        return EXPORTERS[to](run, out)
+    except OSError as error:
+        raise ArtifactError(
+            "the export cannot be written",
+            expected="a place with room, and the right to it",
+            got=error,
+            where=out,
+            fix="make room, or choose another OUT",
+        ) from error

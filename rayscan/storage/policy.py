@@ -18,6 +18,7 @@ DEADLINE_VARIABLE = "RAYSCAN_STORE_PATIENCE_SECONDS"
 REFUSALS = (
     "ACCESS_DENIED",
     "NO_SUCH_BUCKET",
+    "enable the allow_bucket_creation option",  # Arrow's words for a bucket that is not there, when it writes
     "INVALID_ACCESS_KEY",
     "SIGNATURE_DOES_NOT_MATCH",
     "HTTP status 40",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rayscan.text import composed, decoded, is_missing, lines_of, separator_of
+from rayscan.text import composed, decoded, is_missing, lines_of, separated, slashed
 
 TEXT = "gr\u00f6\u00dfe.jpg,1\nb.jpg,2\n"
 
@@ -30,11 +30,22 @@ def test_lines_end_as_on_every_system() -> None:
 
 @pytest.mark.parametrize("separator", list(",;\t|"))
 def test_separators_are_told_from_the_first_line(separator: str) -> None:
-    assert separator_of(separator.join(["key", '"a,b;c|d,,,"', "label"]) + "\n1,2,3,4") == separator
+    assert separated(separator.join(["key", '"a,b;c|d,,,"', "label"]) + "\n1,2,3,4")[1] == separator
 
 
 def test_one_column_has_no_separator_that_matters() -> None:
-    assert separator_of("path\na;b") == ","
+    assert separated("path\na;b") == ("path\na;b", ",")
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "SEP=;\r", "sep=;;\n"])
+def test_excel_says_the_separator_itself(first: str) -> None:
+    assert separated(f"{first}path;note\na,b,c;d") == ("path;note\na,b,c;d", ";")
+    assert separated("sep=x\na") == ("sep=x\na", ",")
+
+
+def test_paths_of_windows_have_slashes_here() -> None:
+    assert slashed(["a.jpg", "b\\c.jpg", None]) == ["a.jpg", "b/c.jpg", None]
+    assert slashed(["a/b\\c.jpg", "b\\c.jpg"]) == ["a/b\\c.jpg", "b\\c.jpg"]  # a name may hold one here
 
 
 @pytest.mark.parametrize("word", ["", " ", "NA", "nan", "NaN", "None", "null", "N/A", "-1", "<NA>"])

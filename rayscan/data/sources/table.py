@@ -1,10 +1,12 @@
-"""Lists of images: `.csv` and `.parquet` with `uri` or `path` and perhaps `id`, `.txt` with a name a line.
+"""Lists of images: `.csv` and `.parquet` with an address and perhaps `id`, `.txt` with a name a line.
 
 In a `.txt`, a line that begins with `# ` is a comment and quotes around a name are none of it.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 
@@ -17,14 +19,17 @@ from rayscan import storage
 from rayscan.data import addresses
 from rayscan.data.sources.base import ListFormat
 from rayscan.errors import DataError
-from rayscan.text import decoded, lines_of, separator_of
+from rayscan.text import decoded, lines_of, separated, slashed
 
 _MORE_THAN_A_NAME = (
     re.compile(r".*\.[A-Za-z0-9]{2,5}[ \t,;]+[^/\\.]*"),  # a name and a class
     re.compile(r"[^\t]*\t.*"),
     re.compile(r"\d+[ ,;]+.*"),  # a number and a name
 )
-_TEXT_COLUMNS = ("uri", "path", "id", "source", "key", "split", "label", "class")
+ADDRESSES = ("uri", "path", "file_name")
+"""Columns of a list that may have the addresses, the first of them that is there."""
+_TEXT_COLUMNS = (*ADDRESSES, "id", "source", "key", "split", "label", "class")
+"""Columns that are known by these names in any case, and are text."""
 
 
 class TableOfNames(ListFormat):
@@ -46,14 +51,21 @@ class TableOfNames(ListFormat):
                 expected=f"{' '.join(self.suffixes)}; text in UTF-8 or UTF-16",
                 got=error,
                 where=uri,
-                fix="save it as UTF-8",
+                fix="save it as UTF-8"
+                if isinstance(error, UnicodeDecodeError)
+                else "write each column once, as many cells in every row, quotes around one with a separator",
             ) from error
-        column = next((c for c in ("uri", "path") if c in table.column_names), None)
+        column = next((c for c in ADDRESSES if c in table.column_names), None)
         if column is None:
             raise DataError(
-                "a list has no addresses", expected="a column uri or path", got=table.column_names, where=uri
+                "a list has no addresses",
+                expected=f"a column {', '.join(ADDRESSES[:-1])} or {ADDRESSES[-1]}",
+                got=table.column_names,
+                where=uri,
+                fix="give one of these names to the column with the paths; a column that holds the pictures "
+                "themselves, as bytes in Parquet, is named by --image-column",
             )
-        names = texts(table, column, uri)
+        names = slashed(texts(table, column, uri))
         return names, texts(table, "id", uri) if "id" in table.column_names else [None] * len(table)
 
     def columns(self, uri: str) -> pa.Table | None:
@@ -62,7 +74,7 @@ class TableOfNames(ListFormat):
         if name.lower().endswith(".txt"):
             return None
         table = read_table(name, storage.read(uri))
-        address = next((c for c in ("uri", "path") if c in table.column_names), None)
+        address = next((c for c in ADDRESSES if c in table.column_names), None)
         return table.drop_columns([c for c in (address, "id") if c in table.column_names])
 
 
@@ -82,9 +94,7 @@ def _names_of(text: str, uri: str) -> list[str]:
             where=uri,
             fix="leave the names alone, or write a .csv with a column path; labels go into --labels",
         )
-    if lines and all("\\" in line and "/" not in line for line in lines):  # written on Windows
-        lines = [line.replace("\\", "/") for line in lines]
-    return lines
+    return [line or "" for line in slashed(lines)]
 
 
 def texts(table: pa.Table, name: str, uri: str) -> list[str | None]:
@@ -126,20 +136,52 @@ def read_table(name: str, data: bytes) -> pa.Table:
     """
     if name.lower().endswith(".parquet") or data.startswith(b"PAR1"):
         _require_unique(pq.read_schema(pa.BufferReader(data)).names)
-        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    text = decoded(data)
-    as_text = dict.fromkeys(_TEXT_COLUMNS, pa.string())
+        return _known(pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False))
+    text, separator = separated(decoded(data))
+    header = _header(text, separator)
+    as_text = {name: pa.string() for name in header if name.strip().lower() in _TEXT_COLUMNS}
     sink = pa.BufferOutputStream()  # memory of Arrow's own: its threads read ahead, and let go of it late
     sink.write(text.encode())
     table = pa_csv.read_csv(
         pa.BufferReader(sink.getvalue()),
         read_options=pa_csv.ReadOptions(use_threads=False),
-        parse_options=pa_csv.ParseOptions(delimiter=separator_of(text), newlines_in_values='"' in text),
+        parse_options=pa_csv.ParseOptions(delimiter=separator, newlines_in_values='"' in text),
         convert_options=pa_csv.ConvertOptions(column_types=as_text),
     )
     table = table.rename_columns([column.strip() for column in table.column_names])
     _require_unique(table.column_names)
-    return table
+    return _without_empty_rows(_known(table))
+
+
+def _header(text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    except csv.Error:  # Arrow will say what is wrong
+        return []
+
+
+def _known(table: pa.Table) -> pa.Table:
+    """The table with the names of columns that mean something here as they are written here: Path is path."""
+    lower = [name.lower() for name in table.column_names]
+    return table.rename_columns(
+        [
+            low if low in _TEXT_COLUMNS and lower.count(low) == 1 else name
+            for name, low in zip(table.column_names, lower, strict=True)
+        ]
+    )
+
+
+def _without_empty_rows(table: pa.Table) -> pa.Table:
+    """Without rows of which no cell holds anything: spreadsheets write them below the last one."""
+    is_full = pa.chunked_array([pa.repeat(pa.scalar(False), len(table))])
+    for column in table.columns:
+        has_value = pc.is_valid(column)
+        if pa.types.is_string(column.type):
+            has_value = pc.and_(
+                has_value, pc.not_equal(pc.utf8_trim_whitespace(pc.fill_null(column, "")), "")
+            )
+        is_full = pc.or_(is_full, has_value)
+    return table if pc.all(is_full).as_py() is not False else table.filter(is_full)
 
 
 def _require_unique(columns: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.inspection import CHANGED, MISSING, inspected
-from rayscan.data.left_out import HEAD_BYTES, PICTURE_EXTENSIONS, is_picture
+from rayscan.data.left_out import HEAD_BYTES, count_other, is_picture, is_system_member
 from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
@@ -25,6 +25,7 @@ from rayscan.data.sources.notes import read_note
 from rayscan.data.tar_members import Member, members, normalized
 from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
+from rayscan.text import decoded
 
 MAX_NOTE_BYTES = 1 << 20
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -109,8 +110,10 @@ def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN, chosen: str | 
     sample = _Sample("")
     with SequentialFile(uri, is_hashing=True) as file:
         for member in members(file):
+            if is_system_member(member.name):
+                counts["system"] += 1
+                continue
             if (named := member.key_and_extension) is None:
-                counts["other"] += 1
                 _sniff(file, member, counts)
                 continue
             key, extension = named
@@ -126,7 +129,7 @@ def scan_tar(uri: str, *, max_pixels: int, how: Decoding = PLAIN, chosen: str | 
                 and extension != chosen
                 and extension.rpartition(".")[2] in IMAGE_EXTENSIONS
             ):
-                counts["other"] += 1
+                count_other(counts, member.name)
                 continue
             _take(file, member, extension, sample, counts, max_pixels, how)
         images = {normalized(s.image): s.row for s in samples.values() if s.row is not None}
@@ -156,7 +159,7 @@ def _take(
         if kind in IMAGE_EXTENSIONS and sample.link is None:
             sample.link = member
         else:
-            counts["other"] += 1
+            count_other(counts, member.name)
     elif kind in IMAGE_EXTENSIONS:
         if sample.row is not None:
             raise _confused(file, member, f"this key has an image already, {sample.image}")
@@ -178,19 +181,29 @@ def _take(
             sample.notes |= told
     elif extension == "txt":
         if member.length <= MAX_NOTE_BYTES:
-            sample.notes["txt"] = file.read(member.length).decode("utf-8", "backslashreplace").strip()
+            sample.notes["txt"] = _words(file.read(member.length))
+    elif extension == "cls":
+        counts["cls"] += 1
     else:
-        counts["cls" if extension == "cls" else "other"] += 1
-        if kind in PICTURE_EXTENSIONS:
-            counts[f".{kind}"] += 1
+        count_other(counts, member.name)
+
+
+def _words(data: bytes) -> str:
+    try:
+        return decoded(data).strip()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "backslashreplace").strip()
 
 
 def _sniff(file: SequentialFile, member: Member, counts: Counter[str]) -> None:
-    """Count a member without extension that begins like a picture."""
+    """Count a member that is of no sample: those without extension by how they begin."""
     base = member.name.rpartition("/")[2]
     is_bare = "." not in base and not base.startswith("__") and member.link is None
     if is_bare and is_picture(file.read(min(member.length, HEAD_BYTES))):
+        counts["other"] += 1
         counts["."] += 1
+    else:
+        count_other(counts, member.name)
 
 
 def _linked(

@@ -1,22 +1,30 @@
 """Zip archives of images: stored members are read by their range, deflated ones are inflated when read.
 
-The key of an image is its path in the archive, as in a folder.
+The key of an image is its path in the archive, as in a folder. A symbolic link to an image of the archive is
+that image under another key.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
 from rayscan.data.decode import IMAGE_EXTENSIONS
-from rayscan.data.inspection import CHANGED, inspected
-from rayscan.data.left_out import PICTURE_EXTENSIONS
+from rayscan.data.inspection import CHANGED, MISSING, inspected
+from rayscan.data.left_out import (
+    HEAD_BYTES,
+    LOOKED_INTO_WITHOUT_EXTENSION,
+    count_other,
+    is_picture,
+    is_system_member,
+)
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Files, Format, Images, Rows, Scan, SourceFile
 from rayscan.data.sources.zip_members import ZipMember, contents, inflated, members
-from rayscan.data.tar_members import storable
+from rayscan.data.tar_members import normalized, storable
 from rayscan.data.tones import PLAIN, Decoding
 from rayscan.errors import DataError
 
@@ -39,28 +47,30 @@ class Zip(Format):
 
     def scan(self, entry: SourceFile, *, max_pixels: int, how: Decoding = PLAIN) -> Scan:
         """See `Format.scan`."""
-        counts, chosen = Counter({"other": 0}), []
-        for member in members(entry.uri):
-            kind = member.name.rpartition(".")[2].lower()
-            if kind in IMAGE_EXTENSIONS and not member.is_system:
-                chosen.append(member)
-            else:
-                counts["system" if member.is_system else "other"] += 1
-                counts[f".{kind}"] += kind in PICTURE_EXTENSIONS and not member.is_system
-        _check(entry.uri, chosen)
+        counts = Counter[str]()
+        chosen = _chosen(entry.uri, counts)
         with SequentialFile(entry.uri, is_hashing=True) as file:
-            rows = []
+            rows: dict[str, dict[str, Any]] = {}
+            links: dict[str, str] = {}
             for member, start, packed in contents(file, chosen):
                 data = inflated(packed, member.size) if member.is_deflated else packed
-                seen = inspected(data, max_pixels=max_pixels, how=how)
-                crc32 = zlib.crc32(data)
-                if crc32 != member.crc32 or len(data) != member.size:
+                if not _is_image(member):
+                    _count_bare(counts, member.name, data)
+                    continue
+                where = {"offset": _place(member, start), "length": len(data), "crc32": zlib.crc32(data)}
+                if member.is_link:
+                    target = f"{member.name.rpartition('/')[0]}/{data.decode('utf-8', 'replace')}"
+                    links[member.name] = normalized(target)
+                    seen = {"width": 0, "height": 0, "status": MISSING}
+                elif where["crc32"] != member.crc32 or len(data) != member.size:
                     seen = {"width": 0, "height": 0, "status": CHANGED}
+                else:
+                    seen = inspected(data, max_pixels=max_pixels, how=how)
                 row = {"key": storable(member.name), "source": f"{entry.uri}#{storable(member.name)}"}
-                where = {"offset": _place(member, start), "length": len(data), "crc32": crc32}
-                rows.append(row | where | seen)
+                rows[member.name] = row | where | seen
             file.seek_forward(file.size)
-            return Scan(entry.uri, file.size, file.sha256, rows, dict(+counts) | {"other": counts["other"]})
+        found = _linked(rows, links)
+        return Scan(entry.uri, file.size, file.sha256, found, dict(counts) | {"other": counts["other"]})
 
     def read(self, files: Files, rows: Rows) -> Images:
         """See `Format.read`."""
@@ -74,6 +84,54 @@ class Zip(Format):
         for number in np.flatnonzero(is_deflated).tolist():
             images.data[number] = inflated(images.data[number], int(rows.length[number]))
         return images
+
+
+def _is_image(member: ZipMember) -> bool:
+    return member.name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
+
+
+def _is_bare(member: ZipMember) -> bool:
+    return "." not in member.name.rpartition("/")[2] and not member.refusal and not member.is_link
+
+
+def _chosen(uri: str, counts: Counter[str]) -> list[ZipMember]:
+    """The images of an archive, and files without extension, which may be pictures; others are counted."""
+    chosen: list[ZipMember] = []
+    bare = 0
+    for member in members(uri):
+        if is_system_member(member.name):
+            counts["system"] += 1
+        elif _is_image(member):
+            chosen.append(member)
+        elif _is_bare(member) and bare < LOOKED_INTO_WITHOUT_EXTENSION:
+            bare += 1
+            chosen.append(member)
+        else:
+            count_other(counts, member.name)
+    _check(uri, [member for member in chosen if _is_image(member)])
+    return chosen
+
+
+def _count_bare(counts: Counter[str], name: str, data: bytes) -> None:
+    if is_picture(data[:HEAD_BYTES]):
+        counts["other"] += 1
+        counts["."] += 1
+    else:
+        count_other(counts, name)
+
+
+def _linked(rows: dict[str, dict[str, Any]], links: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows, those of links to images with where these lie."""
+    names = {normalized(name): name for name in rows}
+    for link, first in links.items():
+        target, seen = names.get(first), {link}
+        while target in links and target not in seen:
+            seen.add(target)
+            target = names.get(links[target])
+        if target is not None and target not in links:
+            own = {name: rows[link][name] for name in ("key", "source")}
+            rows[link] = {**rows[target], **own}
+    return list(rows.values())
 
 
 def _place(member: ZipMember, start: int) -> int:

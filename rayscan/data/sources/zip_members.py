@@ -6,7 +6,7 @@ standard library's zipfile, zip64 included; local headers, which say where the b
 
 from __future__ import annotations
 
-import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -20,8 +20,6 @@ from rayscan.storage import open_file
 _LOCAL = struct.Struct("<4s5H3I2H")  # APPNOTE 4.3.7
 _SIGNATURE = b"PK\x03\x04"
 _IS_ENCRYPTED = 0x1
-_SYSTEM = re.compile(r"(^|/)(__MACOSX|\.[^/]+)(/|$)")
-"""What packers of operating systems add; hidden files, as in folders."""
 _METHODS = {
     1: "shrink",
     6: "implode",
@@ -50,11 +48,8 @@ class ZipMember(NamedTuple):
     is_deflated: bool
     refusal: str
     """Why it cannot be read; empty if it can."""
-
-    @property
-    def is_system(self) -> bool:
-        """Whether an operating system put it there."""
-        return bool(_SYSTEM.search(self.name))
+    is_link: bool = False
+    """Whether it holds the path that a symbolic link leads to."""
 
 
 def members(uri: str) -> list[ZipMember]:
@@ -86,6 +81,7 @@ def _member(info: zipfile.ZipInfo) -> ZipMember:
         info.CRC,
         deflated,
         refusal,
+        stat.S_ISLNK(info.external_attr >> 16),
     )
 
 

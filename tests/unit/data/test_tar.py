@@ -122,7 +122,7 @@ def test_only_images_and_notes_are_opened(tar, monkeypatch):
     original = SequentialFile.read
     monkeypatch.setattr(SequentialFile, "read", lambda self, n: read.append(original(self, n)) or read[-1])
     found = scan(tar(make_tar(content)))
-    assert found.members == {"cls": 0, "json": 0, "other": 2, "imageless": 0}
+    assert found.members == {"cls": 0, "json": 0, "other": 2, "*.pyd": 1, "*.pth": 1, "imageless": 0}
     assert found.metadata.to_pydict() == {"txt": ["caption"]}
     assert content[0][1] in read and not any(data in (b"\x80\x04payload", b"x") for data in read)
 

@@ -131,7 +131,8 @@ def test_what_an_operating_system_added_is_passed_over_and_counted(tmp_path):
     write_files(tmp_path, {"a.zip": packed([*samples(0, 2), *extra])})
     lines, is_whole = examined(tmp_path / "a.zip")
     assert is_whole and "images: 2, 2 of them usable" in lines
-    assert any("1 other" in line and "2 of an operating system" in line for line in lines)
+    assert "left out of the shards, hidden or in folders of the system: 2" in lines
+    assert "left out of the shards, of other kinds: 1 .txt" in lines
 
 
 def test_encrypted_and_unknown_compression_are_refused_by_name(tmp_path):
