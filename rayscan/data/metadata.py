@@ -25,6 +25,8 @@ from rayscan.text import slashed
 
 METADATA = "metadata.parquet"
 """File of the index: `gid`, and the columns; rows of images without metadata are left out."""
+NAMED = 3
+"""So many are named of what is missing."""
 FOLDER_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Files that describe the pictures of their folder and below, as Hugging Face's imagefolder has them."""
 FILE_NAME = "file_name"
@@ -128,6 +130,19 @@ def of_files(rows: pa.Table, told: pa.Table) -> pa.Table:
     found = pc.is_valid(places)
     chosen = told.drop_columns(["uri"]).take(places.filter(found))
     return chosen.add_column(0, "gid", rows["gid"].filter(found))
+
+
+def absent_in_words(rows: pa.Table, listed: Iterable[pa.Table | None]) -> list[str]:
+    """A line on rows of metadata that name no picture, if there are any.
+
+    Args:
+        rows: Column source of the index.
+        listed: What lists and folders say, with column `uri`.
+    """
+    told = [table["uri"] for table in listed if table is not None]
+    absent = [uri for one in told for uri in one.filter(pc.invert(pc.is_in(one, rows["source"]))).to_pylist()]
+    named = ", ".join(uri.rpartition("/")[2] for uri in absent[:NAMED])
+    return [f"{len(absent):,} rows of metadata name no picture that is here: {named}"] if absent else []
 
 
 def metadata_of(index: Artifact) -> pa.Table | None:

@@ -167,7 +167,8 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = _commit(result, draft, decoding)
     for path in (path for part in parts for path in part.paths):
         draft.place.delete(path)
-    for line in (*lines_of_members(result.members), *result.lines):
+    absent = metadata.absent_in_words(result.rows, listed)
+    for line in (*lines_of_members(result.members), *absent, *result.lines):
         context.progress.say(f"  {NAME}: {line}")
     context.progress.finish(_summary(artifact.facts))
     return artifact

@@ -82,6 +82,18 @@ def test_files_below_speak_of_their_own_folder_and_types_that_differ_become_text
     assert told(indexed(context_for(str(photos)))) == [{"gid": 0, "n": "1"}, {"gid": 2, "n": "one"}]
 
 
+def test_rows_that_name_no_picture_are_counted_and_some_named(photos, context_for):
+    rows = "".join(f"gone{n}.png,{n}\n" for n in range(4))
+    write_files(photos, {"metadata.csv": f"file_name,n\na/1.png,7\n{rows}".encode()})
+    context = context_for(str(photos))
+    assert [row["n"] for row in told(indexed(context))] == [7]
+    said = context.progress.stream.getvalue()
+    assert "4 rows of metadata name no picture that is here: gone0.png, gone1.png, gone2.png\n" in said
+    write_files(photos, {"metadata.csv": b"file_name,n\na/1.png,7\n"})
+    whole = context_for(str(photos), out="whole")
+    assert told(indexed(whole)) and "name no picture" not in whole.progress.stream.getvalue()
+
+
 def test_a_change_of_metadata_is_another_index_with_the_same_images(photos, context_for):
     steps = []
     for year in (b"1", b"2"):
