@@ -106,15 +106,15 @@ class ClusterShard:
         Raises:
             DataError: a value is NaN or infinite.
         """
-        if not np.isfinite(rows).all():
+        assert first % BLOCK_ROWS == 0, first
+        self.rows = np.ascontiguousarray(rows, np.float32)
+        if wrong := sum(int((~np.isfinite(block)).any(axis=1).sum()) for block in self._blocks()):
             raise DataError(
                 "k-means needs finite rows",
-                got=f"{int((~np.isfinite(rows)).any(axis=1).sum())} rows that are not",
+                got=f"{wrong} rows that are not",
                 where=where,
                 fix="look at the loss curve of the pretext stage",
             )
-        assert first % BLOCK_ROWS == 0, first
-        self.rows = np.ascontiguousarray(rows, np.float32)
         self.first = first
         self._rounds: list[NDArray[np.float32]] = []
         self._nearest = np.full(len(rows), np.inf, np.float32)
@@ -126,7 +126,8 @@ class ClusterShard:
     def extent(self) -> Extent:
         """Size and magnitude of the rows."""
         squares = tuple(float(np.square(block, dtype=np.float64).sum()) for block in self._blocks())
-        return Extent(len(self.rows), float(np.abs(self.rows).max(initial=0.0)), squares)
+        largest = max((float(np.abs(block).max(initial=0.0)) for block in self._blocks()), default=0.0)
+        return Extent(len(self.rows), largest, squares)
 
     def cluster_sums(self, centroids: NDArray[np.float32], grid: float, far: int) -> ClusterSums:
         """Assign all rows and add them up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from rayscan.errors import ConfigError, DataError
 from rayscan.vectors import cluster_shard
-from rayscan.vectors.cluster_shard import ClusterSums, Extent
+from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent
 from rayscan.vectors.lloyd import FAR_ROWS, KMeans, State, best_of, fit, moved, seeds
 from testing.matrices import unit
 from testing.shard_pool import LocalPool
@@ -186,3 +187,18 @@ def test_refusals() -> None:
     x[7, 3] = np.nan
     with pytest.raises(DataError, match="1 rows that are not"):
         pool_of(x)
+
+
+def test_a_shard_needs_little_memory_beside_its_rows() -> None:
+    """Two million rows are gigabytes: nothing as large as the rows is made of them."""
+    rows = np.random.default_rng(0).standard_normal((100_000, 64), np.float32)
+    tracemalloc.start()
+    try:
+        shard = ClusterShard(rows, 0, threads=1, where="rows")
+        extent = shard.extent()
+        shard.cluster_sums(rows[:10].copy(), extent.grid, 64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < rows.nbytes / 2
+    assert extent.largest == float(np.abs(rows).max())
