@@ -14,10 +14,16 @@ LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 def has_bf16_units() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX or Arm's BF16 extension.
 
-    Elsewhere bfloat16 on a CPU is slower than float32.
+    Elsewhere bfloat16 on a CPU is slower than float32, by far where oneDNN may not use what is there.
     """
     known = torch.cpu.get_capabilities()
-    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    has_units = any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    return has_units and onednn_has_bf16()
+
+
+def onednn_has_bf16() -> bool:
+    """Whether oneDNN, which torch multiplies with, has bfloat16 here: its variables are heard."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def kind() -> str:

@@ -16,6 +16,7 @@ from torch import nn
 from torch._inductor.runtime import cache_dir_utils
 from torch.nn.functional import cosine_similarity
 
+from rayscan import processor
 from rayscan.config.preprocessing import Preprocessing
 from rayscan.engine import compiled_programs
 from rayscan.engine.inference import choice, fast, openvino_net
@@ -69,6 +70,8 @@ def by_hand(net, pixels):
 def build(kind, engine, precision="fp32", **options):
     if engine == "openvino":
         pytest.importorskip("openvino")
+        if precision == "bf16" and not processor.has_bf16_units():
+            pytest.skip("no units for bfloat16 that may be used")
     net = fast_net(net_of(kind), PREPROCESSING, num_rows=10, engine=engine, precision=precision, **options)
     assert net.facts["engine"] == engine, net.note
     return net
@@ -209,11 +212,17 @@ def test_the_engine_follows_from_the_machine_and_the_rows(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision"),
-    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")],
+    ("flags", "may", "precision"),
+    [
+        ({"avx512_bf16": True}, True, "bf16"),
+        ({"amx_bf16": True}, True, "bf16"),
+        ({"avx2": True}, True, "fp32"),
+        ({"avx512_bf16": True}, False, "fp32"),
+    ],
 )
-def test_bf16_where_there_are_units(monkeypatch, flags, precision):
+def test_bf16_where_there_are_units_that_may_be_used(monkeypatch, flags, may, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    monkeypatch.setattr(processor, "onednn_has_bf16", lambda: may)
     assert choose_precision("auto", device="cpu") == precision
     assert choose_precision("fp32", device="cpu") == "fp32"
 
@@ -228,7 +237,7 @@ def test_compiled_programs_lie_where_nobody_else_writes(monkeypatch, tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert os.environ[compiled_programs.CACHE_VARIABLE] == str(folder)
     monkeypatch.delenv(compiled_programs.CACHE_VARIABLE)
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     assert compiled_programs.use_private_cache() != folder, (
         "weights packed for other instructions corrupt memory"
     )
