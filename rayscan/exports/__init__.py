@@ -58,7 +58,7 @@ def export(run: Run, to: str, out: str, *, force: bool = False) -> str:
 
     Raises:
         ConfigError: there is no such format, or `out` is taken.
-        ArtifactError: the run has no assignments, or they cannot be read.
+        ArtifactError: the run has no assignments, they cannot be read, or the export not written.
     """
     out = out.rstrip("/")
     if to not in EXPORTERS:

@@ -40,7 +40,7 @@ class InformationLoss(PairLoss):
         """This worker's share of the loss."""
         anchors = at_least_float32(students[0]).softmax(-1)
         neighbors = at_least_float32(students[1]).softmax(-1).mean(2)
-        here = joint(anchors.transpose(0, 1), neighbors.transpose(0, 1))
+        here = joint(anchors.permute(2, 0, 1), neighbors.permute(2, 0, 1))
         table: Tensor = comms.all_reduce_with_grad(here) / count
         if self.running is not None:
             table = self.running.update(table)

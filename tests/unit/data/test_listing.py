@@ -189,7 +189,7 @@ def test_a_list_may_name_shards(shards):
     [
         ("path\na.jpg\na.jpg\n", "twice"),
         ("path,id\n,3\n", "empty row"),
-        ("file,id\na.jpg,3\n", "uri or path"),
+        ("file,id\na.jpg,3\n", "uri, path or file_name"),
         ("path\nhttps://example.org/a.jpg\n", "web addresses"),
         ("path\npipe:cat a.jpg\n", "commands"),
         ("path\na.jpg,b,c\n", "cannot be read"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rayscan.errors import ArtifactError
 from rayscan.exports import export
 from rayscan.exports.rows import named_images
 from rayscan.exports.whole_folder import NOTE
@@ -71,7 +72,7 @@ def test_one_that_ends_in_the_middle_leaves_nothing_or_what_was_there(
     assert {FORMATS[to], NOTE} <= former.keys()
     interrupt(monkeypatch, to)
     for name in ("former", "new"):
-        with pytest.raises(OSError, match="the disk is gone"):
+        with pytest.raises(ArtifactError, match="the disk is gone"):
             export(run, to, str(tmp_path / name), force=True)
     assert {path.name for path in tmp_path.iterdir()} == {"run", "former"}
     assert files_of(tmp_path / "former") == former
@@ -97,6 +98,6 @@ def test_a_store_gets_the_note_last(to: str, place: Place, monkeypatch: pytest.M
     names = out.names()
     assert {FORMATS[to], NOTE} <= set(names)
     interrupt(monkeypatch, to)
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(ArtifactError, match="the disk is gone"):
         export(run, to, out.uri, force=True)
     assert out.names() == names  # nothing of what was there is touched before all is made
