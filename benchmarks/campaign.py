@@ -9,6 +9,7 @@ over all windows. The stage that was cut is charged with what is left of a windo
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import subprocess
@@ -21,8 +22,23 @@ from rayscan.config import Recipe
 from rayscan.pipeline import stages_of
 from rayscan.run import Run, recipe_to_json
 
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 GRACE_SECONDS = 45.0
 INTERRUPTED = 130
+
+
+def cifar10_options(doc: str | None, out: str) -> argparse.ArgumentParser:
+    """The options that campaigns on CIFAR-10 share.
+
+    Args:
+        doc: What `--help` tells.
+        out: Where runs lie by default.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=SHARED / "cifar10")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table there")
+    return parser
 
 
 class Window:

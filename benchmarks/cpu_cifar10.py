@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.campaign import Window, scores_of, times_of
+from benchmarks.campaign import Window, cifar10_options, scores_of, times_of
 from benchmarks.harness import CORES, environment
 from rayscan.config import (
     EmbedConfig,
@@ -34,7 +34,6 @@ from rayscan.config import (
 )
 from rayscan.recipes import by_name
 
-ROOT = Path(__file__).parents[1]
 IMAGES_PER_SHARD = 5_000
 GOALS = {"kNN, k = 50": 57.0, "purity@20": 42.0}
 
@@ -97,14 +96,9 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "cifar10")
-    parser.add_argument("--out", type=Path, default=Path("runs/cpu_cifar10"))
+    parser = cifar10_options(__doc__, "runs/cpu_cifar10")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--window", type=float, metavar="SECONDS", help="stop in time and resume later")
-    parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table there")
     parser.add_argument("--tiny", action="store_true", help="rehearse in minutes")
     return parser.parse_args()
 

@@ -29,13 +29,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.campaign import Window, scores_of, times_of
+from benchmarks.campaign import Window, cifar10_options, scores_of, times_of
 from benchmarks.harness import environment
 from benchmarks.pretext import Ours, write_pictures
 from rayscan.config import FleetConfig, Recipe
 from rayscan.recipes import by_name
 
-ROOT = Path(__file__).parents[1]
 ROUNDS = 5
 METRICS = ("acc", "nmi", "ari")
 
@@ -68,14 +67,10 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "cifar10")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu_cifar10"))
+    parser = cifar10_options(__doc__, "runs/gpu_cifar10")
     parser.add_argument("--recipe", default="cifar10_fast")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--window", type=float, metavar="SECONDS", help="stop in time and resume later")
-    parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table there")
     parser.add_argument("--toy", action="store_true", help="rehearse on the CPU")
     return parser.parse_args()
 

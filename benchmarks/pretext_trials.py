@@ -16,14 +16,13 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.campaign import Window, scores_of
-from benchmarks.cpu_cifar10 import ADAM, IMAGES_PER_SHARD, ROOT, recipe
+from benchmarks.campaign import Window, cifar10_options, scores_of
+from benchmarks.cpu_cifar10 import ADAM, IMAGES_PER_SHARD, recipe
 from benchmarks.harness import environment
 from rayscan.config import BYOLConfig, MoCoConfig, OptimizerConfig, PretextConfig, Recipe, SimCLRConfig
 from rayscan.nets.catalog import build_backbone
@@ -73,20 +72,10 @@ TRIALS: Mapping[str, Trial] = {
 
 def multiply_adds(backbone: str, side: int) -> int:
     """Multiply-adds of convolutions and products for one picture of that side, forward."""
-    counted = 0
-
-    def count(module: nn.Module, _: Any, out: torch.Tensor) -> None:
-        nonlocal counted
-        counted += out[0].numel() * (
-            module.weight[0].numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
-        )
-
     net = build_backbone(backbone, "cifar", is_sync=False).eval()
-    for module in net.modules():
-        module.register_forward_hook(count) if isinstance(module, nn.Conv2d | nn.Linear) else None
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 3, side, side))
-    return counted
+    return int(counter.get_total_flops()) // 2
 
 
 def cost_per_image(trial: Trial) -> float:
@@ -151,16 +140,11 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "cifar10")
-    parser.add_argument("--out", type=Path, default=Path("runs/pretext_trials"))
+    parser = cifar10_options(__doc__, "runs/pretext_trials")
     parser.add_argument("--tera", type=float, default=80.0, help="10^12 multiply-adds a trial")
     parser.add_argument("--shards", type=int, default=4, help="of 5,000 pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(TRIALS), help="these alone")
-    parser.add_argument("--write", type=Path, metavar="FILE.md")
     parser.add_argument("--quick", action="store_true", help="one epoch each: a rehearsal")
     return parser.parse_args()
 

@@ -68,12 +68,12 @@ def consensus(
     rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
     best = _best(rounds, score, table[0][1]) or _as_round(spaces, kept[0].labels, num_clusters)
     labels, voters = by_size(best.labels, num_clusters), best.voters
-    if is_plain := are_weak(score.of([labels])[0], labels, num_clusters):
+    (found,) = score.of([labels])
+    if is_plain := are_weak(found, labels, num_clusters):
         labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
-        ensemble, voters = Ensemble((member,)), [labels]
+        ensemble, voters, (found,) = Ensemble((member,)), [labels], score.of([labels])
     else:
         ensemble = _ensemble(read, spaces, best, labels, num_clusters)
-    found = score.of([labels])[0]
     trust, raw = min(found, reproduced(half, labels, num_clusters)), ensemble.mean(sources)
     ensemble = replace(ensemble, temperature=temperature(tempered(raw, 1.0), trust))
     return Result(

@@ -81,6 +81,15 @@ def count_other(counts: Counter[str], name: str) -> None:
     counts[kind if kind[1:] in PICTURE_EXTENSIONS else f"*{kind}"] += 1
 
 
+def count_bare(counts: Counter[str], name: str, head: bytes) -> None:
+    """Count a member without extension: as a picture, if it begins like one."""
+    if is_picture(head):
+        counts["other"] += 1
+        counts["."] += 1
+    else:
+        count_other(counts, name)
+
+
 @dataclass
 class LeftOut:
     """What one look at the user's files passed over."""

@@ -158,6 +158,7 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     roots = {split: listing.root for split, listing in listings.items()}
     listed = [listing.metadata for listing in listings.values()]
     result = assembled(parts, uris, roots, listed, None if before is None else before.rows)
+    absent = metadata.absent_in_words(result.rows, listed)
     if told_boxes is not None:
         result = result.cropped(told_boxes, context.sources.boxes_margin, str(context.sources.boxes))
     _check_bad(result.rows, listings, recipe.images)
@@ -167,7 +168,6 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     artifact = _commit(result, draft, decoding)
     for path in (path for part in parts for path in part.paths):
         draft.place.delete(path)
-    absent = metadata.absent_in_words(result.rows, listed)
     for line in (*lines_of_members(result.members), *absent, *result.lines):
         context.progress.say(f"  {NAME}: {line}")
     context.progress.finish(_summary(artifact.facts))

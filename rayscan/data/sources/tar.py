@@ -17,7 +17,7 @@ from typing import Any
 from rayscan.data import addresses
 from rayscan.data.decode import IMAGE_EXTENSIONS
 from rayscan.data.inspection import CHANGED, MISSING, inspected
-from rayscan.data.left_out import HEAD_BYTES, count_other, is_picture, is_system_member
+from rayscan.data.left_out import HEAD_BYTES, count_bare, count_other, is_system_member
 from rayscan.data.metadata_columns import of_records
 from rayscan.data.sequential import SequentialFile
 from rayscan.data.sources.base import Format, Scan, SideFile, SourceFile
@@ -199,9 +199,8 @@ def _sniff(file: SequentialFile, member: Member, counts: Counter[str]) -> None:
     """Count a member that is of no sample: those without extension by how they begin."""
     base = member.name.rpartition("/")[2]
     is_bare = "." not in base and not base.startswith("__") and member.link is None
-    if is_bare and is_picture(file.read(min(member.length, HEAD_BYTES))):
-        counts["other"] += 1
-        counts["."] += 1
+    if is_bare:
+        count_bare(counts, member.name, file.read(min(member.length, HEAD_BYTES)))
     else:
         count_other(counts, member.name)
 

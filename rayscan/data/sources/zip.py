@@ -17,8 +17,8 @@ from rayscan.data.inspection import CHANGED, MISSING, inspected
 from rayscan.data.left_out import (
     HEAD_BYTES,
     LOOKED_INTO_WITHOUT_EXTENSION,
+    count_bare,
     count_other,
-    is_picture,
     is_system_member,
 )
 from rayscan.data.sequential import SequentialFile
@@ -55,7 +55,7 @@ class Zip(Format):
             for member, start, packed in contents(file, chosen):
                 data = inflated(packed, member.size) if member.is_deflated else packed
                 if not _is_image(member):
-                    _count_bare(counts, member.name, data)
+                    count_bare(counts, member.name, data[:HEAD_BYTES])
                     continue
                 where = {"offset": _place(member, start), "length": len(data), "crc32": zlib.crc32(data)}
                 if member.is_link:
@@ -110,14 +110,6 @@ def _chosen(uri: str, counts: Counter[str]) -> list[ZipMember]:
             count_other(counts, member.name)
     _check(uri, [member for member in chosen if _is_image(member)])
     return chosen
-
-
-def _count_bare(counts: Counter[str], name: str, data: bytes) -> None:
-    if is_picture(data[:HEAD_BYTES]):
-        counts["other"] += 1
-        counts["."] += 1
-    else:
-        count_other(counts, name)
 
 
 def _linked(rows: dict[str, dict[str, Any]], links: dict[str, str]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -210,3 +211,12 @@ def test_labels_bytes_and_lists_are_left_out():
         }
     )
     assert flat(table).column_names == ["kept", "when"]
+
+
+def test_a_picture_without_a_box_is_there_all_the_same(photos, context_for):
+    write_files(photos, {"metadata.csv": b"file_name,n\na/0.png,1\na/1.png,2\n"})
+    (photos.parent / "boxes.csv").write_text("file_name,x,y,w,h\na/0.png,1,1,6,6\n")
+    context = context_for(str(photos))
+    context = replace(context, sources=replace(context.sources, boxes=str(photos.parent / "boxes.csv")))
+    assert [row["n"] for row in told(indexed(context))] == [1]
+    assert "name no picture" not in context.progress.stream.getvalue()
