@@ -30,6 +30,8 @@ def test_by_hand() -> None:
     assert GROWING.pixel_share(32) == (2 * 16**2 + 20**2 + 2 * 24**2 + 28**2 + 2 * 32**2) / whole
     plain = replace(GROWING, first_px=None)
     assert {plain.side_at(epoch, 32) for epoch in range(8)} == {32} and plain.pixel_share(32) == 1
+    soon = replace(GROWING, growing_fraction=0.25)
+    assert [soon.side_at(epoch, 32) for epoch in range(8)] == [16, 24, 32, 32, 32, 32, 32, 32]
     until_the_end = replace(GROWING, growing_fraction=1.0)
     assert [until_the_end.side_at(epoch, 32) for epoch in range(8)] == [16, 16, 20, 20, 24, 24, 28, 28]
 
