@@ -9,6 +9,7 @@ import time
 
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
+from rayscan.fleet.security import is_loopback
 
 PATIENCE_SECONDS = 5.0
 """How long a head node that does not answer is asked again."""
@@ -75,3 +76,23 @@ def _speaks_http2(stream: socket.socket) -> bool:
     except TimeoutError:
         return False
     return len(answer) > 3 and answer[3] == _SETTINGS
+
+
+def is_loopback_only(address: str, node_ip: str) -> bool:
+    """Whether a Ray on this machine listens on loopback and not where Ray would look for it.
+
+    Ray takes the outward address of the machine for a loopback one that it is told; a Ray that
+    `rayscan.fleet.security` or `ray start --node-ip-address 127.0.0.1` has started does not answer there.
+
+    Args:
+        address: Something listens there.
+        node_ip: Outward address of this machine.
+    """
+    found = _HOST_PORT.fullmatch(address)
+    if found is None or not is_loopback(found[1] or found[2]):
+        return False
+    try:
+        with socket.create_connection((node_ip, int(found[3])), timeout=PATIENCE_SECONDS / 2):
+            return False
+    except OSError:
+        return True

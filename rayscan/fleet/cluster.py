@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
 from rayscan.fleet import autoscaler, security
-from rayscan.fleet.address import address_and_origin, require_listening
+from rayscan.fleet.address import address_and_origin, is_loopback_only, require_listening
 
 DEFAULT_CPU_WORKERS = 2
 
@@ -57,7 +58,9 @@ def connect(config: FleetConfig) -> Cluster:
     try:
         if address and address != "local":
             require_listening(address, origin)
-            ray.init(address=address, **quiet)
+            is_inward = is_loopback_only(address, ray.util.get_node_ip_address())
+            with security.on_loopback() if is_inward else contextlib.nullcontext():
+                ray.init(address=address, **quiet)
             return _describe(is_own=False)
         wanted = (config.num_workers or DEFAULT_CPU_WORKERS) * config.cpus_per_worker
         cpus = max(os.cpu_count() or 1, int(wanted + 0.999))

@@ -1,11 +1,13 @@
-"""One tiny run of the whole river, shared by the tests that look at it."""
+"""What tests share: one tiny run of the whole river, and a Ray that their commands may join."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ray.standing import standing_ray
 from tests.ray.tiny import command, run
 
 CANARIES = {
@@ -28,3 +30,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run(command(out), **CANARIES)
     (out.parent / "said").write_text(done.stdout + done.stderr)
     return out
+
+
+@pytest.fixture(scope="session")
+def standing() -> Iterator[dict[str, str]]:
+    """Environment of commands that join one Ray, which stands until the last test."""
+    with standing_ray() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def joined(standing: dict[str, str]) -> Iterator[None]:
+    """Every command of the module joins the Ray that stands, rather than start one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in standing.items():
+            patch.setenv(name, value)
+        yield

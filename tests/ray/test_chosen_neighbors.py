@@ -13,6 +13,8 @@ import pytest
 import rayscan
 from tests.ray.tiny import command, run
 
+pytestmark = pytest.mark.usefixtures("joined")
+
 
 def test_all_stages_read_the_choice(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"

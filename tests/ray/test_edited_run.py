@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from testing.service import TOKEN, Service, free_port
 from testing.textures import jpeg, texture
 from tests.ray.tiny import run as run_command
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.usefixtures("joined")]
 ROOT = Path(__file__).parents[2]
 SERVE: dict[str, Any] = yaml.safe_load((ROOT / "jobs" / "serve.yaml").read_text())
 SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "jobs" / "kuberay" / "rayservice.yaml").read_text())
@@ -135,8 +136,10 @@ def test_ray_serve_takes_the_files(config: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def deployed(edited: tuple[Path, dict[int, int]], tmp_path: Path) -> Iterator[Service]:
-    """jobs/serve.yaml filled in as it says, and made small, by Ray Serve's own command."""
+def deployed(
+    edited: tuple[Path, dict[int, int]], standing: dict[str, str], tmp_path: Path
+) -> Iterator[Service]:
+    """jobs/serve.yaml filled in as it says, and made small, by Ray Serve's own command and on its own Ray."""
     (tmp_path / "token").write_text(TOKEN)
     port = free_port()
     (application,) = SERVE["applications"]
@@ -149,8 +152,9 @@ def deployed(edited: tuple[Path, dict[int, int]], tmp_path: Path) -> Iterator[Se
     }
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
     words = [sys.executable, "-m", "ray.serve.scripts", "run", str(tmp_path / "serve.yaml")]
+    alone = {name: value for name, value in os.environ.items() if name not in standing}
     with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(words, stdout=said, stderr=said, cwd=tmp_path)
+        process = subprocess.Popen(words, stdout=said, stderr=said, cwd=tmp_path, env=alone)
         service = Service(process, port)
         try:
             service.wait()

@@ -17,6 +17,8 @@ from rayscan.run import Run
 from rayscan.vectors.parts import EmbeddingRows
 from tests.ray.tiny import run
 
+pytestmark = pytest.mark.usefixtures("joined")
+
 SMALL = ["--mine.num-neighbors", "20", "--evaluate.kmeans-n-init", "2", "--report.images-per-cluster", "4"]
 COLORS = ((200, 30, 30), (30, 160, 40), (40, 60, 210))
 

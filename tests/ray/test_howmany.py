@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import rayscan
 from rayscan.config import AUTO
 from rayscan.pipeline import stages_of
 from rayscan.recipes import by_name
 from tests.ray.tiny import run
+
+pytestmark = pytest.mark.usefixtures("joined")
 
 SIZES = (120, 90, 70, 50)
 RAYSCAN = [sys.executable, "-m", "rayscan"]

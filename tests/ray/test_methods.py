@@ -22,6 +22,8 @@ from rayscan.training.fit import alone
 from rayscan.training.job import TrainJob
 from tests.ray.tiny import command, run
 
+pytestmark = pytest.mark.usefixtures("joined")
+
 SPOILED = (
     OptimizerConfig(kind="adamw", learning_rate=1.0, weight_decay=1.0, schedule="constant"),
     math.nextafter(1, 0),

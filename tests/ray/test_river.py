@@ -17,6 +17,8 @@ from rayscan.errors import ArtifactError
 from rayscan.storage import Place
 from tests.ray.tiny import STAGES, command, run
 
+pytestmark = pytest.mark.usefixtures("joined")
+
 
 def test_every_image_has_a_row(finished: Path) -> None:
     table = rayscan.open(str(finished)).assignments
@@ -56,7 +58,7 @@ def test_second_run_does_nothing(finished: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name not in RECORDS}
     said = run(command(finished)).stderr
     assert said.count("done before, taken over") == len(STAGES)
-    assert "local Ray" not in said, "nothing to do starts nothing"
+    assert "Ray: " not in said, "nothing to do starts nothing, and joins nothing"
     assert before == {
         p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name not in RECORDS
     }

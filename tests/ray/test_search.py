@@ -22,6 +22,8 @@ from rayscan.run import recipe_from_json
 from rayscan.sections import get
 from tests.ray.tiny import TINY, run
 
+pytestmark = pytest.mark.usefixtures("joined")
+
 RAYSCAN = [sys.executable, "-m", "rayscan"]
 TRIALS = 7
 SPACE = ["scan.entropy_weight=0.5:20:log", "scan.num_neighbors=5,10", "selflabel.threshold=0.2:0.6"]

@@ -16,6 +16,8 @@ from rayscan.search.images import LOCKS
 from tests.ray.test_search import RAYSCAN, images
 from tests.ray.tiny import TINY, run
 
+pytestmark = pytest.mark.usefixtures("joined")
+
 SPACE = ["scan.epochs=1,2", "selflabel.threshold=0.2,0.4"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from rayscan.config import FleetConfig
 from rayscan.errors import FleetError
 from rayscan.fleet import address
-from rayscan.fleet.address import address_and_origin, require_listening
+from rayscan.fleet.address import address_and_origin, is_loopback_only, require_listening
 
 
 @pytest.fixture
@@ -72,3 +72,14 @@ def test_what_speaks_http2_and_whatever_is_no_port_is_left_to_ray(free_port: int
     require_listening(f"127.0.0.1:{free_port}", "")
     for other in ("auto", "local", "ray://head", "anyscale://x"):
         require_listening(other, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "node_ip", "wanted"),
+    [("127.0.0.1", "127.0.0.2", True), ("localhost", "127.0.0.2", True), ("127.0.0.1", "127.0.0.1", False)],
+)
+def test_what_listens_on_loopback_alone(name: str, node_ip: str, *, wanted: bool, free_port: int) -> None:
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert is_loopback_only(f"{name}:{free_port}", node_ip) is wanted
+        assert not is_loopback_only(f"192.0.2.7:{free_port}", node_ip)
+        assert not is_loopback_only("auto", node_ip)

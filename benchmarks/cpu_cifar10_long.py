@@ -1,0 +1,172 @@
+"""SCAN from scratch on all of CIFAR-10 with two cores: one pretext, then heads, fine-tuning and self-labelling.
+
+    python -m benchmarks.cpu_cifar10_long --data ../shared/data/cifar10 [--out runs/cpu_cifar10_long]
+                                          [--epochs 110] [--seeds 0 1 2] [--window SECONDS]
+                                          [--write FILE.md] [--tiny]
+
+50,000 train images, the 10,000 of the test split for scores. The pretext is that which `benchmarks.
+pretext_trials` found to learn fastest; a seed is the paper's SCAN on its network: heads on cached features
+(the best of ten by held-out loss), the whole network on images, self-labelling. Labels are read by evaluate
+alone. The command resumes: run it again until it prints the tables. Its budget is counted in images seen.
+
+Goals: weighted kNN >= 78, purity of 20 neighbors >= 62, SCAN after self-labelling >= 62 and 12 points over
+k-means on the same features, self-labelling gains >= 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.campaign import Window, cifar10_options, scores_of
+from benchmarks.cpu_cifar10 import by_number
+from benchmarks.cpu_cifar10 import recipe as short_recipe
+from benchmarks.harness import environment
+from benchmarks.pretext_trials import GROWING
+from rayscan.config import OptimizerConfig, Recipe, SelfLabelConfig
+
+ADAM = OptimizerConfig(kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant")
+"""Of scan and selflabel on images (SCAN Sec. 3.1)."""
+STEPS = {"heads": "heads on cached features", "scan": "fine-tuned on images", "selflabel": "self-labelled"}
+"""Each begins where the one before ended -> what tables call it."""
+
+
+def pretext_recipe(epochs: int, *, is_tiny: bool) -> Recipe:
+    """Features, their probes and k-means on them."""
+    base = short_recipe(0, is_tiny=is_tiny)
+    settings = base.pretext if is_tiny else replace(GROWING, epochs=epochs)
+    return replace(
+        base,
+        name="cpu_cifar10_pretext",
+        method="kmeans",
+        pretext=settings,
+        fleet=replace(base.fleet, checkpoint_every_seconds=120.0),
+    )
+
+
+def seed_recipe(base: Recipe, source: str, seed: int, step: str, *, is_tiny: bool) -> Recipe:
+    """SCAN on the network of the pretext, as far as a step.
+
+    Args:
+        base: Of the pretext.
+        source: The run of the pretext.
+        seed: Of heads, pairs and views.
+        step: heads, scan or selflabel.
+        is_tiny: Rehearse.
+    """
+    epochs = 0 if step != "selflabel" else 1 if is_tiny else 12
+    return replace(
+        base,
+        name="cpu_cifar10_scan",
+        method="scan",
+        seed=seed,
+        features=(f"checkpoint:{source}",),
+        scan=replace(
+            base.scan,
+            inputs="embeddings" if step == "heads" else "both",
+            views="randaugment",
+            epochs=1 if is_tiny else 5,
+            batch_size=256,
+            optimizer=ADAM,
+        ),
+        selflabel=SelfLabelConfig(
+            threshold=0.3 if is_tiny else 0.99, epochs=epochs, batch_size=500, optimizer=ADAM
+        ),
+    )
+
+
+def main() -> None:
+    """Run what is missing, as far as the window allows; then the tables."""
+    asked = arguments()
+    if not all_done(asked, Window(asked.window)):
+        print("the window is over: run the same command again to go on")
+        return
+    text = tables(asked)
+    print(text)
+    if asked.write is not None and not asked.tiny:
+        asked.write.write_text(text, encoding="ascii")
+
+
+def all_done(asked: argparse.Namespace, window: Window) -> bool:
+    """Whether the pretext and every step of every seed are there, after running what is missing."""
+    train, test = ("000000", "000000") if asked.tiny else ("{000000..000009}", "{000000..000001}")
+    data = {
+        "data": f"{asked.data}/cifar10-train-{train}.tar",
+        "eval_data": f"{asked.data}/cifar10-test-{test}.tar",
+    }
+    base, out = pretext_recipe(asked.epochs, is_tiny=asked.tiny), asked.out / "pretext"
+    if not window.run(base, out, **data):
+        return False
+    for seed, step in product(asked.seeds, STEPS):
+        kept, place = scores_path(asked.out, seed, step), asked.out / f"seed{seed}"
+        if not kept.exists():
+            made = seed_recipe(base, str(out.resolve()), seed, step, is_tiny=asked.tiny)
+            if not window.run(made, place, **data):
+                return False
+            kept.write_text(json.dumps(scores_of(place)))
+    return True
+
+
+def scores_path(out: Path, seed: int, step: str) -> Path:
+    """Where the scores of a step are kept: the next one writes over those of the run."""
+    return out / f"seed{seed}-{step}.json"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = cifar10_options(__doc__, "runs/cpu_cifar10_long")
+    parser.add_argument("--epochs", type=int, default=110, help="of the pretext")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--window", type=float, metavar="SECONDS", help="stop in time and resume later")
+    parser.add_argument("--tiny", action="store_true", help="rehearse in minutes")
+    return parser.parse_args()
+
+
+def tables(asked: argparse.Namespace) -> str:
+    """Markdown: the features, then each step of SCAN on them."""
+    out, base = asked.out, pretext_recipe(asked.epochs, is_tiny=asked.tiny).pretext
+    scores, where = scores_of(out / "pretext"), environment()
+    kmeans = scores["splits"]["eval"]["methods"]["kmeans"]
+    lines = [
+        f"Pretext: {base.method}, {base.backbone}, {base.epochs} epochs of views of {base.first_px} to 32 px, "
+        f"batch {base.batch_size}. {where['cores']} cores, {where['processor']}; commit {where['commit']}; "
+        f"torch {where['versions']['torch']}; {where['time'][:10]}. Percent; seeds {asked.seeds} of what "
+        "stands on the one pretext, mean +- deviation.",
+        "",
+        "| features | measured | goal |",
+        "|---|---|---|",
+        *(f"| kNN, k = {k} | {100 * v:.2f} | |" for k, v in by_number(scores["probes"]["knn"])),
+        f"| linear probe | {100 * scores['probes']['linear']:.2f} | |",
+        f"| purity@20 | {100 * scores['neighbor_purity']['20']:.2f} | >= 62 |",
+        "",
+        "| on the test split | ACC | NMI | ARI |",
+        "|---|---|---|---|",
+        row("k-means", [kmeans]),
+    ]
+    for step, name in STEPS.items():
+        found = [
+            json.loads(scores_path(out, seed, step).read_text())["splits"]["eval"]["methods"]["scan"]
+            for seed in asked.seeds
+        ]
+        lines.append(row(name, found))
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """One line of Markdown: mean and sample deviation over seeds."""
+    cells = []
+    for metric in ("acc", "nmi", "ari"):
+        values = [100 * scored[metric] for scored in found]
+        deviation = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        cells.append(f"{statistics.mean(values):.1f}{deviation}")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
