@@ -1,4 +1,4 @@
-"""SCAN from scratch on all of CIFAR-10 with two cores: one pretext, then heads, fine-tuning and self-labelling.
+"""SCAN from scratch on all of CIFAR-10 with two cores: pretext, heads, fine-tuning, self-labelling.
 
     python -m benchmarks.cpu_cifar10_long --data ../shared/data/cifar10 [--out runs/cpu_cifar10_long]
                                           [--epochs 110] [--seeds 0 1 2] [--window SECONDS]
@@ -134,10 +134,10 @@ def tables(asked: argparse.Namespace) -> str:
     scores, where = scores_of(out / "pretext"), environment()
     kmeans = scores["splits"]["eval"]["methods"]["kmeans"]
     lines = [
-        f"Pretext: {base.method}, {base.backbone}, {base.epochs} epochs of views of {base.first_px} to 32 px, "
-        f"batch {base.batch_size}. {where['cores']} cores, {where['processor']}; commit {where['commit']}; "
-        f"torch {where['versions']['torch']}; {where['time'][:10]}. Percent; seeds {asked.seeds} of what "
-        "stands on the one pretext, mean +- deviation.",
+        f"Pretext: {base.method}, {base.backbone}, {base.epochs} epochs, views of {base.first_px} to 32 px,",
+        f"batch {base.batch_size}. {where['cores']} cores, {where['processor']}; commit {where['commit']};",
+        f"torch {where['versions']['torch']}; {where['time'][:10]}. Percent; mean +- deviation over seeds",
+        f"{asked.seeds} of what stands on the one pretext.",
         "",
         "| features | measured | goal |",
         "|---|---|---|",

@@ -58,6 +58,7 @@ SGD = OptimizerConfig(kind="sgd", learning_rate=0.2, weight_decay=1e-4, warmup_e
 TRIALS: Mapping[str, Trial] = {
     "simclr": Trial(SIMCLR),
     "16 to 32 px": Trial(GROWING),
+    "10 layers": Trial(replace(GROWING, backbone="resnet10_w48")),
     "narrow": Trial(replace(GROWING, backbone="resnet10_w32")),
     "fast colors": Trial(GROWING, color="fast"),
     "wide": Trial(replace(GROWING, backbone="resnet18")),

@@ -35,6 +35,7 @@ from rayscan.storage import Place
 from rayscan.vectors.parts import EmbeddingRows
 
 GROUPING = {"scan.start": "grouping"}
+CONSENSUS = {"scan.start": "consensus"}
 WHITENED = {"mine.space": "whitened"}
 VOTE = {"scan.keep": "consensus"}
 LIGHT = {"scan.entropy_weight": 1.0}
@@ -42,6 +43,7 @@ MI = {"scan.loss": "mi"}
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "as it is": {},
     "start grouping": GROUPING,
+    "start consensus": CONSENSUS,
     "mine whitened": WHITENED,
     "entropy weight 1": LIGHT,
     "loss mi": MI,
@@ -50,6 +52,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "grouping, mi": GROUPING | MI,
     "grouping, mi, whitened": GROUPING | MI | WHITENED,
     "grouping, whitened, consensus": GROUPING | WHITENED | VOTE,
+    "start consensus, keep consensus": CONSENSUS | VOTE,
     "whitened, consensus": WHITENED | VOTE,
     "grouping, mi, whitened, consensus": GROUPING | MI | WHITENED | VOTE,
 }

@@ -62,8 +62,14 @@ class Clock:
         return status == 0
 
 
-def arguments(doc: str | None, out: str) -> argparse.Namespace:
-    """`[--out DIR] [--seeds N] [--window SECONDS] [--write FOLDER] [--only NAME ...] [--tiny]`."""
+def arguments(doc: str | None, out: str, *, takes_pretext: bool = False) -> argparse.Namespace:
+    """`[--out DIR] [--seeds N] [--window SECONDS] [--write FOLDER] [--only NAME ...] [--tiny]`.
+
+    Args:
+        doc: What `--help` tells.
+        out: Where runs lie by default.
+        takes_pretext: `--pretext RUN` is demanded as well.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--seeds", type=int, default=3)
@@ -71,6 +77,8 @@ def arguments(doc: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="copy tables and figures there")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments alone")
     parser.add_argument("--tiny", action="store_true", help="rehearse in minutes; its scores mean nothing")
+    if takes_pretext:
+        parser.add_argument("--pretext", type=Path, required=True, metavar="RUN", help="whose network it is")
     return parser.parse_args()
 
 

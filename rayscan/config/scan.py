@@ -60,9 +60,9 @@ class ScanConfig(Section):
     """One neighbor drawn per anchor and step, or the mean over all of them."""
     include_self: bool = setting(default=False, read_by_heads=True)
     """The image itself, in another view, counts among its neighbors, as in the published code."""
-    start: Literal["random", "grouping"] = setting("random", read_by_heads=True)
+    start: Literal["random", "grouping", "consensus"] = setting("random", read_by_heads=True)
     """Heads on embeddings start at random, or each from the linear discriminant rule of a k-means grouping of
-    the whitened embeddings."""
+    the whitened embeddings, or from the result of the method consensus and its voters."""
     keep: Literal["best", "consensus"] = setting("best", read_by_heads=True)
     """Of heads on embeddings: the one with the lowest held-out loss, or the vote of all, weighted by S, as
     one linear head."""

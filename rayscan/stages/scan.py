@@ -28,7 +28,7 @@ from rayscan.objectives.scan import Scan
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.sections import semantic
 from rayscan.training.fit import Schedule, fit
-from rayscan.training.grouping_heads import start_from_groupings, voted_head
+from rayscan.training.grouping_heads import START, voted_head
 from rayscan.training.heldout import HeldoutJudge, split_train
 from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
@@ -138,8 +138,8 @@ def _net(job: TrainJob, source: TrainSource) -> nn.Module:
     recipe, settings = job.recipe, job.recipe.scan
     if isinstance(source, FeatureSource):
         heads = fresh_heads(recipe, settings.num_heads, source.dim)
-        if settings.start == "grouping":
-            start_from_groupings(heads, _space(job), recipe.seed)
+        if settings.start in START:
+            START[settings.start](heads, _space(job), recipe.seed)
         return heads
     starts_from_heads = settings.inputs == "both"
     net = build_cluster_net(recipe, job.inputs["pretext"], 1 if starts_from_heads else settings.num_heads)

@@ -5,13 +5,15 @@ A rule on the whitened rows, X2 = (U - mean) V P, is one on the features: W' = V
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rayscan.consensus.cluster import consensus
 from rayscan.consensus.discriminant import LinearRule, discriminant_rule
 from rayscan.consensus.information_heads import SOFTNESS
 from rayscan.consensus.kmeans import kmeans
@@ -39,8 +41,35 @@ def start_from_groupings(heads: ClusterHeads, sampled: SampledSpace, seed: int) 
         seed: Of the run.
     """
     units, num_clusters = unit_rows(sampled.space.twice), heads.bias.shape[1]
-    groupings = [kmeans(units, num_clusters, [seed, 16, number], 1) for number in range(len(heads.bias))]
-    weight, bias = heads_of_groupings(sampled.space, groupings, num_clusters, SOFTNESS)
+    _start(heads, sampled, [kmeans(units, num_clusters, [seed, 16, h], 1) for h in range(len(heads.bias))])
+
+
+def start_from_consensus(heads: ClusterHeads, sampled: SampledSpace, seed: int) -> None:
+    """Give the first head the rule of what the method consensus finds, and others those of its voters.
+
+    More heads than the voters and their vote begin alike in pairs.
+
+    Args:
+        heads: Any number of heads on the features; their weights are replaced.
+        sampled: The whitened space.
+        seed: Of the run.
+
+    Raises:
+        ConfigError: there are too few rows for the clusters.
+    """
+    found = consensus(sampled.space.units, heads.bias.shape[1], seed)
+    _start(heads, sampled, list(islice(cycle((found.labels, *found.groupings)), len(heads.bias))))
+
+
+START: Mapping[str, Callable[[ClusterHeads, SampledSpace, int], None]] = {
+    "grouping": start_from_groupings,
+    "consensus": start_from_consensus,
+}
+"""`scan.start` -> what sets the heads; at random they stay as they are."""
+
+
+def _start(heads: ClusterHeads, sampled: SampledSpace, groupings: Sequence[Ints]) -> None:
+    weight, bias = heads_of_groupings(sampled.space, groupings, heads.bias.shape[1], SOFTNESS)
     with torch.no_grad():
         heads.weight.copy_(weight)
         heads.bias.copy_(bias)

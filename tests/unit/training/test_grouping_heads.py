@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from rayscan.consensus.cluster import consensus
 from rayscan.consensus.discriminant import discriminant_rule
 from rayscan.consensus.whitening import total_scatter
 from rayscan.nets.heads import ClusterHeads
 from rayscan.stages import whitened_rows
 from rayscan.storage import Place
 from rayscan.training import whitened
-from rayscan.training.grouping_heads import heads_of_groupings, start_from_groupings, voted_head
+from rayscan.training.grouping_heads import (
+    heads_of_groupings,
+    start_from_consensus,
+    start_from_groupings,
+    voted_head,
+)
 from rayscan.training.whitened import SampledSpace, sampled_space
 from rayscan.vectors.parts import EmbeddingRows
 from testing.matrices import embedded, unit
@@ -103,3 +109,13 @@ def test_neighbors_mined_in_a_whitened_space_are_not_taken_for_those_of_the_feat
     files = {name: told.write_table(name, mine.read_table(name)) for name in mine.files}
     space = sampled_space(embed, told.commit(files, facts={"space": whitened.WHITENED})).space
     assert (space.ids == plain).all()
+
+
+def test_heads_start_from_what_the_consensus_is_and_who_voted_for_it(sampled: SampledSpace) -> None:
+    heads = ClusterHeads(4, 16, 4)
+    start_from_consensus(heads, sampled, seed=3)
+    clusters = heads(torch.from_numpy(rows())).argmax(-1).numpy()
+    found = consensus(rows(), 4, 3)
+    for head, grouping in zip(clusters, (found.labels, *found.groupings), strict=False):
+        assert np.mean(head == grouping) > 0.99, "the rule of a grouping gives it again, in its own numbers"
+    assert agreeing(clusters[0]) > 0.99
