@@ -34,6 +34,7 @@ class Shape:
 SHAPES = {
     "resnet10_w16": Shape((1, 1, 1, 1), width=16),
     "resnet10_w32": Shape((1, 1, 1, 1), width=32),
+    "resnet10_w48": Shape((1, 1, 1, 1), width=48),
     "resnet10": Shape((1, 1, 1, 1)),
     "resnet18_w32": Shape((2, 2, 2, 2), width=32),
     "resnet18": Shape((2, 2, 2, 2)),
