@@ -131,8 +131,7 @@ def test_a_user_without_a_home_has_a_token(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(security, "LONGEST_ROOT", 1000)
     monkeypatch.setattr(security.tempfile, "gettempdir", lambda: str(tmp_path))
     security.secure_token()
-    path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    path = Path(os.environ.pop("RAY_AUTH_TOKEN_PATH"))  # delenv would put it back after the test
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert len(path.read_text()) == 64
