@@ -88,9 +88,9 @@ RIVAL = [
 ]  # fmt: skip
 
 
-def test_the_rival_from_pixels_to_report(tmp_path: Path) -> None:
+def test_the_rival_from_pixels_to_report(standing: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run([sys.executable, "-m", "rayscan", "demo", "--out", str(out), *RIVAL])
+    run([sys.executable, "-m", "rayscan", "demo", "--out", str(out), *RIVAL], **standing)
     record = json.loads((out / "run.json").read_text())
     stages = ["index", "pretext", "embed", "pca", "kmeans", "assign", "labels", "evaluate", "report"]
     assert list(record["stages"]) == stages

@@ -47,14 +47,15 @@ def files(first: int = 1000, count: int = COUNT) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(standing: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`--out` of a run on features of a pretrained network."""
     folder = tmp_path_factory.mktemp("known")
     (folder / "photos").mkdir()
     for number, data in enumerate(files(0, KNOWN)):
         (folder / "photos" / f"{number:03d}.png").write_bytes(data)
     arguments = ["--data", str(folder / "photos"), "--num-clusters", "4", "--out", str(folder / "run")]
-    run_command([sys.executable, "-m", "rayscan", "run", "custom", *arguments, "--report.images", "none"])
+    words = [sys.executable, "-m", "rayscan", "run", "custom", *arguments, "--report.images", "none"]
+    run_command(words, **standing)
     return folder / "run"
 
 
@@ -90,10 +91,10 @@ def ask(client: httpx.Client, data: bytes) -> dict[str, Any]:
 
 
 def test_answers_are_those_of_predict_however_the_images_come(
-    service: Service, finished: Path, photos: Path, tmp_path: Path
+    service: Service, finished: Path, photos: Path, standing: dict[str, str], tmp_path: Path
 ) -> None:
-    run_command([sys.executable, "-m", "rayscan", "predict", str(finished), "--data", str(photos),
-                 "--out", str(tmp_path / "new")])  # fmt: skip
+    words = [sys.executable, "-m", "rayscan", "predict", str(finished), "--data", str(photos)]
+    run_command([*words, "--out", str(tmp_path / "new")], **standing)
     expected = rayscan.open(str(tmp_path / "new")).assignments.sort_by("source").to_pylist()
     as_json = {"images": [{"data": base64.b64encode(data).decode()} for data in files()]}
     as_uris = {"images": [{"uri": str(photos / f"{number:03d}.png")} for number in range(COUNT)]}
