@@ -29,12 +29,11 @@ from benchmarks.cpu_cifar10 import by_number
 from benchmarks.cpu_cifar10 import recipe as short_recipe
 from benchmarks.harness import environment
 from benchmarks.pretext_trials import GROWING
-from rayscan.config import OptimizerConfig, Recipe, SelfLabelConfig
+from rayscan.config import Recipe, SelfLabelConfig
+from rayscan.recipes.cifar10 import ADAM
 
 PRETEXT = replace(GROWING, backbone="resnet10_w48", optimizer=replace(GROWING.optimizer, learning_rate=3e-3))
 """Of equal arithmetic, what is wide and shallow learned faster than what is deep; and 3e-3 than 1e-3."""
-ADAM = OptimizerConfig(kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant")
-"""Of scan and selflabel on images (SCAN Sec. 3.1)."""
 STEPS = {"heads": "heads on cached features", "scan": "fine-tuned on images", "selflabel": "self-labelled"}
 """Each begins where the one before ended -> what tables call it."""
 

@@ -3,9 +3,9 @@
     python -m benchmarks.campaigns.experiments_cifar10 --pretext runs/cpu_cifar10_long/pretext
         [--out DIR] [--seeds N] [--window SECONDS] [--write docs/results] [--only NAME ...] [--tiny]
 
-Most stand on the network of `benchmarks.cpu_cifar10_long`: heads on its embeddings, so that a row takes half
-a minute, or three epochs a step on images. Those that compare pretexts, or change their images, train small
-ones of their own. Run the same command again until it says that all is done.
+Most stand on the network of `benchmarks.cpu_cifar10_long`: heads on its embeddings, or three epochs a step on
+images. What compares pretexts trains small ones of its own. Run the same command again until it says that all
+is done.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.campaigns.runs import ROOT, Clock, arguments, publish
+from benchmarks.campaign import SHARED
+from benchmarks.campaigns.runs import Clock, arguments, publish
 from benchmarks.harness import CORES
 from rayscan.config import (
     EmbedConfig,
@@ -27,9 +28,10 @@ from rayscan.config import (
     SimCLRConfig,
 )
 from rayscan.recipes import by_name
+from rayscan.recipes.cifar10 import ADAM
 from rayscan.run import Run
 
-DATA = ROOT.parent / "shared" / "data" / "cifar10"
+DATA = SHARED / "cifar10"
 ON_EMBEDDINGS = (
     "methods",
     "scan-fig2",
@@ -70,7 +72,6 @@ def recipe(name: str, pretext: Path | None, *, is_tiny: bool) -> Recipe:
     """
     on_images = name not in ON_EMBEDDINGS
     heads = OptimizerConfig(kind="adam", learning_rate=1e-2, weight_decay=0.0)
-    adam = OptimizerConfig(kind="adam", learning_rate=1e-4, weight_decay=1e-4, schedule="constant")
     net = SMALL if pretext is None else Run(str(pretext)).recipe.pretext
     return replace(
         by_name("cifar10"),
@@ -86,14 +87,14 @@ def recipe(name: str, pretext: Path | None, *, is_tiny: bool) -> Recipe:
             heldout_fraction=0.1,
             epochs=1 if is_tiny else 3,
             batch_size=256,
-            optimizer=adam,
+            optimizer=ADAM,
         ),
         selflabel=SelfLabelConfig(
             inputs="images" if on_images else "embeddings",
             threshold=0.9,
             epochs=1 if is_tiny else (3 if on_images else 20),
             batch_size=256,
-            optimizer=adam if on_images else replace(heads, learning_rate=1e-3),
+            optimizer=ADAM if on_images else replace(heads, learning_rate=1e-3),
             ema_decay=0.99,
         ),
         sela=SelaConfig(inputs="images" if on_images else "embeddings"),

@@ -14,7 +14,6 @@ from pathlib import Path
 from rayscan.config import Recipe
 from rayscan.run import recipe_to_json
 
-ROOT = Path(__file__).parents[2]
 GRACE_SECONDS = 45.0
 INTERRUPTED = 130
 
