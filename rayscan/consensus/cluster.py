@@ -8,32 +8,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.consensus.candidates import Candidate, candidates, refinements
 from rayscan.consensus.confidence import agreement, reproduced, temperature, tempered
-from rayscan.consensus.discriminant import discriminant_rule
 from rayscan.consensus.ensemble import Ensemble, Member
+from rayscan.consensus.few_clusters import search_few
+from rayscan.consensus.many_clusters import search_many
 from rayscan.consensus.readings import Features, Reading, readings
-from rayscan.consensus.refinement import Field, Round, refine
+from rayscan.consensus.refinement import Round
 from rayscan.consensus.result import Result, by_size
-from rayscan.consensus.score import JointScore
-from rayscan.consensus.second_round import cluster_whitening
+from rayscan.consensus.score import MANY, JointScore
 from rayscan.consensus.space import Space, make_space
-from rayscan.consensus.views import all_views
 from rayscan.consensus.weak import are_weak, plain_kmeans
-from rayscan.consensus.whitening import total_scatter
 from rayscan.errors import ConfigError, DataError
 from rayscan.types import Ints
 
-MANY = 20
-"""Above so many clusters half as many heads are kept."""
-KEPT = 12
-"""Candidates that heads start from."""
-REFINED = 24
-"""Candidates that are refined."""
-OF_A_KIND = 2
-ROUNDS = 3
-HEADS_LATER = 6
-"""Starts of the rounds after the first."""
 MIN_ROWS = 20
 MIN_NEIGHBORS = 15
 """Of fewer mined ones none are used: neighbours are searched for here."""
@@ -45,7 +32,8 @@ def consensus(
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
     Of the votes of all rounds and the best candidate the result is the one of greatest merit, in all readings
-    of all matrices; where even that scores little, it is k-means of the features (`weak`).
+    of all matrices; where even that scores little, it is k-means of the features (`weak`). Above a hundred
+    clusters there are fewer candidates, of another kind, no heads and no such bound (`many_clusters`).
     Deterministic for a seed, a number of threads and a machine; threads change float32 sums only.
 
     Args:
@@ -64,17 +52,16 @@ def consensus(
     read = readings(sources)
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
     score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
-    table, kept, half = best_candidates(read, spaces, score, num_clusters, seed)
-    rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
-    best = _best(rounds, score, table[0][1]) or _as_round(spaces, kept[0].labels, num_clusters)
-    labels, voters = by_size(best.labels, num_clusters), best.voters
-    (found,) = score.of([labels])
-    if is_plain := are_weak(found, labels, num_clusters):
+    search = search_many if num_clusters > MANY else search_few
+    found = search(read, spaces, score, num_clusters, seed)
+    labels, voters = by_size(found.best.labels, num_clusters), found.voters
+    (scored,) = score.of([labels])
+    if is_plain := num_clusters <= MANY and are_weak(scored, labels, num_clusters):
         labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
-        ensemble, voters, (found,) = Ensemble((member,)), [labels], score.of([labels])
+        ensemble, voters, (scored,) = Ensemble((member,)), [labels], score.of([labels])
     else:
-        ensemble = _ensemble(read, spaces, best, labels, num_clusters)
-    trust, raw = min(found, reproduced(half, labels, num_clusters)), ensemble.mean(sources)
+        ensemble = _ensemble(read, spaces, found.best, labels, num_clusters)
+    trust, raw = min(scored, reproduced(found.half, labels, num_clusters)), ensemble.mean(sources)
     ensemble = replace(ensemble, temperature=temperature(tempered(raw, 1.0), trust))
     return Result(
         labels=labels,
@@ -82,89 +69,18 @@ def consensus(
         agreement=agreement(voters, labels, num_clusters),
         groupings=tuple(voters),
         ensemble=ensemble,
-        score=found,
+        score=scored,
         trust=trust,
-        table=table,
-        kept=kept,
-        first_round=rounds[0].labels,
+        table=found.table,
+        kept=found.kept,
+        first_round=found.first_round,
         is_plain=is_plain,
     )
-
-
-def best_candidates(
-    read: Sequence[Reading], spaces: Sequence[Space], score: JointScore, num_clusters: int, seed: int
-) -> tuple[tuple[tuple[str, float], ...], tuple[Candidate, ...], list[Ints]]:
-    """Name and merit of all candidates, best first, the best 12 (6 above 20 clusters), groupings of the half.
-
-    The best 24 are refined, and rank beside what they were. At most two of a kind are kept: starts of one
-    view often end alike, and a vote needs different voters.
-    """
-    found = [
-        one
-        for number, (reading, space) in enumerate(zip(read, spaces, strict=True))
-        for one in candidates(
-            reading.name, number, space, all_views(space, num_clusters, seed), num_clusters, seed
-        )
-    ]
-    merits = score.weigh([one.labels for one in found])
-    ranked = [found[i] for i in np.argsort(-np.array(merits), kind="stable")]
-    better = refinements(_varied(ranked, REFINED), spaces, num_clusters)
-    found += better
-    merits += score.merit([one.labels for one in better])
-    order = np.argsort(-np.array(merits), kind="stable")
-    ranked = [found[i] for i in order]
-    half = [one.labels for one in ranked[: -(-len(ranked) // 2)]]
-    kept = _varied(ranked, KEPT if num_clusters <= MANY else KEPT // 2)
-    return tuple((found[i].name, merits[i]) for i in order), tuple(kept), half
-
-
-def _varied(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The first so many, at most two of a kind."""
-    kept: list[Candidate] = []
-    for candidate in ranked:
-        if sum(one.kind == candidate.kind for one in kept) < OF_A_KIND:
-            kept.append(candidate)
-    return kept[:count]
-
-
-def refined_rounds(
-    spaces: Sequence[Space], score: JointScore, starts: list[Ints], num_clusters: int, seed: int
-) -> list[Round]:
-    """Rounds of heads and votes: the first in X2, others in the spaces whitened by the vote before."""
-    key = [seed, 14]
-    rounds = [refine(_twice(spaces), starts, score, num_clusters, [*key, 0])]
-    for number in range(1, ROUNDS):
-        before = rounds[-1]
-        order = np.argsort(-np.array(before.merits), kind="stable")[:HEADS_LATER]
-        fields = tuple(cluster_whitening(space, before.labels, num_clusters) for space in spaces)
-        better = [before.voters[head] for head in order]
-        rounds.append(refine(fields, better, score, num_clusters, [*key, number]))
-    return rounds
-
-
-def _best(rounds: Sequence[Round], score: JointScore, least: float) -> Round | None:
-    """The round whose vote has most merit, if that is no less than of the best candidate."""
-    merits = score.merit([one.labels for one in rounds])
-    return None if max(merits) < least else rounds[int(np.argmax(merits))]
 
 
 def _strongest(read: Sequence[Reading], score: JointScore) -> int:
     """Number of the source that weighs most in the score."""
     return read[int(np.argmax(score.weights))].source
-
-
-def _twice(spaces: Sequence[Space]) -> tuple[Field, ...]:
-    return tuple(Field(space.projection, space.twice, space.ids) for space in spaces)
-
-
-def _as_round(spaces: Sequence[Space], labels: Ints, num_clusters: int) -> Round:
-    """A grouping that needs no heads, with its own discriminant rule in every space as the head."""
-    fields = _twice(spaces)
-    heads = [
-        [discriminant_rule(of.rows, total_scatter(of.rows) / len(of.rows), labels, num_clusters)]
-        for of in fields
-    ]
-    return Round(fields, labels, heads, [[labels]] * len(fields), [])
 
 
 def _ensemble(

@@ -61,10 +61,29 @@ def discriminant_rule(
         share: Of the mean variance within, added to its diagonal.
     """
     means, shares = cluster_means(rows, labels, num_clusters)
+    slopes, offsets = rule_of_means(total, means, shares, len(rows), share)
+    return LinearRule(slopes.astype(np.float32), offsets.astype(np.float32))
+
+
+def rule_of_means(
+    total: NDArray[np.float64],
+    means: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    count: int,
+    share: float = 0.1,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slopes [q, C] and offsets [C] of linear discriminant analysis.
+
+    Args:
+        total: Covariance of the rows, [q, q].
+        means: Of the clusters, less the mean of all rows, [C, q].
+        shares: Of the clusters, [C].
+        count: N; an empty cluster counts as one row.
+        share: Of the mean variance within, added to its diagonal.
+    """
     within = shrunk(within_covariance(total, means, shares), share)
     slopes = cho_solve(cho_factor(within, lower=True), means.T)
-    offsets = np.log(np.maximum(shares, 1 / len(rows))) - 0.5 * np.einsum("cq,qc->c", means, slopes)
-    return LinearRule(slopes.astype(np.float32), offsets.astype(np.float32))
+    return slopes, np.log(np.maximum(shares, 1 / count)) - 0.5 * np.einsum("cq,qc->c", means, slopes)
 
 
 def discriminant_directions(
@@ -83,7 +102,12 @@ def discriminant_directions(
 
 
 def refined(
-    rows: NDArray[np.float32], total: NDArray[np.float64], labels: Ints, num_clusters: int, share: float = 1.0
+    rows: NDArray[np.float32],
+    total: NDArray[np.float64],
+    labels: Ints,
+    num_clusters: int,
+    share: float = 1.0,
+    repeats: int = REPEATS,
 ) -> Ints:
     """L(p): k-means along a grouping's own discriminant directions, again and again until it settles.
 
@@ -95,11 +119,12 @@ def refined(
         labels: p, [N].
         num_clusters: C.
         share: Shrinkage of the covariance within.
+        repeats: At most so many.
 
     Returns:
         int64 [N].
     """
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         means, shares = cluster_means(rows, labels, num_clusters)
         along = discriminant_directions(total, means, shares, share).astype(np.float32)
         start = (means @ along).astype(np.float32)

@@ -16,6 +16,11 @@ from scipy.sparse import csc_array
 from rayscan.types import Ints
 
 ROUNDS = 100
+SEED_ROWS = 32
+"""Rows for each cluster that seeds are looked for among, of many a drawn sample, but no fewer than 10,000."""
+FEWEST_SEED_ROWS = 10_000
+OUTPUTS = 1 << 24
+"""Distances that are held together."""
 TOLERANCE = 1e-5
 """A start stops when its inertia falls by less than this share."""
 
@@ -41,6 +46,9 @@ def kmeans(rows: NDArray[np.float32], num_clusters: int, key: Sequence[int], sta
 def plus_plus(rows: NDArray[np.float32], num_clusters: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Greedy k-means++: each centroid is the best of 2 + log C rows drawn by squared distance: [C, q]."""
     tries = 2 + int(math.log(num_clusters))
+    most = max(FEWEST_SEED_ROWS, SEED_ROWS * num_clusters)
+    if len(rows) > most:
+        rows = rows[np.sort(rng.choice(len(rows), most, replace=False))]
     lengths = np.einsum("nq,nq->n", rows, rows)
     chosen = [int(rng.integers(len(rows)))]
     nearest = _distances(rows, lengths, np.array(chosen))[0]
@@ -96,10 +104,17 @@ def _assigned(rows: NDArray[np.float32], centroids: NDArray[np.float32]) -> tupl
     """Nearest centroids and |c|^2 - 2 c x of them, from [R, C, q]: [R, N] each."""
     count, clusters, width = centroids.shape
     flat = centroids.reshape(-1, width)
-    scores = (np.einsum("cq,cq->c", flat, flat) - 2 * (rows @ flat.T)).reshape(len(rows), count, clusters)
-    labels = scores.argmin(axis=2)
-    costs = np.take_along_axis(scores, labels[..., None], axis=2)[..., 0]
-    return labels.T, np.ascontiguousarray(costs.T)
+    lengths, twice = np.einsum("cq,cq->c", flat, flat), 2 * flat.T
+    labels = np.empty((count, len(rows)), np.int64)
+    costs = np.empty((count, len(rows)), np.float32)
+    at_once = max(1, OUTPUTS // len(flat))
+    for first in range(0, len(rows), at_once):
+        some = slice(first, first + at_once)
+        scores = (lengths - rows[some] @ twice).reshape(-1, count, clusters)
+        nearest = scores.argmin(axis=2)
+        labels[:, some] = nearest.T
+        costs[:, some] = np.take_along_axis(scores, nearest[..., None], axis=2)[..., 0].T
+    return labels, costs
 
 
 def _moved(

@@ -1,19 +1,21 @@
 """Whether many groupings can be read off the same rows by linear rules they were not fitted on.
 
-`metrics.generalization.LinearProbe` for one grouping after the other; here for many at once: what a ridge
-regression on one-hot clusters needs of the rows is their sum by cluster and fold, so that a grouping costs
-one pass of additions instead of five products of matrices.
+What a linear rule needs of the rows is their covariance and their sums by cluster and fold, so that a
+grouping costs one pass of additions instead of products of matrices. `metrics.generalization.LinearProbe` is
+the ridge rule for one grouping after the other.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from rayscan.consensus.discriminant import rule_of_means
 from rayscan.consensus.kmeans import cluster_sums
 from rayscan.metrics.contingency import Contingency, mutual_information
 from rayscan.metrics.generalization import FOLDS, RIDGE
@@ -21,13 +23,14 @@ from rayscan.types import Ints
 
 AT_ONCE = 1024
 """Columns of outputs computed together."""
+Floats = NDArray[np.float64]
 
 
-class RidgeProbe:
-    """Five-fold ridge predictions of groupings from the same rows."""
+class Probe(ABC):
+    """Five-fold predictions of groupings from the same rows."""
 
     def __init__(self, rows: NDArray[np.float32], order: Ints) -> None:
-        """Factor the rows of each fold.
+        """Keep the rows of each fold, and the covariance of all others.
 
         Args:
             rows: [n, d], n >= 5.
@@ -36,19 +39,28 @@ class RidgeProbe:
         self._fold = order % FOLDS
         self._rows = [rows[self._fold == fold].astype(np.float64) for fold in range(FOLDS)]
         grams = [part.T @ part for part in self._rows]
-        self._sums = np.stack([part.sum(axis=0) for part in self._rows])
-        self._factors = []
-        for fold, part in enumerate(self._rows):
-            count = len(rows) - len(part)
-            mean = (self._sums.sum(axis=0) - self._sums[fold]) / count
-            gram = sum(grams[:fold] + grams[fold + 1 :]) - count * np.outer(mean, mean)
-            ridge = RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
-            self._factors.append((count, mean, cho_factor(gram + ridge * np.eye(len(gram)), lower=True)))
+        sums = np.stack([part.sum(axis=0) for part in self._rows])
+        self._counts = [len(rows) - len(part) for part in self._rows]
+        self._means = [(sums.sum(axis=0) - sums[f]) / count for f, count in enumerate(self._counts)]
+        self._grams = [
+            sum(grams[:f] + grams[f + 1 :]) - count * np.outer(mean, mean)
+            for f, (count, mean) in enumerate(zip(self._counts, self._means, strict=True))
+        ]
+
+    @abstractmethod
+    def _rule(self, fold: int, sums: Floats, sizes: Ints) -> tuple[Floats, Floats]:
+        """Slopes [d, H C] and offsets [H C] of the rules fitted on all but a fold.
+
+        Args:
+            fold: Number of the fold left out.
+            sums: Of the rows less their mean, by grouping and cluster, [H, C, d].
+            sizes: Rows of each cluster, [H, C].
+        """
 
     def predict(self, groupings: Sequence[Ints], num_clusters: int) -> list[Ints]:
         """The cluster each row would get from the other four fifths, for each grouping: int64 [n] each.
 
-        W = (X'X + r I)^-1 X'Y with X and Y centred; the largest output wins, the lowest number at a tie.
+        The largest output wins, the lowest number at a tie.
 
         Args:
             groupings: H of [n].
@@ -63,15 +75,16 @@ class RidgeProbe:
     def _predicted(self, groupings: Sequence[Ints], num_clusters: int) -> list[Ints]:
         sums, sizes = self._by_cluster(groupings, num_clusters)
         predicted = np.empty((len(self._fold), len(groupings)), np.int64)
-        for fold, (count, mean, factor) in enumerate(self._factors):
-            shares = (sizes.sum(axis=0) - sizes[fold]) / count  # [H C]
-            cross = (sums.sum(axis=0) - sums[fold]).T - count * np.outer(mean, shares)
-            outputs = (self._rows[fold] - mean) @ cho_solve(factor, cross) + shares
-            of_head = outputs.reshape(len(outputs), len(groupings), num_clusters)
-            predicted[self._fold == fold] = of_head.argmax(axis=2)
+        for fold, mean in enumerate(self._means):
+            held = sizes.sum(axis=0) - sizes[fold]
+            apart = sums.sum(axis=0) - sums[fold] - held[:, None] * mean
+            shape = len(groupings), num_clusters
+            slopes, offsets = self._rule(fold, apart.reshape(*shape, -1), held.reshape(shape))
+            outputs = (self._rows[fold] - mean) @ slopes + offsets
+            predicted[self._fold == fold] = outputs.reshape(len(outputs), *shape).argmax(axis=2)
         return list(np.ascontiguousarray(predicted.T))
 
-    def _by_cluster(self, groupings: Sequence[Ints], num_clusters: int) -> tuple[NDArray[np.float64], Ints]:
+    def _by_cluster(self, groupings: Sequence[Ints], num_clusters: int) -> tuple[Floats, Ints]:
         """Sums [5, H C, d] and numbers [5, H C] of the rows by fold, grouping and cluster."""
         total = num_clusters * len(groupings)
         labels = np.stack(groupings, axis=1) + num_clusters * np.arange(len(groupings))
@@ -85,3 +98,35 @@ class RidgeProbe:
             / math.log(num_clusters)
             for own, foreseen in zip(groupings, self.predict(groupings, num_clusters), strict=True)
         ]
+
+
+class RidgeProbe(Probe):
+    """Ridge regression on one-hot clusters: W = (X'X + r I)^-1 X'Y with X and Y centred."""
+
+    def __init__(self, rows: NDArray[np.float32], order: Ints) -> None:
+        """Factor the rows of each fold: see `Probe`."""
+        super().__init__(rows, order)
+        self._factors = []
+        for gram in self._grams:
+            ridge = RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
+            self._factors.append(cho_factor(gram + ridge * np.eye(len(gram)), lower=True))
+
+    def _rule(self, fold: int, sums: Floats, sizes: Ints) -> tuple[Floats, Floats]:
+        cross = sums.reshape(-1, sums.shape[2]).T
+        return cho_solve(self._factors[fold], cross), sizes.ravel() / self._counts[fold]
+
+
+class DiscriminantProbe(Probe):
+    """Linear discriminant analysis, for many clusters.
+
+    Regression on indicators hardly ever foresees a small cluster among many (masking: Hastie, Tibshirani,
+    Friedman, The Elements of Statistical Learning, Sec. 4.2), so that it favours groupings of equal sizes.
+    """
+
+    def _rule(self, fold: int, sums: Floats, sizes: Ints) -> tuple[Floats, Floats]:
+        count = self._counts[fold]
+        rules = [
+            rule_of_means(self._grams[fold] / count, one / np.maximum(held, 1)[:, None], held / count, count)
+            for one, held in zip(sums, sizes, strict=True)
+        ]
+        return np.concatenate([slopes for slopes, _ in rules], axis=1), np.concatenate([b for _, b in rules])

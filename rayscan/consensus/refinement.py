@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.consensus.discriminant import LinearRule
+from rayscan.consensus.discriminant import LinearRule, discriminant_rule
 from rayscan.consensus.information_heads import trained_heads
 from rayscan.consensus.score import JointScore
 from rayscan.consensus.vote import vote, weights_by_merit
+from rayscan.consensus.whitening import total_scatter
 from rayscan.types import Ints
 
 
@@ -72,3 +73,12 @@ def refine(
     merits = score.merit(voters)
     labels = vote(voters, weights_by_merit(merits), num_clusters, key)
     return Round(fields, labels, heads, groupings, merits)
+
+
+def without_heads(fields: tuple[Field, ...], labels: Ints, num_clusters: int) -> Round:
+    """A grouping [N] that needs no heads, with its own discriminant rule in every field as the head."""
+    heads = [
+        [discriminant_rule(of.rows, total_scatter(of.rows) / len(of.rows), labels, num_clusters)]
+        for of in fields
+    ]
+    return Round(fields, labels, heads, [[labels]] * len(fields), [])

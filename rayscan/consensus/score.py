@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rayscan.consensus.probe import RidgeProbe
+from rayscan.consensus.probe import DiscriminantProbe, RidgeProbe
 from rayscan.consensus.space import Space
 from rayscan.metrics.label_free import collapse, nmi_nn
 from rayscan.types import Ints
 
+MANY = 100
+"""Above so many clusters they are looked for and judged otherwise."""
 SIZES = 0.1
 """Share of the balance of the cluster sizes that the merit takes off S."""
 TRUST = 0.05
@@ -27,7 +29,8 @@ class Score:
     """Scores any groupings of one set of rows.
 
     nmi_nn: mutual information of the clusters of neighbours (5 of G2), over log C. cv_mi: mutual information
-    of the cluster and its prediction by a linear rule on the principal components, five-fold, over log C.
+    of the cluster and its prediction by a linear rule on the principal components, five-fold, over log C. The
+    rule is ridge regression, above 100 clusters linear discriminant analysis (`probe`).
     """
 
     def __init__(self, space: Space, num_clusters: int, seed: int) -> None:
@@ -35,7 +38,8 @@ class Score:
         count = len(space.rows)
         rng = np.random.default_rng([seed, 13])
         self._probed = np.sort(rng.choice(count, min(count, PROBE_ROWS), replace=False))
-        self._probe = RidgeProbe(space.rows[self._probed], rng.permutation(len(self._probed)))
+        probe = DiscriminantProbe if num_clusters > MANY else RidgeProbe
+        self._probe = probe(space.rows[self._probed], rng.permutation(len(self._probed)))
         self._ids, self._anchors, self._clusters = space.ids, np.arange(count), num_clusters
 
     def of(self, groupings: Sequence[Ints]) -> list[float]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rayscan.consensus.candidates import STARTS
-from rayscan.consensus.cluster import REFINED, consensus
+from rayscan.consensus.cluster import consensus
+from rayscan.consensus.few_clusters import REFINED
 from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
 from rayscan.consensus.result import Result

@@ -35,6 +35,12 @@ def test_temperature_gives_the_wanted_mean_and_keeps_the_order(wanted: float) ->
     np.testing.assert_array_equal(scaled.argmax(axis=1), probabilities.argmax(axis=1))
 
 
+def test_a_temperature_of_very_many_rows_is_that_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    probabilities = np.random.default_rng(0).dirichlet(np.full(5, 0.3), 300).astype(np.float32)
+    monkeypatch.setattr("rayscan.consensus.confidence.AT_MOST", 500)
+    assert temperature(probabilities, 0.7) == temperature(probabilities[::3], 0.7)
+
+
 def test_what_no_temperature_gives_is_the_end_of_the_range() -> None:
     equal = np.full((4, 2), 0.5, np.float32)
     assert temperature(equal, 0.9) == pytest.approx(2.0**-6, rel=1e-6)

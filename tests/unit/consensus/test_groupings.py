@@ -72,6 +72,37 @@ def test_seeds_are_distinct_rows_in_every_group() -> None:
     assert {int(group[(rows == seed).all(axis=1)][0]) for seed in seeds} == {0, 1, 2}
 
 
+def test_seeds_of_very_many_rows_are_looked_for_among_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, group = blobs((400, 400, 400), 4, spread=20.0)
+    monkeypatch.setattr("rayscan.consensus.kmeans.FEWEST_SEED_ROWS", 100)
+    looked_at: list[int] = []
+    drawn = np.random.default_rng(0)
+
+    class Counted:
+        """Draws, and remembers how many rows they are out of."""
+
+        def choice(self, count: int, size: int, replace: bool) -> np.ndarray:
+            looked_at.append(size)
+            return drawn.choice(count, size, replace=replace)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(drawn, name)
+
+    seeds = plus_plus(rows, 3, Counted())  # type: ignore[arg-type]
+    assert looked_at == [100]
+    assert {int(group[(rows == seed).all(axis=1)][0]) for seed in seeds} == {0, 1, 2}
+
+
+def test_lloyd_does_not_hang_on_how_many_distances_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = blobs((60, 50, 40), 4, spread=0.8)
+    starts = np.stack([rows[:5], rows[5:10]])
+    whole = lloyd(rows, starts)
+    monkeypatch.setattr("rayscan.consensus.kmeans.OUTPUTS", 70)
+    parts = lloyd(rows, starts)
+    assert parts[0].tolist() == whole[0].tolist()
+    np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
+
+
 def test_sums_by_cluster_equal_a_loop_and_add_up() -> None:
     rows, _ = blobs((30, 30), 4)
     labels = np.random.default_rng(0).integers(0, 3, 60)
