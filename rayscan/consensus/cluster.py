@@ -12,6 +12,7 @@ from rayscan.consensus.confidence import agreement, reproduced, temperature, tem
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.consensus.few_clusters import search_few
 from rayscan.consensus.many_clusters import search_many
+from rayscan.consensus.memory import FORGETFUL, Memory
 from rayscan.consensus.readings import Features, Reading, readings
 from rayscan.consensus.refinement import Round
 from rayscan.consensus.result import Result, by_size
@@ -27,7 +28,11 @@ MIN_NEIGHBORS = 15
 
 
 def consensus(
-    features: Features | Sequence[Features], num_clusters: int, seed: int, neighbors: Ints | None = None
+    features: Features | Sequence[Features],
+    num_clusters: int,
+    seed: int,
+    neighbors: Ints | None = None,
+    memory: Memory = FORGETFUL,
 ) -> Result:
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
@@ -42,6 +47,7 @@ def consensus(
         seed: Of every random number.
         neighbors: Neighbours by cosine, nearest first, itself excluded, if mined already: [N, K], of one
             matrix; fewer than 15 are not used.
+        memory: Keeps candidates, and knows those of an earlier attempt with the same arguments.
 
     Raises:
         ConfigError: C is not within 2..N / 2.
@@ -53,7 +59,7 @@ def consensus(
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
     score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
     search = search_many if num_clusters > MANY else search_few
-    found = search(read, spaces, score, num_clusters, seed)
+    found = search(read, spaces, score, num_clusters, seed, memory)
     labels, voters = by_size(found.best.labels, num_clusters), found.voters
     (scored,) = score.of([labels])
     if is_plain := num_clusters <= MANY and are_weak(scored, labels, num_clusters):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from rayscan.consensus.candidates import Candidate, candidates, refinements
 from rayscan.consensus.found import Found, ranked, varied
+from rayscan.consensus.memory import Memory, found_once
 from rayscan.consensus.readings import Reading
 from rayscan.consensus.refinement import Field, Round, refine, without_heads
 from rayscan.consensus.score import JointScore
@@ -29,7 +31,12 @@ HEADS_LATER = 6
 
 
 def search_few(
-    read: Sequence[Reading], spaces: Sequence[Space], score: JointScore, num_clusters: int, seed: int
+    read: Sequence[Reading],
+    spaces: Sequence[Space],
+    score: JointScore,
+    num_clusters: int,
+    seed: int,
+    memory: Memory,
 ) -> Found:
     """The vote of most merit of three rounds of heads, or the best candidate if that has more.
 
@@ -39,8 +46,9 @@ def search_few(
         score: Of groupings; its weights are set here.
         num_clusters: C.
         seed: Of every random number.
+        memory: Of candidates found before.
     """
-    order = best_candidates(read, spaces, score, num_clusters, seed)
+    order = best_candidates(read, spaces, score, num_clusters, seed, memory)
     kept = varied([one for one, _ in order], KEPT if num_clusters <= SOME else KEPT // 2, OF_A_KIND)
     rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
     merits = score.merit([one.labels for one in rounds])
@@ -61,20 +69,27 @@ def search_few(
 
 
 def best_candidates(
-    read: Sequence[Reading], spaces: Sequence[Space], score: JointScore, num_clusters: int, seed: int
+    read: Sequence[Reading],
+    spaces: Sequence[Space],
+    score: JointScore,
+    num_clusters: int,
+    seed: int,
+    memory: Memory,
 ) -> list[tuple[Candidate, float]]:
     """All candidates and their merits, best first; the best 24 are refined and rank beside what they were."""
-    found = [
-        one
-        for number, (reading, space) in enumerate(zip(read, spaces, strict=True))
-        for one in candidates(
-            reading.name, number, space, all_views(space, num_clusters, seed), num_clusters, seed
-        )
-    ]
+    found: list[Candidate] = []
+    for number, (reading, space) in enumerate(zip(read, spaces, strict=True)):
+        find = partial(_candidates, reading, number, space, num_clusters, seed)
+        found += found_once(memory, reading.name, find)
     merits = score.weigh([one.labels for one in found])
     best = varied([one for one, _ in ranked(found, merits)], REFINED, OF_A_KIND)
-    better = refinements(best, spaces, num_clusters)
+    better = found_once(memory, "refined", partial(refinements, best, spaces, num_clusters))
     return ranked([*found, *better], [*merits, *score.merit([one.labels for one in better])])
+
+
+def _candidates(reading: Reading, number: int, space: Space, num_clusters: int, seed: int) -> list[Candidate]:
+    views = all_views(space, num_clusters, seed)
+    return candidates(reading.name, number, space, views, num_clusters, seed)
 
 
 def refined_rounds(

@@ -7,9 +7,11 @@ Heads and votes brought nothing, and would be the dearest part (docs/results/clu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rayscan.consensus.breathing import breathed
 from rayscan.consensus.candidates import Candidate
@@ -17,15 +19,17 @@ from rayscan.consensus.discriminant import refined
 from rayscan.consensus.found import Found, ranked
 from rayscan.consensus.graphs import adjacency, diffused
 from rayscan.consensus.kmeans import plus_plus
+from rayscan.consensus.memory import Memory, found_once
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.readings import Reading
 from rayscan.consensus.refinement import Field, without_heads
 from rayscan.consensus.score import JointScore
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import Space
-from rayscan.consensus.views import View, graph_layout
+from rayscan.consensus.views import graph_layout
 from rayscan.types import Ints
 
+Rows = NDArray[np.float32]
 STARTS = 2
 """Of k-means in each view."""
 REPEATS = 3
@@ -36,7 +40,12 @@ KEPT = 6
 
 
 def search_many(
-    read: Sequence[Reading], spaces: Sequence[Space], score: JointScore, num_clusters: int, seed: int
+    read: Sequence[Reading],
+    spaces: Sequence[Space],
+    score: JointScore,
+    num_clusters: int,
+    seed: int,
+    memory: Memory,
 ) -> Found:
     """The candidate of most merit; the best six bear it out.
 
@@ -46,18 +55,21 @@ def search_many(
         score: Of groupings; its weights are set here.
         num_clusters: C.
         seed: Of every random number.
+        memory: Of candidates found before.
     """
     found: list[Candidate] = []
     for number, (reading, space) in enumerate(zip(read, spaces, strict=True)):
-        for at, view in enumerate(_views(space, seed)):
-            found += _candidates(reading.name, number, space, view, num_clusters, [seed, 24, at])
+        for at, (name, view) in enumerate(VIEWS.items()):
+            key, rows = [seed, 24, at], partial(view, space, seed)
+            found += _once(memory, f"{reading.name}/{name}", number, space, rows, num_clusters, key)
     merits = score.weigh([one.labels for one in found])
     first = ranked(found, merits)[0][0]
     for later in range(ROUNDS):
         best, more = ranked(found, merits)[0][0].labels, list[Candidate]()
         for number, (reading, space) in enumerate(zip(read, spaces, strict=True)):
-            view = _again(space, best, num_clusters, later)
-            more += _candidates(reading.name, number, space, view, num_clusters, [seed, 25, later])
+            name, key = f"{reading.name}/again_{later}", [seed, 25, later]
+            rows = partial(_again, space, best, num_clusters)
+            more += _once(memory, name, number, space, rows, num_clusters, key)
         found += more
         merits += score.merit([one.labels for one in more])
     order = ranked(found, merits)
@@ -72,30 +84,54 @@ def search_many(
     )
 
 
-def _views(space: Space, seed: int) -> Iterator[View]:
-    yield View("whitened_twice", unit_rows(space.twice))
-    yield View("diffused", unit_rows(diffused(space.twice, adjacency(space.ids))))
-    yield graph_layout(space, seed)
+def _whitened(space: Space, _seed: int) -> Rows:
+    return unit_rows(space.twice)
 
 
-def _again(space: Space, labels: Ints, num_clusters: int, number: int) -> View:
+def _diffused(space: Space, _seed: int) -> Rows:
+    return unit_rows(diffused(space.twice, adjacency(space.ids)))
+
+
+def _laid_out(space: Space, seed: int) -> Rows:
+    return graph_layout(space, seed).rows
+
+
+VIEWS: Mapping[str, Callable[[Space, int], Rows]] = {
+    "whitened_twice": _whitened,
+    "diffused": _diffused,
+    "layout": _laid_out,
+}
+"""Where k-means is done at first."""
+
+
+def _again(space: Space, labels: Ints, num_clusters: int) -> Rows:
     """Rows whitened by a grouping and diffused over the graph of their neighbours there."""
     field = cluster_whitening(space, labels, num_clusters)
-    return View(f"again_{number}", unit_rows(diffused(field.rows, adjacency(field.ids))))
+    return unit_rows(diffused(field.rows, adjacency(field.ids)))
 
 
-def _candidates(
-    prefix: str, reading: int, space: Space, view: View, num_clusters: int, key: Sequence[int]
+def _once(
+    memory: Memory,
+    name: str,
+    reading: int,
+    space: Space,
+    view: Callable[[], Rows],
+    num_clusters: int,
+    key: Sequence[int],
 ) -> list[Candidate]:
-    """Breathing k-means of a view from each start, and its discriminant refinement."""
-    found = []
-    for start in range(STARTS):
-        seeds = plus_plus(view.rows, num_clusters, np.random.default_rng([*key, start, 0]))
-        labels = breathed(view.rows, seeds, [*key, start, 1])
-        better = refined(space.rows, space.total, labels, num_clusters, view.shrinkage, REPEATS)
-        found.append(Candidate(f"{prefix}/{view.name}-{start}", labels, reading))
-        found.append(Candidate(f"{prefix}/{view.name}+lda-{start}", better, reading))
-    return found
+    """Breathing k-means of a view from each start, and its discriminant refinement, if not kept before."""
+
+    def find() -> list[Candidate]:
+        rows, found = view(), []
+        for start in range(STARTS):
+            seeds = plus_plus(rows, num_clusters, np.random.default_rng([*key, start, 0]))
+            labels = breathed(rows, seeds, [*key, start, 1])
+            better = refined(space.rows, space.total, labels, num_clusters, repeats=REPEATS)
+            found.append(Candidate(f"{name}-{start}", labels, reading))
+            found.append(Candidate(f"{name}+lda-{start}", better, reading))
+        return found
+
+    return found_once(memory, name.replace("/", "-"), find)
 
 
 def _components(spaces: Sequence[Space]) -> tuple[Field, ...]:

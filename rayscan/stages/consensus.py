@@ -10,14 +10,16 @@ heads_clusters.parquet            cluster of every image of the fit by every hea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from rayscan.artifacts import Artifact, Draft, Step
 from rayscan.config import Recipe
+from rayscan.consensus.candidates import Candidate
 from rayscan.consensus.cluster import consensus
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.consensus.readings import Reading
@@ -29,7 +31,7 @@ from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 
 NAME = "consensus"
-SCHEMA = 2
+SCHEMA = 3
 INPUTS = ("embed", "mine")
 MODEL_PART = "model"
 READS = "consensus"
@@ -37,6 +39,9 @@ READS = "consensus"
 PLAIN = "k-means of the features"
 """The result where no grouping scores well."""
 MEMBERS = "members.json"
+CANDIDATES = "candidates-"
+"""Of the names of parts that hold them, until the fit has ended."""
+LABELS = "labels"
 ARRAYS = ("mean", "projection", "weights", "biases", "translations")
 
 
@@ -68,7 +73,31 @@ def fit(task: FitTask) -> None:
     recipe = task.recipe
     gids, features, neighbors = fitted_rows(recipe, task.embed, task.mine)
     sources = take(task.spaces, gids) if task.spaces else features
-    _store(task.draft, consensus(sources, recipe.clusters, recipe.seed, neighbors), gids)
+    memory = PartMemory(task.draft)
+    _store(task.draft, consensus(sources, recipe.clusters, recipe.seed, neighbors, memory), gids)
+
+
+class PartMemory:
+    """Candidates as finished parts of a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        """Nothing is read yet."""
+        self._draft = draft
+
+    def recall(self, name: str) -> list[Candidate] | None:
+        """Candidates that an earlier attempt stored; None if there are none, or no whole ones."""
+        if (part := self._draft.finished_part(CANDIDATES + name)) is None:
+            return None
+        files, facts = part
+        labels = self._draft.read_part_array(files[LABELS]).astype(np.int64)
+        return [Candidate(labels=one, **kept) for one, kept in zip(labels, facts["kept"], strict=True)]
+
+    def keep(self, name: str, candidates: Sequence[Candidate]) -> None:
+        """Store candidates."""
+        labels = np.stack([one.labels for one in candidates]).astype(np.int32)
+        entry = self._draft.write_array(f"{CANDIDATES}{name}.npy", labels)
+        kept = [{"name": one.name, "reading": one.reading, "shrinkage": one.shrinkage} for one in candidates]
+        self._draft.finish_part(CANDIDATES + name, {LABELS: entry}, {"kept": kept})
 
 
 def _store(draft: Draft, result: Result, gids: Ints) -> None:

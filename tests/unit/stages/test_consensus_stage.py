@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rayscan.artifacts import Artifact
+from rayscan.artifacts import Artifact, Draft
+from rayscan.consensus.candidates import Candidate
 from rayscan.consensus.cluster import consensus as clustered
 from rayscan.stages import assign, consensus
+from rayscan.storage import Place
 from rayscan.tables import as_rows
 from tests.unit.embeddings.artifacts import embedded
 from tests.unit.report.digits_run import DigitsRun
@@ -62,3 +65,45 @@ def test_the_runner_up_is_the_second_of_five(digits: DigitsRun) -> None:
     model = consensus.read_ensemble(done["consensus"])
     said = np.sort(model.probabilities([digits.rows]), axis=1)[:, ::-1]
     np.testing.assert_allclose(probs, said[:, :5], atol=1e-5)
+
+
+@pytest.mark.parametrize("many", [100, 5])
+def test_a_killed_fit_goes_on_from_its_candidates(
+    digits: DigitsRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """Killed after the candidates of one kind were stored: the next attempt makes only the others."""
+    for module in ("score", "cluster"):
+        monkeypatch.setattr(f"rayscan.consensus.{module}.MANY", many)
+    recipe = replace(digits.recipe, method="consensus", num_clusters=10, seed=many)
+    step = consensus.plan(recipe, digits.done, digits.context.sources)
+    rows = digits.rows[: int(digits.done["embed"].facts["train_rows"])]
+    whole = clustered(rows, 10, recipe.seed)
+
+    kept: list[str] = []
+    keep = consensus.PartMemory.keep
+    monkeypatch.setattr(consensus.PartMemory, "keep", killed_after(2, kept, keep))
+    with pytest.raises(KeyboardInterrupt):
+        clustered(rows, 10, recipe.seed, memory=consensus.PartMemory(Draft(Place(str(tmp_path)), step)))
+    assert len(kept) == 2
+
+    later = Draft(Place(str(tmp_path)), step)
+    monkeypatch.setattr(consensus.PartMemory, "keep", killed_after(99, kept, keep))
+    found = clustered(rows, 10, recipe.seed, memory=consensus.PartMemory(later))
+    assert len(set(kept)) == len(kept)  # nothing was made twice
+    np.testing.assert_array_equal(found.labels, whole.labels)
+    assert found.table == whole.table
+    assert later.finished_part(f"candidates-{kept[0]}") is not None
+
+
+def killed_after(
+    count: int, kept: list[str], keep: Callable[[consensus.PartMemory, str, Sequence[Candidate]], None]
+) -> Callable[[consensus.PartMemory, str, Sequence[Candidate]], None]:
+    """What keeps candidates and their names, and is killed once it has kept so many."""
+
+    def kept_once(memory: consensus.PartMemory, name: str, candidates: Sequence[Candidate]) -> None:
+        if len(kept) == count:
+            raise KeyboardInterrupt
+        keep(memory, name, candidates)
+        kept.append(name)
+
+    return kept_once
