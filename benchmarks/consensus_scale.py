@@ -64,9 +64,9 @@ def made(count: int, seed: int) -> tuple[NDArray[np.float32], Ints]:
     return np.maximum(rows, 0).astype(np.float32), groups.astype(np.int64)
 
 
-def matched(clusters: Ints, groups: Ints) -> float:
+def matched(clusters: Ints, groups: Ints, count: int = CLUSTERS) -> float:
     """Accuracy under the best one-to-one match."""
-    table = Contingency.count(clusters, groups, CLUSTERS, CLUSTERS)
+    table = Contingency.count(clusters, groups, count, count)
     return accuracy(table, hungarian(table))
 
 
