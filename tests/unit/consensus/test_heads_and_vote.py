@@ -239,3 +239,17 @@ def test_numbers_follow_size_whatever_they_were() -> None:
     labels = np.array([2, 2, 0, 0, 0, 1, 3, 3])
     assert by_size(labels, 5).tolist() == [1, 1, 0, 0, 0, 3, 2, 2]
     assert by_size((labels + 2) % 5, 5).tolist() == by_size(labels, 5).tolist()
+
+
+def test_a_vote_over_many_clusters_begins_from_the_voters() -> None:
+    """Each of five voters joins two clusters and halves a third, each others: the vote has none of it."""
+    truth = np.repeat(np.arange(110), 12)
+    voters = []
+    for v in range(5):
+        labels = truth.copy()
+        labels[truth == 3 * v + 1] = 3 * v
+        labels[np.flatnonzero(truth == 3 * v + 2)[:6]] = 3 * v + 1
+        voters.append(np.random.default_rng(v).permutation(110)[labels])
+    found = vote(voters, np.full(5, 0.2), 110, [0])
+    assert same_partition(found, truth)
+    assert not any(same_partition(one, truth) for one in voters)
