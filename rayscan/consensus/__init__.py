@@ -1,7 +1,8 @@
 """Clusters of frozen features by consensus: a whitened space, many cheap groupings, their vote.
 
 `cluster.consensus` reads as the method goes: `space` (whitening), `views` and `candidates` (groupings),
-`score` (label-free), `information_heads` (refinement), `vote`, `second_round`, `rule` (for new rows).
+`score` (label-free), `information_heads` (refinement), `vote`, `second_round`, `ensemble` (for new rows);
+`few_clusters` puts the search together, and `many_clusters` another one for more than a hundred.
 
 Everything is linear in N. What is summed over rows is d x d, C x d or C x C, so shards can add their sums;
 what is done by rows needs a row and its neighbours.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rayscan.consensus.confidence import agreement, reproduced, temperature, tempered
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.consensus.few_clusters import search_few
+from rayscan.consensus.found import Found
 from rayscan.consensus.many_clusters import search_many
 from rayscan.consensus.memory import FORGETFUL, Memory
 from rayscan.consensus.readings import Features, Reading, readings
@@ -67,6 +68,20 @@ def consensus(
         ensemble, voters, (scored,) = Ensemble((member,)), [labels], score.of([labels])
     else:
         ensemble = _ensemble(read, spaces, found.best, labels, num_clusters)
+    return _result(found, labels, voters, ensemble, sources, scored, is_plain)
+
+
+def _result(
+    found: Found,
+    labels: Ints,
+    voters: Sequence[Ints],
+    ensemble: Ensemble,
+    sources: Sequence[Features],
+    scored: float,
+    is_plain: bool,
+) -> Result:
+    """The result, with probabilities whose mean is set to what other groupings bear out."""
+    num_clusters = ensemble.members[0].biases.shape[1]
     trust, raw = min(scored, reproduced(found.half, labels, num_clusters)), ensemble.mean(sources)
     ensemble = replace(ensemble, temperature=temperature(tempered(raw, 1.0), trust))
     return Result(

@@ -111,6 +111,7 @@ class Fleet:
         *,
         on_done: Callable[[int, R], None] = lambda *_: None,
         uses_gpu: bool = False,
+        is_alone: bool = False,
     ) -> list[R]:
         """Return `[fn(item) for item in items]`, computed on the fleet; a call is retried if its worker dies.
 
@@ -119,6 +120,8 @@ class Fleet:
             items: Small things: addresses and ranges, never data.
             on_done: Told (number, result) as each one ends.
             uses_gpu: Give each call the GPUs of a worker.
+            is_alone: Let a call compute on all CPUs of its node, as nothing else of this run does meanwhile,
+                unless `fleet.threads_per_worker` says how many.
 
         Raises:
             RayscanError: what a call raised.
@@ -127,7 +130,7 @@ class Fleet:
         tasks = Tasks(
             cpus=self.config.cpus_per_worker,
             gpus=self.gpus_per_worker if uses_gpu else 0.0,
-            threads=self.threads_per_worker,
+            threads=self.config.threads_per_worker if is_alone else self.threads_per_worker,
             max_retries=self.config.max_failures,
             pending_seconds=self.config.pending_seconds,
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from rayscan.fleet.cluster import Cluster
 from rayscan.fleet.placement import PlacementDeadline
@@ -28,8 +31,8 @@ class Tasks:
 
     cpus: float
     gpus: float
-    threads: int
-    """Computing threads."""
+    threads: int | None
+    """Computing threads; None for as many as its node has CPUs."""
     max_retries: int
     """How often one is tried again after its worker died."""
     pending_seconds: float
@@ -139,9 +142,28 @@ class PendingTasks:
             self._say(f"  waiting for machines: {count} tasks want {wanted} each")
 
 
-def _call(fn: Callable[[T], R], item: T, threads: int) -> tuple[str, R]:
+def _call(fn: Callable[[T], R], item: T, threads: int | None) -> tuple[str, R]:
     import ray
 
+    node = ray.get_runtime_context().get_node_id()
+    use_threads(_cpus_of(node) if threads is None else threads)
+    return node, fn(item)
+
+
+def _cpus_of(node: str) -> int:
+    """CPUs of a node as Ray counts them, but no more than this process may use."""
+    import ray
+
+    counted = next(one["Resources"].get("CPU", 1.0) for one in ray.nodes() if one["NodeID"] == node)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(int(counted), allowed))
+
+
+def use_threads(count: int) -> None:
+    """Let BLAS, OpenMP and torch, as far as they are loaded, compute with so many threads.
+
+    A worker of Ray begins with as many as its first task has CPUs, and goes on to other tasks.
+    """
+    threadpool_limits(count)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    return ray.get_runtime_context().get_node_id(), fn(item)
+        sys.modules["torch"].set_num_threads(count)

@@ -55,7 +55,8 @@ def fit_once(
     context.progress.start(draft.step.stage, count, "images")
     if draft.finished_part(part) is None:
         spaces = tuple(embeddings_by_space(done).values())
-        context.fleet.map(fit, [FitTask(recipe, done["embed"], done["mine"], draft, spaces)], uses_gpu=True)
+        task = FitTask(recipe, done["embed"], done["mine"], draft, spaces)
+        context.fleet.map(fit, [task], uses_gpu=True, is_alone=True)
     finished = draft.finished_part(part)
     assert finished is not None
     files, facts = finished
