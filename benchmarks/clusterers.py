@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rayscan.consensus.cluster import consensus
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.vote import vote, weights_by_merit
+from rayscan.types import Ints
 
 Rows = NDArray[np.float32]
 Groupings = dict[str, NDArray[Any]]
@@ -48,15 +49,27 @@ def spectral(features: Rows, num_clusters: int, seed: int) -> Groupings:
     return {"spectral": model.fit_predict(unit_rows(features))}
 
 
-def umap(features: Rows, num_clusters: int, seed: int) -> Groupings:
-    """A 10-d UMAP (15 neighbours, minimum distance 0, cosine), then k-means, and a Gaussian mixture."""
-    from sklearn.mixture import GaussianMixture
+def umap_layout(features: Rows, seed: int) -> Rows:
+    """A 10-d UMAP: 15 neighbours, minimum distance 0, cosine."""
     from umap import UMAP
 
     model = UMAP(
         n_neighbors=NEIGHBORS, min_dist=0.0, n_components=LAYOUT_WIDTH, metric="cosine", random_state=seed
     )
-    rows = model.fit_transform(features)
+    rows: Rows = model.fit_transform(features)
+    return rows
+
+
+def umap_kmeans(features: Rows, num_clusters: int, seed: int) -> Ints:
+    """k-means of a UMAP."""
+    return _kmeans(umap_layout(features, seed), num_clusters, seed).astype(np.int64)
+
+
+def umap(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """k-means of a UMAP, and a Gaussian mixture of it."""
+    from sklearn.mixture import GaussianMixture
+
+    rows = umap_layout(features, seed)
     mixture = GaussianMixture(num_clusters, n_init=3, reg_covar=1e-4, random_state=seed)
     return {
         "UMAP k-means": _kmeans(rows, num_clusters, seed),
