@@ -27,7 +27,7 @@ class FleetConfig(Section):
     cpus_per_worker: float = operational(1.0)
     """CPUs of each worker."""
     threads_per_worker: int | None = operational(None)
-    """Computing threads per worker; none takes cpus_per_worker."""
+    """Computing threads per worker; none takes cpus_per_worker, a fit that runs alone all of its node."""
     max_failures: int = operational(3)
     """Restarts of a training stage after deaths in a row without progress. A kept notice is no death."""
     pending_seconds: float = operational(1800.0)

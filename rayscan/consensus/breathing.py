@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.consensus.kmeans import OUTPUTS, cluster_sums, lloyd
+from rayscan.consensus.discriminant import cluster_means
+from rayscan.consensus.kmeans import OUTPUTS, lloyd
 from rayscan.types import Ints
 
 DEPTH = 8
@@ -117,6 +118,6 @@ def _settled(rows: NDArray[np.float32], centroids: NDArray[np.float32], square: 
 
 def _means(rows: NDArray[np.float32], labels: Ints, before: NDArray[np.float32]) -> NDArray[np.float32]:
     """Means of the groups; an empty one keeps its centroid: [C, q]."""
-    sums, sizes = cluster_sums(rows, labels, len(before))
-    means: NDArray[np.float32] = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], before)
-    return means.astype(np.float32)
+    means, shares = cluster_means(rows, labels, len(before))
+    held: NDArray[np.float32] = np.where(shares[:, None] > 0, means, before).astype(np.float32)
+    return held

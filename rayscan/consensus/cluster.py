@@ -14,6 +14,7 @@ from rayscan.consensus.few_clusters import search_few
 from rayscan.consensus.found import Found
 from rayscan.consensus.many_clusters import search_many
 from rayscan.consensus.memory import FORGETFUL, Memory
+from rayscan.consensus.problem import Problem
 from rayscan.consensus.readings import Features, Reading, readings
 from rayscan.consensus.refinement import Round
 from rayscan.consensus.result import Result, by_size
@@ -60,7 +61,7 @@ def consensus(
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
     score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
     search = search_many if num_clusters > MANY else search_few
-    found = search(read, spaces, score, num_clusters, seed, memory)
+    found = search(Problem(read, spaces, score, num_clusters, seed, memory))
     labels, voters = by_size(found.best.labels, num_clusters), found.voters
     (scored,) = score.of([labels])
     if is_plain := num_clusters <= MANY and are_weak(scored, labels, num_clusters):

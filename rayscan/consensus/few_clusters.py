@@ -9,10 +9,10 @@ import numpy as np
 
 from rayscan.consensus.candidates import Candidate, candidates, refinements
 from rayscan.consensus.found import Found, ranked, varied
-from rayscan.consensus.memory import Memory, found_once
+from rayscan.consensus.memory import found_once
+from rayscan.consensus.problem import Problem
 from rayscan.consensus.readings import Reading
 from rayscan.consensus.refinement import Field, Round, refine, without_heads
-from rayscan.consensus.score import JointScore
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import Space
 from rayscan.consensus.views import all_views
@@ -30,60 +30,37 @@ HEADS_LATER = 6
 """Starts of the rounds after the first."""
 
 
-def search_few(
-    read: Sequence[Reading],
-    spaces: Sequence[Space],
-    score: JointScore,
-    num_clusters: int,
-    seed: int,
-    memory: Memory,
-) -> Found:
-    """The vote of most merit of three rounds of heads, or the best candidate if that has more.
-
-    Args:
-        read: Readings of the features.
-        spaces: One of each.
-        score: Of groupings; its weights are set here.
-        num_clusters: C.
-        seed: Of every random number.
-        memory: Of candidates found before.
-    """
-    order = best_candidates(read, spaces, score, num_clusters, seed, memory)
+def search_few(problem: Problem) -> Found:
+    """The vote of most merit of three rounds of heads, or the best candidate if that has more."""
+    score, num_clusters = problem.score, problem.num_clusters
+    order = best_candidates(problem)
     kept = varied([one for one, _ in order], KEPT if num_clusters <= SOME else KEPT // 2, OF_A_KIND)
-    rounds = refined_rounds(spaces, score, [one.labels for one in kept], num_clusters, seed)
+    rounds = refined_rounds(problem, [one.labels for one in kept])
     merits = score.merit([one.labels for one in rounds])
     is_beaten = max(merits) < order[0][1]
     best = (
-        without_heads(_twice(spaces), kept[0].labels, num_clusters)
+        without_heads(_twice(problem.spaces), kept[0].labels, num_clusters)
         if is_beaten
         else rounds[int(np.argmax(merits))]
     )
     return Found(
-        table=tuple((one.name, merit) for one, merit in order),
+        order=order,
         kept=kept,
-        half=tuple(one.labels for one, _ in order[: -(-len(order) // 2)]),
         best=best,
         first_round=rounds[0].labels,
         voters=best.voters,
     )
 
 
-def best_candidates(
-    read: Sequence[Reading],
-    spaces: Sequence[Space],
-    score: JointScore,
-    num_clusters: int,
-    seed: int,
-    memory: Memory,
-) -> list[tuple[Candidate, float]]:
+def best_candidates(problem: Problem) -> list[tuple[Candidate, float]]:
     """All candidates and their merits, best first; the best 24 are refined and rank beside what they were."""
-    found: list[Candidate] = []
-    for number, (reading, space) in enumerate(zip(read, spaces, strict=True)):
-        find = partial(_candidates, reading, number, space, num_clusters, seed)
+    score, memory, found = problem.score, problem.memory, list[Candidate]()
+    for number, reading, space in problem.numbered():
+        find = partial(_candidates, reading, number, space, problem.num_clusters, problem.seed)
         found += found_once(memory, reading.name, find)
     merits = score.weigh([one.labels for one in found])
     best = varied([one for one, _ in ranked(found, merits)], REFINED, OF_A_KIND)
-    better = found_once(memory, "refined", partial(refinements, best, spaces, num_clusters))
+    better = found_once(memory, "refined", partial(refinements, best, problem.spaces, problem.num_clusters))
     return ranked([*found, *better], [*merits, *score.merit([one.labels for one in better])])
 
 
@@ -92,11 +69,10 @@ def _candidates(reading: Reading, number: int, space: Space, num_clusters: int, 
     return candidates(reading.name, number, space, views, num_clusters, seed)
 
 
-def refined_rounds(
-    spaces: Sequence[Space], score: JointScore, starts: list[Ints], num_clusters: int, seed: int
-) -> list[Round]:
+def refined_rounds(problem: Problem, starts: list[Ints]) -> list[Round]:
     """Rounds of heads and votes: the first in X2, others in the spaces whitened by the vote before."""
-    key = [seed, 14]
+    spaces, score, num_clusters = problem.spaces, problem.score, problem.num_clusters
+    key = [problem.seed, 14]
     rounds = [refine(_twice(spaces), starts, score, num_clusters, [*key, 0])]
     for number in range(1, ROUNDS):
         before = rounds[-1]

@@ -16,18 +16,26 @@ from rayscan.types import Ints
 class Found:
     """Candidates, and the grouping that became of them."""
 
-    table: tuple[tuple[str, float], ...]
-    """Name and merit of all candidates, best first."""
+    order: Sequence[tuple[Candidate, float]]
+    """All candidates and their merits, best first."""
     kept: tuple[Candidate, ...]
     """Those that the rest was made from, best first."""
-    half: tuple[Ints, ...]
-    """Groupings of the better half, [N] each."""
     best: Round
     """The grouping of greatest merit, and its rules."""
     first_round: Ints
     """The grouping before the second round, [N]."""
     voters: list[Ints]
     """Groupings that bear the best one out, [N] each."""
+
+    @property
+    def table(self) -> tuple[tuple[str, float], ...]:
+        """Name and merit of all candidates, best first."""
+        return tuple((one.name, merit) for one, merit in self.order)
+
+    @property
+    def half(self) -> list[Ints]:
+        """Groupings of the better half, [N] each."""
+        return [one.labels for one, _ in self.order[: -(-len(self.order) // 2)]]
 
 
 def ranked(candidates: Sequence[Candidate], merits: Sequence[float]) -> list[tuple[Candidate, float]]:

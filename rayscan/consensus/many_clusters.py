@@ -19,11 +19,10 @@ from rayscan.consensus.discriminant import refined
 from rayscan.consensus.found import Found, ranked
 from rayscan.consensus.graphs import adjacency, diffused
 from rayscan.consensus.kmeans import plus_plus
-from rayscan.consensus.memory import Memory, found_once
+from rayscan.consensus.memory import found_once
 from rayscan.consensus.neighbors import unit_rows
-from rayscan.consensus.readings import Reading
+from rayscan.consensus.problem import Problem
 from rayscan.consensus.refinement import Field, without_heads
-from rayscan.consensus.score import JointScore
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import Space
 from rayscan.consensus.views import graph_layout
@@ -39,46 +38,29 @@ ROUNDS = 2
 KEPT = 6
 
 
-def search_many(
-    read: Sequence[Reading],
-    spaces: Sequence[Space],
-    score: JointScore,
-    num_clusters: int,
-    seed: int,
-    memory: Memory,
-) -> Found:
-    """The candidate of most merit; the best six bear it out.
-
-    Args:
-        read: Readings of the features.
-        spaces: One of each.
-        score: Of groupings; its weights are set here.
-        num_clusters: C.
-        seed: Of every random number.
-        memory: Of candidates found before.
-    """
+def search_many(problem: Problem) -> Found:
+    """The candidate of most merit; the best six bear it out."""
+    score, num_clusters = problem.score, problem.num_clusters
     found: list[Candidate] = []
-    for number, (reading, space) in enumerate(zip(read, spaces, strict=True)):
-        for at, (name, view) in enumerate(VIEWS.items()):
-            key, rows = [seed, 24, at], partial(view, space, seed)
-            found += _once(memory, f"{reading.name}/{name}", number, space, rows, num_clusters, key)
+    for number, reading, space in problem.numbered():
+        for at, (view, rows_of) in enumerate(VIEWS.items()):
+            rows = partial(rows_of, space, problem.seed)
+            found += _once(problem, f"{reading.name}/{view}", number, rows, [24, at])
     merits = score.weigh([one.labels for one in found])
     first = ranked(found, merits)[0][0]
     for later in range(ROUNDS):
         best, more = ranked(found, merits)[0][0].labels, list[Candidate]()
-        for number, (reading, space) in enumerate(zip(read, spaces, strict=True)):
-            name, key = f"{reading.name}/again_{later}", [seed, 25, later]
+        for number, reading, space in problem.numbered():
             rows = partial(_again, space, best, num_clusters)
-            more += _once(memory, name, number, space, rows, num_clusters, key)
+            more += _once(problem, f"{reading.name}/again_{later}", number, rows, [25, later])
         found += more
         merits += score.merit([one.labels for one in more])
     order = ranked(found, merits)
     kept = tuple(one for one, _ in order[:KEPT])
     return Found(
-        table=tuple((one.name, merit) for one, merit in order),
+        order=order,
         kept=kept,
-        half=tuple(one.labels for one, _ in order[: -(-len(order) // 2)]),
-        best=without_heads(_components(spaces), kept[0].labels, num_clusters),
+        best=without_heads(_components(problem.spaces), kept[0].labels, num_clusters),
         first_round=first.labels,
         voters=[one.labels for one in kept],
     )
@@ -111,27 +93,30 @@ def _again(space: Space, labels: Ints, num_clusters: int) -> Rows:
 
 
 def _once(
-    memory: Memory,
-    name: str,
-    reading: int,
-    space: Space,
-    view: Callable[[], Rows],
-    num_clusters: int,
-    key: Sequence[int],
+    problem: Problem, name: str, number: int, view: Callable[[], Rows], key: Sequence[int]
 ) -> list[Candidate]:
-    """Breathing k-means of a view from each start, and its discriminant refinement, if not kept before."""
+    """Breathing k-means of a view from each start, and its discriminant refinement, if not kept before.
+
+    Args:
+        problem: All that is given.
+        name: Reading and view.
+        number: Of the reading.
+        view: Makes the rows.
+        key: Of the random numbers, beside the seed.
+    """
+    space, num_clusters = problem.spaces[number], problem.num_clusters
 
     def find() -> list[Candidate]:
         rows, found = view(), []
         for start in range(STARTS):
-            seeds = plus_plus(rows, num_clusters, np.random.default_rng([*key, start, 0]))
-            labels = breathed(rows, seeds, [*key, start, 1])
+            seeds = plus_plus(rows, num_clusters, np.random.default_rng([problem.seed, *key, start, 0]))
+            labels = breathed(rows, seeds, [problem.seed, *key, start, 1])
             better = refined(space.rows, space.total, labels, num_clusters, repeats=REPEATS)
-            found.append(Candidate(f"{name}-{start}", labels, reading))
-            found.append(Candidate(f"{name}+lda-{start}", better, reading))
+            found.append(Candidate(f"{name}-{start}", labels, number))
+            found.append(Candidate(f"{name}+lda-{start}", better, number))
         return found
 
-    return found_once(memory, name.replace("/", "-"), find)
+    return found_once(problem.memory, name.replace("/", "-"), find)
 
 
 def _components(spaces: Sequence[Space]) -> tuple[Field, ...]:
