@@ -11,10 +11,14 @@ from scipy.stats import multivariate_normal
 from rayscan.consensus.cluster import consensus
 from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
-from rayscan.consensus.probe import DiscriminantProbe, RidgeProbe
+from rayscan.consensus.probe import DiscriminantProbe, Probe, RidgeProbe
 from rayscan.consensus.result import Result
+from rayscan.consensus.score import Score
+from rayscan.consensus.space import make_space
+from rayscan.consensus.weak import are_weak
 from rayscan.metrics.assignment import accuracy, hungarian
 from rayscan.metrics.contingency import Contingency
+from rayscan.metrics.label_free import nmi_nn
 from tests.unit.consensus.naive import blobs
 
 GROUPS = 120
@@ -79,6 +83,30 @@ def test_a_seed_repeats(
     planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], found: Result
 ) -> None:
     np.testing.assert_array_equal(consensus(planted[0], GROUPS, seed=0).labels, found.labels)
+
+
+def test_noise_is_not_taken_for_k_means() -> None:
+    """The bound of `weak` was chosen for few clusters: above a hundred it would call this plain."""
+    rows = np.random.default_rng(6).normal(size=(700, 12)).astype(np.float32)
+    found = consensus(rows, 110, seed=0)
+    assert are_weak(found.score, found.labels, 110)
+    assert not found.is_plain
+    assert len(found.groupings) == 6
+
+
+@pytest.mark.parametrize(("num_clusters", "probe"), [(100, RidgeProbe), (101, DiscriminantProbe)])
+def test_above_a_hundred_clusters_the_score_foresees_by_discriminants(
+    num_clusters: int, probe: type[Probe]
+) -> None:
+    rows, group = blobs((12,) * 90, 20, spread=0.8)
+    space = make_space(unit_rows(rows))
+    rng = np.random.default_rng([3, 13])
+    rng.choice(len(rows), len(rows), replace=False)
+    foreseen = probe(space.rows, rng.permutation(len(rows))).cv_mi([group], num_clusters)[0]
+    agree = nmi_nn(group, np.arange(len(rows)), space.ids, num_clusters)
+    assert Score(space, num_clusters, seed=3).of([group])[0] == pytest.approx(
+        (2 * agree + foreseen) / 3, abs=1e-9
+    )
 
 
 def test_discriminant_probe_equals_gaussians_row_by_row() -> None:
