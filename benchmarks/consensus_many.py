@@ -6,8 +6,7 @@ Rows are made, not read: 1,281,167 of 256 columns in 1,000 groups, the largest t
 hundred families of ten, and 48 directions that vary within all groups and say nothing. `--quick`: 24,000
 rows, 150 groups. As the stage does, groupings are found on a seeded sample of `consensus.max_rows`, and
 their rule assigns all rows. k-means (faiss, 20 rounds) sees all rows; UMAP (umap-learn) and k-means the
-sample alone, as umap-learn would take hours for all. One round: it takes most of an hour. Quick is no test
-of speed.
+sample alone. One round: it takes most of an hour. Quick is no test of speed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Where groups are many, a start of k-means is wrong in many places at once: breaths mend it (`breathing`), and
 diffusion over the graph of a space that is whitened by the best grouping so far parts what it left together.
-Heads and votes brought nothing, and would be the dearest part (docs/results/clustering.md).
+Heads and votes brought nothing (docs/design/021-many-clusters.md).
 """
 
 from __future__ import annotations
