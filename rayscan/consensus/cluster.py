@@ -14,11 +14,12 @@ from rayscan.consensus.few_clusters import search_few
 from rayscan.consensus.found import Found
 from rayscan.consensus.many_clusters import search_many
 from rayscan.consensus.memory import FORGETFUL, Memory
+from rayscan.consensus.probe import MANY
 from rayscan.consensus.problem import Problem
 from rayscan.consensus.readings import Features, Reading, readings
 from rayscan.consensus.refinement import Round
 from rayscan.consensus.result import Result, by_size
-from rayscan.consensus.score import MANY, JointScore
+from rayscan.consensus.score import JointScore
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.weak import are_weak, plain_kmeans
 from rayscan.errors import ConfigError, DataError

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rayscan.consensus.probe import DiscriminantProbe, RidgeProbe
+from rayscan.consensus.probe import probe_of
 from rayscan.consensus.space import Space
 from rayscan.metrics.label_free import collapse, nmi_nn
 from rayscan.types import Ints
 
-MANY = 100
-"""Above so many clusters they are looked for and judged otherwise."""
 SIZES = 0.1
 """Share of the balance of the cluster sizes that the merit takes off S."""
 TRUST = 0.05
@@ -38,8 +36,8 @@ class Score:
         count = len(space.rows)
         rng = np.random.default_rng([seed, 13])
         self._probed = np.sort(rng.choice(count, min(count, PROBE_ROWS), replace=False))
-        probe = DiscriminantProbe if num_clusters > MANY else RidgeProbe
-        self._probe = probe(space.rows[self._probed], rng.permutation(len(self._probed)))
+        order = rng.permutation(len(self._probed))
+        self._probe = probe_of(space.rows[self._probed], order, num_clusters)
         self._ids, self._anchors, self._clusters = space.ids, np.arange(count), num_clusters
 
     def of(self, groupings: Sequence[Ints]) -> list[float]:

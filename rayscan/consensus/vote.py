@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from rayscan.consensus.breathing import breathed
 from rayscan.consensus.discriminant import cluster_means
 from rayscan.consensus.kmeans import kmeans
-from rayscan.consensus.score import MANY
+from rayscan.consensus.probe import MANY
 from rayscan.types import Ints
 
 TEMPERATURE = 0.01

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact, Draft, Step, find
+from rayscan.consensus.probe import probe_of
 from rayscan.data.keyed import permutation
-from rayscan.metrics.generalization import LinearProbe
-from rayscan.metrics.trial_score import Judge
 from rayscan.objectives.selection import GRAPH_NEIGHBORS
+from rayscan.search.trial_score import Judge
 from rayscan.storage import Place
 from rayscan.training.whitened import MAX_ROWS, drawn, sampled_space
 from rayscan.types import Ints
@@ -71,7 +71,7 @@ def judge(space: Artifact, anchors: Ints, num_clusters: int) -> Judge:
     """
     names = ("judged", "neighbors", "probed", "coordinates")
     judged, ids, probed, rows = (space.read_array(f"{name}.npy") for name in names)
-    probe = LinearProbe(rows, permutation(0, "probed images", 0, len(rows)))
+    probe = probe_of(rows, permutation(0, "probed images", 0, len(rows)), num_clusters)
     return Judge(anchors, judged, ids, probed, probe, num_clusters)
 
 

@@ -22,12 +22,12 @@ from rayscan.config import Recipe
 from rayscan.engine.loop import History
 from rayscan.engine.tensors import under
 from rayscan.errors import ConfigError, DataError
-from rayscan.metrics.trial_score import Judge, degenerate
 from rayscan.nets.heads import ClusterHeads
 from rayscan.objectives.scan import Scan
 from rayscan.objectives.selection import GRAPH_NEIGHBORS, HeldoutGraph
 from rayscan.search import judged_space
 from rayscan.search.space import Space, Values
+from rayscan.search.trial_score import Judge, degenerate
 from rayscan.sections import semantic
 from rayscan.stages import scan, selflabel
 from rayscan.storage import Place
@@ -39,7 +39,7 @@ from rayscan.training.prior import read_prior
 from rayscan.training.sources import FeatureSource
 from rayscan.vectors.neighbor_table import neighbor_ids
 
-SCHEMA = 2
+SCHEMA = 3
 STAGE = "trial"
 CLUSTERS = "clusters.npy"
 STARTED = "started"

@@ -72,7 +72,7 @@ def test_no_part_of_a_search_knows_a_stage_that_opens_labels() -> None:
     """Its trials are judged without them: neither the stages nor their artifact nor an option for a file."""
     searching = [m for m in MODULES if m.startswith("search/")]
     assert "search/driver.py" in searching
-    for module in [*searching, "metrics/trial_score.py", "metrics/generalization.py", "fleet/tune.py"]:
+    for module in [*searching, "consensus/probe.py", "fleet/tune.py"]:
         known = {f"rayscan.stages.{stage}" for stage in ("labels", "evaluate", "report")}
         assert not imports(module) & known, module
         words = {n.attr for n in nodes(module) if isinstance(n, ast.Attribute)}

@@ -20,7 +20,6 @@ from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.vote import vote, vote_rows, weights_by_merit
 from rayscan.metrics.assignment import accuracy, hungarian
 from rayscan.metrics.contingency import Contingency
-from rayscan.metrics.generalization import LinearProbe
 from tests.unit.consensus.naive import blobs, mutual_information, same_partition
 
 
@@ -113,15 +112,15 @@ def test_heads_raise_the_information_and_do_not_depend_on_each_other(
     assert (labels == group).mean() > 0.97
 
 
-def test_probe_of_many_equals_the_probe_of_one() -> None:
+def test_groupings_beside_a_grouping_change_nothing() -> None:
+    """Rules for many are found together; those for one equal dense systems (search/test_trial_score.py)."""
     rows, group = blobs((50, 40, 30), 9, spread=0.7)
-    order = np.random.default_rng(2).permutation(120)
+    probe = RidgeProbe(rows, np.random.default_rng(2).permutation(120))
     groupings = [group, (group + 1) % 3, np.random.default_rng(3).integers(0, 3, 120), group // 2]
-    one, many = LinearProbe(rows, order), RidgeProbe(rows, order)
-    for labels, found in zip(groupings, many.predict(groupings, 3), strict=True):
-        assert found.tolist() == one.predict(labels, 3).tolist()
-    expected = [one.cv_mi(labels, 3) for labels in groupings]
-    np.testing.assert_allclose(many.cv_mi(groupings, 3), expected, atol=1e-12)
+    for labels, found in zip(groupings, probe.predict(groupings, 3), strict=True):
+        assert found.tolist() == probe.predict([labels], 3)[0].tolist()
+    expected = [probe.cv_mi([labels], 3)[0] for labels in groupings]
+    np.testing.assert_allclose(probe.cv_mi(groupings, 3), expected, atol=1e-12)
 
 
 def test_score_equals_its_formula(planted: tuple[Space, np.ndarray]) -> None:
@@ -129,14 +128,14 @@ def test_score_equals_its_formula(planted: tuple[Space, np.ndarray]) -> None:
     score = Score(space, 3, seed=5)
     rng = np.random.default_rng([5, 13])
     rng.choice(120, 120, replace=False)
-    probe = LinearProbe(space.rows, rng.permutation(120))
+    probe = RidgeProbe(space.rows, rng.permutation(120))
     left, right = [], []
     for i in range(120):
         for j in space.ids[i, :5]:
             left += [group[i], group[j]]
             right += [group[j], group[i]]
     agree = mutual_information(np.array(left), np.array(right), 3) / math.log(3)
-    assert score.of([group])[0] == pytest.approx((2 * agree + probe.cv_mi(group, 3)) / 3, abs=1e-9)
+    assert score.of([group])[0] == pytest.approx((2 * agree + probe.cv_mi([group], 3)[0]) / 3, abs=1e-9)
 
 
 def test_score_does_not_see_numbers_and_falls_for_random_and_collapsed(

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 
 from rayscan.artifacts import Artifact, Draft, Step
+from rayscan.consensus.probe import DiscriminantProbe, Probe, RidgeProbe
 from rayscan.consensus.score import Score
 from rayscan.consensus.space import make_space
+from rayscan.data.keyed import permutation
 from rayscan.errors import DataError
 from rayscan.search import judged_space
 from rayscan.storage import Place
@@ -51,6 +53,20 @@ def test_the_score_is_that_of_the_method_consensus(tmp_path: Path) -> None:
     got = [judge.score(one)["score"] for one in some]
     assert got == pytest.approx(expected, abs=0.01)
     assert got[0] > got[2] > got[1]
+
+
+@pytest.mark.parametrize(("num_clusters", "kind"), [(100, RidgeProbe), (101, DiscriminantProbe)])
+def test_many_clusters_are_foreseen_as_the_method_consensus_does(
+    tmp_path: Path, num_clusters: int, kind: type[Probe]
+) -> None:
+    """Regression hardly ever names a small cluster among many, and would favour trials of equal ones."""
+    x, place = blobs(), Place(str(tmp_path))
+    made = judged_space.find_or_make(embedded(place, x), mined(place, x, 12), place.child("a"), num_clusters)
+    clusters = np.random.default_rng(3).integers(0, num_clusters, len(x))
+    rows, order = made.read_array("coordinates.npy"), permutation(0, "probed images", 0, len(x))
+    expected = kind(rows, order).cv_mi([clusters[made.read_array("probed.npy")]], num_clusters)[0]
+    judge = judged_space.judge(made, np.arange(len(x)), num_clusters)
+    assert judge.score(clusters)["cv_mi"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_it_does_not_depend_on_how_many_neighbors_were_mined_and_is_made_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.metrics.generalization import LinearProbe
+from rayscan.consensus.probe import Probe
 from rayscan.metrics.label_free import collapse, nmi_nn
 from rayscan.types import Ints
 
@@ -49,7 +49,7 @@ class Judge:
     """Their neighbors among them, as positions in `judged`, nearest first, int64 [n, K] with K >= 5."""
     probed: Ints
     """Rows of `anchors` whose coordinates the probe has, int64 [m]."""
-    probe: LinearProbe
+    probe: Probe
     num_clusters: int
 
     def neighbors_agree(self, clusters: NDArray[Any]) -> float:
@@ -64,6 +64,6 @@ class Judge:
             score = S = (2 nmi_nn + cv_mi) / 3, both parts, and the facts of `label_free.collapse`.
         """
         agree = self.neighbors_agree(clusters)
-        generalizes = self.probe.cv_mi(np.asarray(clusters)[self.probed], self.num_clusters)
+        generalizes = self.probe.cv_mi([np.asarray(clusters, np.int64)[self.probed]], self.num_clusters)[0]
         facts = collapse(clusters, self.num_clusters)
         return {"score": (2 * agree + generalizes) / 3, "nmi_nn": agree, "cv_mi": generalizes, **facts}

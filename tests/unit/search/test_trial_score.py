@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rayscan.metrics.generalization import FOLDS, RIDGE, LinearProbe
-from rayscan.metrics.trial_score import Judge, degenerate
+from rayscan.consensus.probe import FOLDS, RIDGE, RidgeProbe
+from rayscan.search.trial_score import Judge, degenerate
 
 
 def mutual_information(a: np.ndarray, b: np.ndarray, num: int) -> float:
@@ -56,7 +56,7 @@ def judge(x: np.ndarray, num: int) -> Judge:
     ids = np.argsort(-cosine, axis=1, kind="stable")[:, :8]
     order = np.random.default_rng(3).permutation(len(x))
     rows = np.arange(len(x))
-    return Judge(rows * 3, rows, ids, rows, LinearProbe(x, order), num)
+    return Judge(rows * 3, rows, ids, rows, RidgeProbe(x, order), num)
 
 
 def test_probe_equals_the_dense_normal_equations(planted: tuple[np.ndarray, np.ndarray]) -> None:
@@ -65,10 +65,10 @@ def test_probe_equals_the_dense_normal_equations(planted: tuple[np.ndarray, np.n
     shuffled = np.random.default_rng(2).integers(0, 3, len(x))
     for clusters, num in ((group, 4), (group, 7), (shuffled, 3)):
         expected = naive_predictions(x, order, clusters, num)
-        probe = LinearProbe(x, order)
-        assert probe.predict(clusters, num).tolist() == expected.tolist()
+        probe = RidgeProbe(x, order)
+        assert probe.predict([clusters], num)[0].tolist() == expected.tolist()
         value = mutual_information(clusters, expected, num) / math.log(num)
-        assert probe.cv_mi(clusters, num) == pytest.approx(value, abs=1e-12)
+        assert probe.cv_mi([clusters], num)[0] == pytest.approx(value, abs=1e-12)
 
 
 def test_probe_shrinks_where_there_are_more_features_than_images() -> None:
@@ -77,7 +77,7 @@ def test_probe_shrinks_where_there_are_more_features_than_images() -> None:
     x, clusters, order = rng.normal(size=(60, 80)), rng.integers(0, 3, 60), rng.permutation(60)
     x *= np.geomspace(3, 0.01, 80)
     expected = naive_predictions(x, order, clusters, 3)
-    assert LinearProbe(x, order).predict(clusters, 3).tolist() == expected.tolist()
+    assert RidgeProbe(x, order).predict([clusters], 3)[0].tolist() == expected.tolist()
 
 
 def test_score_equals_a_loop_over_pairs(planted: tuple[np.ndarray, np.ndarray]) -> None:
@@ -114,8 +114,8 @@ def test_the_probe_asks_only_rows_it_was_given(planted: tuple[np.ndarray, np.nda
     x, group = planted
     whole = judge(x, 4)
     some = np.arange(0, 100, 2)
-    part = replace(whole, probed=some, probe=LinearProbe(x[some], np.arange(50)))
-    expected = LinearProbe(x[some], np.arange(50)).cv_mi(group[some], 4)
+    part = replace(whole, probed=some, probe=RidgeProbe(x[some], np.arange(50)))
+    expected = RidgeProbe(x[some], np.arange(50)).cv_mi([group[some]], 4)[0]
     assert part.score(group)["cv_mi"] == expected
 
 
