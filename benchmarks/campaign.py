@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,28 @@ class Window:
         out.mkdir(parents=True, exist_ok=True)
         asked = out / "asked.json"
         asked.write_bytes(recipe_to_json(recipe))
-        command = [sys.executable, "-m", "rayscan", "run", str(asked), "--out", str(out)]
         began = time.monotonic()
-        process = subprocess.Popen([*command, "--data", data, "--eval-data", eval_data])
-        status = self._wait(process)
-        add_times(recipe, out, time.monotonic() - began)
+        options = ["run", str(asked), "--out", str(out), "--data", data, "--eval-data", eval_data]
+        try:
+            return self.ends(options)
+        finally:
+            add_times(recipe, out, time.monotonic() - began)
+
+    def ends(self, options: Sequence[str]) -> bool:
+        """Run `rayscan` until it ends by itself or the window closes.
+
+        Args:
+            options: Its command line.
+
+        Returns:
+            Whether it has ended; if not, the same call in a later window goes on from its last checkpoint.
+
+        Raises:
+            RuntimeError: it failed by itself.
+        """
+        status = self._wait(subprocess.Popen([sys.executable, "-m", "rayscan", *options]))
         if status not in (0, INTERRUPTED, -signal.SIGINT, -signal.SIGKILL):
-            raise RuntimeError(f"the run under {out} ended with status {status}; see its last lines above")
+            raise RuntimeError(f"rayscan {' '.join(options)} ended with {status}; see its last lines above")
         return status == 0
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:

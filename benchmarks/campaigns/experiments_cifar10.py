@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.campaign import SHARED
-from benchmarks.campaigns.runs import Clock, arguments, publish
+from benchmarks.campaign import SHARED, Window
+from benchmarks.campaigns.runs import arguments, publish, run_experiment
 from benchmarks.harness import CORES
 from rayscan.config import (
     EmbedConfig,
@@ -117,14 +117,16 @@ SMALL = SimCLRConfig(
 def main() -> None:
     """Run what is not done yet, as far as the window allows."""
     asked = arguments(__doc__, "runs/experiments_cifar10", takes_pretext=True)
-    clock, shards = Clock(asked.window), "000000" if asked.tiny else "{000000..000001}"
+    window, shards = Window(asked.window), "000000" if asked.tiny else "{000000..000001}"
     options = ["--data", str(DATA / f"cifar10-train-{shards}.tar")]
     options += ["--seeds", str(1 if asked.tiny else asked.seeds)]
     options += ["--eval-data", str(DATA / "cifar10-test-000000.tar")]
     for group, how in HOW.items():
         pretext = None if group is FROM_SCRATCH else asked.pretext
         for name in (one for one in group if not asked.only or one in asked.only):
-            if not clock.run(name, recipe(name, pretext, is_tiny=asked.tiny), asked.out, options):
+            if not run_experiment(
+                window, name, recipe(name, pretext, is_tiny=asked.tiny), asked.out, options
+            ):
                 print(f"the window is over in {name}: run the same command again to go on")
                 return
             if asked.write is not None and not asked.tiny:

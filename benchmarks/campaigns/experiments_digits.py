@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.campaigns.runs import Clock, arguments, publish
+from benchmarks.campaign import Window
+from benchmarks.campaigns.runs import arguments, publish, run_experiment
 from rayscan.config import Recipe
 from rayscan.data.digits import write_digits
 from rayscan.recipes import by_name
@@ -38,9 +39,9 @@ def main() -> None:
     digits = write_digits(Place(str(asked.out)).child("data"))
     options = ["--data", digits.train, "--labels", digits.labels, "--eval-data", digits.eval]
     options += ["--seeds", str(1 if asked.tiny else asked.seeds)]
-    clock = Clock(asked.window)
+    window = Window(asked.window)
     for name in asked.only or ("methods",):
-        if not clock.run(name, recipe(is_tiny=asked.tiny), asked.out, options):
+        if not run_experiment(window, name, recipe(is_tiny=asked.tiny), asked.out, options):
             print(f"the window is over in {name}: run the same command again to go on")
             return
         if asked.write is not None and not asked.tiny:

@@ -4,61 +4,34 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.campaign import Window
 from rayscan.config import Recipe
 from rayscan.run import recipe_to_json
 
-GRACE_SECONDS = 45.0
-INTERRUPTED = 130
 
+def run_experiment(window: Window, name: str, recipe: Recipe, out: Path, options: Sequence[str]) -> bool:
+    """Run an experiment until it is done or the window closes; a later call goes on where it was.
 
-class Clock:
-    """The time that is left; none means as long as it takes."""
+    Args:
+        window: The time that is left.
+        name: Of the experiment.
+        recipe: What it varies.
+        out: Where its runs lie.
+        options: Further ones of `rayscan experiment`.
 
-    def __init__(self, seconds: float | None) -> None:
-        """Start it."""
-        self._end = None if seconds is None else time.monotonic() + seconds
+    Returns:
+        Whether it is done.
 
-    def run(self, name: str, recipe: Recipe, out: Path, options: Sequence[str]) -> bool:
-        """Run an experiment until it is done or the time is over; a later call goes on where it was.
-
-        Raises:
-            RuntimeError: it failed by itself.
-        """
-        out.mkdir(parents=True, exist_ok=True)
-        asked = out / f"asked-{name}.json"
-        asked.write_bytes(recipe_to_json(recipe))
-        command = [
-            sys.executable,
-            "-m",
-            "rayscan",
-            "experiment",
-            name,
-            str(asked),
-            "--out",
-            str(out),
-            *options,
-        ]
-        process = subprocess.Popen(command)
-        try:
-            left = None if self._end is None else max(1.0, self._end - time.monotonic() - GRACE_SECONDS)
-            status = process.wait(left)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            try:
-                status = process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()  # nothing is lost but what came after the last checkpoint
-                status = process.wait()
-        if status not in (0, INTERRUPTED, -signal.SIGINT, -signal.SIGKILL):
-            raise RuntimeError(f"experiment {name} ended with status {status}; see its last lines above")
-        return status == 0
+    Raises:
+        RuntimeError: it failed by itself.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    asked = out / f"asked-{name}.json"
+    asked.write_bytes(recipe_to_json(recipe))
+    return window.ends(["experiment", name, str(asked), "--out", str(out), *options])
 
 
 def arguments(doc: str | None, out: str, *, takes_pretext: bool = False) -> argparse.Namespace:
