@@ -1,8 +1,9 @@
 """SCAN from scratch on all of CIFAR-10 with two cores: pretext, heads, fine-tuning, self-labelling.
 
     python -m benchmarks.cpu_cifar10_long --data ../shared/data/cifar10 [--out runs/cpu_cifar10_long]
-                                          [--epochs 110] [--seeds 0 1 2] [--window SECONDS]
-                                          [--write FILE.md] [--tiny]
+                                          [--epochs 110] [--finetune-epochs 5]
+                                          [--selflabel-epochs 12] [--seeds 0 1 2]
+                                          [--window SECONDS] [--write FILE.md] [--tiny]
 
 50,000 train images, the 10,000 of the test split for scores. The pretext is that which `benchmarks.
 pretext_trials` found to learn fastest; a seed is the paper's SCAN on its network: heads on cached features
@@ -51,28 +52,28 @@ def pretext_recipe(epochs: int, *, is_tiny: bool) -> Recipe:
     )
 
 
-def seed_recipe(base: Recipe, source: str, seed: int, step: str, *, is_tiny: bool) -> Recipe:
+def seed_recipe(base: Recipe, seed: int, step: str, asked: argparse.Namespace) -> Recipe:
     """SCAN on the network of the pretext, as far as a step.
 
     Args:
         base: Of the pretext.
-        source: The run of the pretext.
         seed: Of heads, pairs and views.
         step: heads, scan or selflabel.
-        is_tiny: Rehearse.
+        asked: The command line.
     """
-    epochs = 0 if step != "selflabel" else 1 if is_tiny else 12
+    is_tiny = asked.tiny
+    epochs = 0 if step != "selflabel" else 1 if is_tiny else asked.selflabel_epochs
     return replace(
         base,
         name="cpu_cifar10_scan",
         method="scan",
         seed=seed,
-        features=(f"checkpoint:{source}",),
+        features=(f"checkpoint:{(asked.out / 'pretext').resolve()}",),
         scan=replace(
             base.scan,
             inputs="embeddings" if step == "heads" else "both",
             views="randaugment",
-            epochs=1 if is_tiny else 5,
+            epochs=1 if is_tiny else asked.finetune_epochs,
             batch_size=256,
             optimizer=ADAM,
         ),
@@ -102,14 +103,13 @@ def all_done(asked: argparse.Namespace, window: Window) -> bool:
         "data": f"{asked.data}/cifar10-train-{train}.tar",
         "eval_data": f"{asked.data}/cifar10-test-{test}.tar",
     }
-    base, out = pretext_recipe(asked.epochs, is_tiny=asked.tiny), asked.out / "pretext"
-    if not window.run(base, out, **data):
+    base = pretext_recipe(asked.epochs, is_tiny=asked.tiny)
+    if not window.run(base, asked.out / "pretext", **data):
         return False
     for seed, step in in_order(asked.seeds):
         kept, place = scores_path(asked.out, seed, step), asked.out / f"seed{seed}"
         if not kept.exists():
-            made = seed_recipe(base, str(out.resolve()), seed, step, is_tiny=asked.tiny)
-            if not window.run(made, place, **data):
+            if not window.run(seed_recipe(base, seed, step, asked), place, **data):
                 return False
             kept.write_text(json.dumps(scores_of(place)))
     return True
@@ -130,6 +130,8 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = cifar10_options(__doc__, "runs/cpu_cifar10_long")
     parser.add_argument("--epochs", type=int, default=110, help="of the pretext")
+    parser.add_argument("--finetune-epochs", type=int, default=5, help="of the network with SCAN's loss")
+    parser.add_argument("--selflabel-epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--window", type=float, metavar="SECONDS", help="stop in time and resume later")
     parser.add_argument("--tiny", action="store_true", help="rehearse in minutes")
@@ -146,7 +148,8 @@ def tables(asked: argparse.Namespace) -> str:
         f"Pretext: {base.method}, {base.backbone}, {base.epochs} epochs, views of {base.first_px} to 32 px,",
         f"batch {base.batch_size}. {where['cores']} cores, {where['processor']}; commit {where['commit']};",
         f"torch {where['versions']['torch']}; {where['time'][:10]}. Percent; mean +- deviation over seeds of",
-        "what stands on the one pretext.",
+        f"what stands on the one pretext: heads, {asked.finetune_epochs} epochs of fine-tuning, "
+        f"{asked.selflabel_epochs} of self-labelling.",
         "",
         "| features | measured | goal |",
         "|---|---|---|",
