@@ -9,9 +9,9 @@ from rayscan.errors import ConfigError
 from rayscan.nets.backbone import Backbone
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
 from rayscan.nets.resnet import SHAPES, ResNet, Stem
-from rayscan.nets.timm_backbone import build_timm
+from rayscan.nets.timm_backbone import build_timm, timm_config
 
-__all__ = ["TIMM", "build_backbone"]
+__all__ = ["TIMM", "build_backbone", "require_any_side"]
 
 
 def build_backbone(
@@ -40,6 +40,26 @@ def build_backbone(
         )
     net = ResNet(SHAPES[name], stem)
     return net if is_sync else _localize(net)
+
+
+def require_any_side(name: str, setting: str) -> None:
+    """Refuse a network that is built for pictures of one side.
+
+    Args:
+        name: As `build_backbone` takes it.
+        setting: What makes pictures of several.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if name.startswith(TIMM) and timm_config(name.removeprefix(TIMM)).fixed_input_size:
+        raise ConfigError(
+            "this network is built for pictures of one side",
+            expected=f"a network that takes any, such as {next(iter(SHAPES))} or {TIMM}resnet18",
+            got=name,
+            where=setting,
+            fix=f"leave {setting} out, or take another pretext.backbone",
+        )
 
 
 def _localize(net: ResNet) -> ResNet:

@@ -21,9 +21,15 @@ PRETEXTS: dict[str, type[PretextObjective]] = {
 }
 
 
-def build_projected_net(settings: PretextConfig) -> ProjectedNet:
-    """Backbone and the method's projection, freshly initialised."""
-    backbone = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
+def build_projected_net(settings: PretextConfig, size_px: int | None = None) -> ProjectedNet:
+    """Backbone and the method's projection, freshly initialised.
+
+    Args:
+        settings: Of the pretext.
+        size_px: Side of the pictures (S), which some models of timm are built for; none is timm's.
+    """
+    sync = settings.sync_batchnorm
+    backbone = build_backbone(settings.backbone, settings.stem, is_sync=sync, size_px=size_px)
     return ProjectedNet(backbone, PRETEXTS[settings.method].projection(settings, backbone.dim))
 
 

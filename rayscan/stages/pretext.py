@@ -15,6 +15,7 @@ from rayscan.config import Recipe
 from rayscan.context import Context, Sources
 from rayscan.engine.tensors import pack
 from rayscan.fleet.worker import Worker
+from rayscan.nets.catalog import require_any_side
 from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.sections import semantic
@@ -64,6 +65,7 @@ def train_worker(job: TrainJob, worker: Worker) -> Trained:
         "backbone": settings.backbone,
         "stem": settings.stem,
         "dim": objective.encoder.backbone.dim,
+        "size_px": job.recipe.images.size_px,
         "images_seen": len(source.gids) * settings.epochs,
         "source": "trained here",
         "trained_with": "no labels",
@@ -80,9 +82,10 @@ def build(job: TrainJob, source: ImageSource, device: str) -> tuple[PretextObjec
     """The objective of this stage and what it goes through."""
     settings, gids = job.recipe.pretext, source.gids
     if settings.first_px is not None:
+        require_any_side(settings.backbone, "pretext.first_px")
         source.side_at = partial(settings.side_at, last_px=job.recipe.images.size_px)
     with_seed(job.recipe.seed, "pretext")
-    net = build_projected_net(settings).to(device)
+    net = build_projected_net(settings, job.recipe.images.size_px).to(device)
     net = net.to(memory_format=torch.channels_last)  # measured 1.6x on CPUs, and what tensor cores want
     order = job.windowed_order(gids, settings.batch_size)
     total_steps = order.num_steps * settings.epochs

@@ -35,7 +35,7 @@ def with_seed(seed: int, *purpose: object) -> None:
 
 def load_pretext_net(settings: PretextConfig, pretext: Artifact) -> ProjectedNet:
     """Backbone and projection head with the trained weights."""
-    net = build_projected_net(settings)
+    net = build_projected_net(settings, pretext.facts.get("size_px"))
     load_into(net, unpack(pretext.read(WEIGHTS)), pretext.uri_of(WEIGHTS))
     return net
 
@@ -58,7 +58,12 @@ def load_backbone(settings: PretextConfig, pretext: Artifact, *, trains: bool = 
             pooling=told.get("pooling", ""),
         )
     else:
-        net = build_backbone(settings.backbone, settings.stem, is_sync=settings.sync_batchnorm)
+        net = build_backbone(
+            settings.backbone,
+            settings.stem,
+            is_sync=settings.sync_batchnorm,
+            size_px=told.get("size_px"),
+        )
     load_into(net, under(unpack(pretext.read(WEIGHTS)), "backbone"), pretext.uri_of(WEIGHTS))
     return net
 
@@ -98,7 +103,8 @@ def _fresh_backbone(recipe: Recipe) -> tuple[nn.Module, int]:
     settings = recipe.sela
     with_seed(recipe.seed, "sela")
     name, stem = settings.backbone or recipe.pretext.backbone, settings.stem or recipe.pretext.stem
-    return _with_dim(build_backbone(name, stem, is_sync=recipe.pretext.sync_batchnorm))
+    is_sync, size_px = recipe.pretext.sync_batchnorm, recipe.images.size_px
+    return _with_dim(build_backbone(name, stem, is_sync=is_sync, size_px=size_px))
 
 
 def _with_dim(backbone: Backbone) -> tuple[nn.Module, int]:

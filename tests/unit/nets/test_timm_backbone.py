@@ -9,7 +9,7 @@ from torch import nn
 
 from rayscan.errors import ConfigError
 from rayscan.nets.batchnorm import GlobalBatchNorm2d
-from rayscan.nets.catalog import build_backbone
+from rayscan.nets.catalog import build_backbone, require_any_side
 from rayscan.nets.timm_backbone import TimmBackbone, build_timm, pooling_of, timm_config
 from rayscan.nets.timm_batchnorm import GlobalBatchNormAct2d
 
@@ -71,6 +71,13 @@ def test_a_transformer_is_built_for_the_pictures_it_gets(size_px: int | None) ->
     for name in ("test_vit", "test_resnet"):
         net = build_backbone(f"timm/{name}", "imagenet", is_sync=False, size_px=size_px).eval()
         assert net(x).shape == (1, net.dim)
+
+
+def test_pictures_of_several_sides_need_a_network_that_takes_them() -> None:
+    for name in ("resnet18", "timm/test_resnet"):
+        require_any_side(name, "pretext.first_px")
+    with pytest.raises(ConfigError, match=r"one side[\s\S]*leave pretext\.first_px out"):
+        require_any_side("timm/test_vit", "pretext.first_px")
 
 
 def test_a_side_that_patches_do_not_fill_is_refused() -> None:
