@@ -35,6 +35,8 @@ from rayscan.recipes.cifar10 import ADAM
 
 PRETEXT = replace(GROWING, backbone="resnet10_w48", optimizer=replace(GROWING.optimizer, learning_rate=3e-3))
 """Of equal arithmetic, what is wide and shallow learned faster than what is deep; and 3e-3 than 1e-3."""
+PROBED = 50_000
+"""Train images of the probes, which ask all 10,000 of the test split then."""
 STEPS = {"heads": "heads on cached features", "scan": "fine-tuned on images", "selflabel": "self-labelled"}
 """Each begins where the one before ended -> what tables call it."""
 
@@ -48,6 +50,7 @@ def pretext_recipe(epochs: int, *, is_tiny: bool) -> Recipe:
         name="cpu_cifar10_pretext",
         method="kmeans",
         pretext=settings,
+        evaluate=replace(base.evaluate, probe_images=base.evaluate.probe_images if is_tiny else PROBED),
         fleet=replace(base.fleet, checkpoint_every_seconds=120.0),
     )
 
