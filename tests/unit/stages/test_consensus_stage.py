@@ -72,7 +72,7 @@ def test_a_killed_fit_goes_on_from_its_candidates(
     digits: DigitsRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     """Killed after the candidates of one kind were stored: the next attempt makes only the others."""
-    for module in ("score", "cluster"):
+    for module in ("probe", "cluster"):
         monkeypatch.setattr(f"rayscan.consensus.{module}.MANY", many)
     recipe = replace(digits.recipe, method="consensus", num_clusters=10, seed=many)
     step = consensus.plan(recipe, digits.done, digits.context.sources)
