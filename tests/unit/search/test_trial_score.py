@@ -10,18 +10,7 @@ import pytest
 
 from rayscan.consensus.probe import FOLDS, RIDGE, RidgeProbe
 from rayscan.search.trial_score import Judge, degenerate
-
-
-def mutual_information(a: np.ndarray, b: np.ndarray, num: int) -> float:
-    joint = np.zeros((num, num))
-    for x, y in zip(a, b, strict=True):
-        joint[x, y] += 1 / len(a)
-    total = 0.0
-    for i in range(num):
-        for j in range(num):
-            if joint[i, j] > 0:
-                total += joint[i, j] * math.log(joint[i, j] / (joint[i].sum() * joint[:, j].sum()))
-    return total
+from tests.unit.consensus.naive import mutual_information
 
 
 def naive_predictions(x: np.ndarray, order: np.ndarray, clusters: np.ndarray, num: int) -> np.ndarray:
