@@ -107,11 +107,12 @@ def joined(spaces: Mapping[str, NDArray[np.float32]], bases: Bases) -> NDArray[n
         spaces: Rows of the same images in each space, by its name in the run [n, D].
         bases: From `bases_of`.
     """
-    blocks = [(rows - bases[name][0]) @ bases[name][1].T for name, rows in spaces.items()]
+    # in float64, so that what float32 keeps does not depend on how many rows a product has
+    blocks = [(rows.astype(np.float64) - bases[name][0]) @ bases[name][1].T for name, rows in spaces.items()]
     rows = np.concatenate(blocks, axis=1)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-    return unit
+    unit: NDArray[np.float64] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit.astype(np.float32)
 
 
 def _shared(spaces: Mapping[str, Artifact]) -> tuple[Ints, int]:
