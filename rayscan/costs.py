@@ -95,7 +95,8 @@ def cost_of(stage: str, recipe: Recipe, num_train: int, num_all: int, dim: int |
             held,
         ),
         "assign": Cost(num_all, net, num_all * ASSIGN_ROW_BYTES, PROCESS_BYTES),
-        "evaluate": Cost(num_all, f"D {dim}", None, cached),
+        "baseline": Cost(num_all, f"D {dim}", None, cached),
+        "evaluate": Cost(num_all, f"D {dim}", None, PROCESS_BYTES),
     }
     if stage == "pretext" and recipe.spaces[0].kind != "own":
         return None  # nothing is trained

@@ -19,11 +19,11 @@ from rayscan.edits.rerun import with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
-from rayscan.methods import METHODS
+from rayscan.methods import METHODS, NEEDS_LABELS
 from rayscan.out_kinds import RUN, kind_at
 from rayscan.predict import networks_of, with_engine_of
 from rayscan.run import Run, record
-from rayscan.stages import assign, embed, evaluate, index, labels, pretext, report
+from rayscan.stages import assign, baseline, embed, evaluate, index, labels, pretext, report
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
 
@@ -101,10 +101,11 @@ def _do_new(
     done = {**networks_of(run, single), model: run.artifact(model)}
     del done[index.TRAINED]  # an index that follows another one has its ranges anyway
     stages: dict[str, Any] = {**former, model: {**former[model], KEPT: trained_on}}
-    for stage in for_spaces((index, pretext, embed, assign, labels, evaluate), recipe.spaces):
+    chain = (index, pretext, embed, assign, labels, baseline, evaluate)
+    for stage in for_spaces(chain, recipe.spaces):
         if stage.NAME in done:
             continue
-        if stage.NAME in pipeline.NEEDS_LABELS and not labels.available(done[index.NAME], sources):
+        if stage.NAME in NEEDS_LABELS and not labels.available(done[index.NAME], sources):
             stages.pop(stage.NAME, None)
             continue
         done[stage.NAME], stages[stage.NAME] = pipeline.do(stage, single, done, context, rehash=rehash)

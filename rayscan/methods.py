@@ -36,7 +36,9 @@ FEATURES = ("index", "pretext", "embed")
 MINED = (*FEATURES, "mine", "duplicates")
 FINDS = "howmany"
 """The stage that finds the number of clusters; a run has it where the method does and none was given."""
-RESULTS = ("assign", "names", "labels", "evaluate", "report")
+NEEDS_LABELS = ("labels", "baseline", "evaluate")
+"""Stages that a run has where there are labels."""
+RESULTS = ("assign", "names", *NEEDS_LABELS, "report")
 
 METHODS: dict[str, Method] = {
     method.name: method

@@ -1,6 +1,7 @@
 """A run: stages in order, each handed the results before it, none run twice.
 
-index -> pretext -> embed -> mine -> duplicates -> scan -> selflabel -> assign -> labels -> evaluate -> report
+index -> pretext -> embed -> mine -> duplicates -> scan -> selflabel -> assign -> labels -> baseline
+-> evaluate -> report
 """
 
 from __future__ import annotations
@@ -23,19 +24,18 @@ from rayscan.edits.rerun import current, publish_proposals, with_edits
 from rayscan.errors import ArtifactError
 from rayscan.fleet.connect import Fleet
 from rayscan.lock import RunLock
-from rayscan.methods import FINDS, METHODS
+from rayscan.methods import FINDS, METHODS, NEEDS_LABELS
 from rayscan.naming.stored import proposed_names
 from rayscan.nets.resnet import SHAPES
 from rayscan.run import record, recorded_stages, require_clusters, with_former_times
 from rayscan.sections import flat, require
-from rayscan.stages import assign, evaluate, index, labels, mine, names, scan
+from rayscan.stages import assign, index, labels, mine, names, scan
 from rayscan.stages.per_space import for_spaces
 from rayscan.storage import Place
 from rayscan.training.prior import read_prior
 from rayscan.training.spaces import require_spaces
 
 METRICS = "metrics.parquet"
-NEEDS_LABELS = (labels.NAME, evaluate.NAME)
 NEEDS_WORDS = (names.NAME,)
 FEATURE_STAGES = (index.NAME, "pretext", "embed", "join", mine.NAME, "duplicates")
 """Those that form no clusters."""

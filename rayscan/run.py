@@ -20,7 +20,7 @@ from rayscan.artifacts import Artifact, load
 from rayscan.assignments import CLUSTERS
 from rayscan.config import Recipe
 from rayscan.errors import ArtifactError, ConfigError
-from rayscan.methods import FINDS, METHODS
+from rayscan.methods import FINDS, METHODS, NEEDS_LABELS
 from rayscan.out_kinds import PREDICTION, RECORD, kind_of, kind_of_sources, read_record
 from rayscan.sections import Section, variant_sections
 from rayscan.storage import Place
@@ -91,9 +91,9 @@ class Run:
 
     def _way_to(self, stage: str) -> str:
         """What to do about a stage that has no result here."""
-        if self.kind == PREDICTION and stage not in ("labels", "evaluate"):
+        if self.kind == PREDICTION and stage not in NEEDS_LABELS:
             return "this is a prediction, which learns nothing: pass the --out of the run whose model made it"
-        needs = ", with --labels" if stage in ("labels", "evaluate") else ""
+        needs = ", with --labels" if stage in NEEDS_LABELS else ""
         return f"run the same command again{needs}"
 
     @property

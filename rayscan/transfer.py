@@ -26,7 +26,7 @@ from rayscan.metrics.transfer import allowed_classes, transfer_scores
 from rayscan.predict import predict
 from rayscan.run import Run
 from rayscan.stages import labels as labels_stage
-from rayscan.stages.evaluate import Classes, read_classes
+from rayscan.stages.labels import Classes, read_classes
 from rayscan.storage import Place
 
 COLUMNS = {"acc_tr": "ACC-tr", "acc_val": "ACC-val", "ari": "ARI", "ami": "AMI", "nmi": "NMI"}

@@ -13,7 +13,7 @@ from rayscan.data.loader import ViewLoader
 from rayscan.data.table import ImageTable
 from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores
-from rayscan.stages.evaluate import Classes
+from rayscan.stages.labels import Classes
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.nearest import nearest_centroid
 

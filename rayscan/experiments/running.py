@@ -25,7 +25,7 @@ from rayscan.experiments.results import Results, index_page, write
 from rayscan.experiments.selection import num_left
 from rayscan.experiments.stand_ins import PureMine, SelectedIndex
 from rayscan.stages import evaluate, index, labels, mine, report
-from rayscan.stages.evaluate import Classes, read_classes
+from rayscan.stages.labels import Classes, read_classes
 from rayscan.storage import Place
 
 FOLDER = "experiments"

@@ -18,7 +18,7 @@ from rayscan.data.table import IMAGES
 from rayscan.experiments.base import Selection
 from rayscan.experiments.selection import left_out, pure_neighbors
 from rayscan.stages import mine
-from rayscan.stages.evaluate import Classes
+from rayscan.stages.labels import Classes
 from rayscan.tables import as_lists, as_rows
 from rayscan.vectors.neighbor_table import CHOSEN
 

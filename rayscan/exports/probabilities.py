@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
 from rayscan.data.loader import ViewLoader
@@ -20,9 +19,8 @@ from rayscan.stages.rules import reads_spaces, rule_of
 from rayscan.training.models import load_cluster_net
 from rayscan.training.pictures import images_of
 from rayscan.training.space_rows import PREFIX, take
-from rayscan.types import Ints
+from rayscan.types import Floats, Ints
 
-Floats = NDArray[np.float32]
 Compute = Callable[[Ints, Floats], Floats]
 """Gids [n] and their embeddings [n, D] -> probabilities [n, C]."""
 AS_ASSIGNED = 1e-3

@@ -1,4 +1,4 @@
-"""Stage evaluate: assignments and labels -> scores, beside k-means on the same embeddings.
+"""Stage evaluate: assignments and labels -> scores, beside those of stage baseline on the same embeddings.
 
     scores.json
       splits: eval, train -> images, labelled, waste (images in no score, nor in `images`)
@@ -13,64 +13,49 @@
       seeds: the same scores by seed, where there are several
 
 The mapping from clusters to classes is fitted on the split it scores, as the SCAN paper does (Sec. 3.1);
-the k-means centroids are fitted on train rows and applied to both splits. Runs only where labels are.
+the k-means centroids are those of train rows and applied to both splits. Runs only where labels are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from rayscan.artifacts import Artifact, Step
 from rayscan.assignments import Assignments, cluster_numbers
 from rayscan.config import Recipe
 from rayscan.context import Context, Sources
-from rayscan.data.keyed import permutation
 from rayscan.errors import DataError
-from rayscan.fleet.kmeans import fit_kmeans
 from rayscan.metrics import label_free
 from rayscan.metrics.assignment import hungarian, majority
 from rayscan.metrics.calibration import calibration
 from rayscan.metrics.contingency import ContingencySum
 from rayscan.metrics.method_scores import SplitCounts
-from rayscan.metrics.probes import linear_probe, weighted_knn
 from rayscan.metrics.purity import neighbor_purity
 from rayscan.metrics.scores import per_cluster
-from rayscan.sections import semantic
-from rayscan.types import Ints
+from rayscan.stages import baseline
+from rayscan.stages.labels import Classes, read_classes
+from rayscan.types import Floats
 from rayscan.vectors.nearest import nearest_centroids
 from rayscan.vectors.neighbor_table import NeighborTable
 from rayscan.vectors.parts import EmbeddingRows
 
 NAME = "evaluate"
-SCHEMA = 1
+SCHEMA = 2
 TOP = 5
-KMEANS = "kmeans"
-"""The method that every other one is held against."""
 SPLITS = ("eval", "train")
 ROWS_AT_ONCE = 16_384
-EVAL_SHARE = 5
-"""At most a fifth as many eval rows as train rows are classified by the probes."""
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The labels."""
-
-    of: Ints
-    """Class by gid, -1 where unlabelled, int64 [N]."""
-    names: list[str]
-    """Name of each class [L]."""
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """What this stage would do."""
-    config = {"evaluate": semantic(recipe.evaluate), "num_clusters": recipe.num_clusters, "seed": recipe.seed}
-    inputs = [name for name in ("assign", "labels", "mine", "embed") if name in done]
+    config = {
+        "purity_neighbors": list(recipe.evaluate.purity_neighbors),
+        "num_clusters": recipe.num_clusters,
+    }
+    inputs = [name for name in ("assign", "labels", baseline.NAME, "mine", "embed") if name in done]
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in inputs})
 
 
@@ -80,10 +65,10 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     Raises:
         DataError: no labelled image is among the assigned ones.
     """
-    context.progress.start(NAME, 3, "steps")
+    context.progress.start(NAME, 2, "steps")
     rows = EmbeddingRows(done["embed"])
     classes = read_classes(done["labels"], num_images=int(rows.gids.max()) + 1)
-    counts = _counted(recipe, done["assign"], rows, classes, context)
+    counts = _counted(recipe, done["assign"], rows, classes, baseline.centroids_of(done[baseline.NAME]))
     context.progress.advance()
     if not any(split.labelled for split in counts.values()):
         raise DataError(
@@ -101,43 +86,32 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
     context.progress.advance()
     scores = {
         "splits": splits,
-        "probes": probe(recipe, done["embed"], classes.of, len(classes.names)),
+        "probes": done[baseline.NAME].read_json(baseline.PROBES),
         "neighbor_purity": _purity(recipe, done, classes),
         "label_free": label_free_facts(done),
     }
     draft = context.draft(step)
     split, first = next((name, scored["methods"]) for name, scored in splits.items())
-    facts = {"acc": first[recipe.method]["acc"], "kmeans_acc": first[KMEANS]["acc"]}
+    facts = {"acc": first[recipe.method]["acc"], "kmeans_acc": first[baseline.KMEANS]["acc"]}
     artifact = draft.commit({"scores.json": draft.write_json("scores.json", scores)}, facts=facts)
-    rival = f", k-means {facts['kmeans_acc']:.4f}" if recipe.method != KMEANS else ""
+    rival = f", k-means {facts['kmeans_acc']:.4f}" if recipe.method != baseline.KMEANS else ""
     context.progress.finish(f"ACC {facts['acc']:.4f}{rival} ({split})")
     return artifact
 
 
 def _counted(
-    recipe: Recipe, assign: Artifact, rows: EmbeddingRows, classes: Classes, context: Context
+    recipe: Recipe, assign: Artifact, rows: EmbeddingRows, classes: Classes, centroids: Floats | None
 ) -> dict[str, SplitCounts]:
     """Counts of every split, in one pass over the assignments, with k-means on the embeddings beside them."""
     method: str = recipe.method
-    settings = recipe.evaluate
     num_clusters = max(recipe.clusters_formed, int(cluster_numbers(assign).max(initial=0)) + 1)
-    centroids = None
-    if method != KMEANS:
-        centroids = fit_kmeans(
-            context.fleet,
-            rows,
-            recipe.clusters_formed,
-            seed=recipe.seed,
-            n_init=settings.kmeans_n_init,
-            iterations=settings.kmeans_max_iter,
-        )
     counts: dict[str, SplitCounts] = {}
     first = 0
     for piece in Assignments.pieces(assign):
         best = {method: piece.best}
         by_seed = {} if piece.by_seed is None else {method: piece.by_seed}
         if centroids is not None:
-            best[KMEANS] = np.concatenate(
+            best[baseline.KMEANS] = np.concatenate(
                 [
                     nearest_centroids(rows.read(at, min(at + ROWS_AT_ONCE, stop)), centroids, TOP)[0]
                     for stop in [first + len(piece.gids)]
@@ -200,20 +174,6 @@ def _purity(recipe: Recipe, done: Mapping[str, Artifact], classes: Classes) -> d
     return {str(k): v for k, v in purity.items()}
 
 
-def read_classes(labels: Artifact, num_images: int) -> Classes:
-    """The labels by gid.
-
-    Args:
-        labels: Result of the labels stage.
-        num_images: The least length of the answer.
-    """
-    table = labels.read_table("labels.parquet", columns=["gid", "label"])
-    gids, values = table.column("gid").to_numpy(), table.column("label").to_numpy()
-    of = np.full(max(num_images, int(gids.max(initial=-1)) + 1), -1, np.int64)
-    of[gids] = values
-    return Classes(of, [str(name) for name in labels.read_json("classes.json")])
-
-
 def label_free_facts(done: Mapping[str, Artifact]) -> dict[str, float]:
     """Facts that need no label about the train split, or about all images where there is none.
 
@@ -241,41 +201,3 @@ def label_free_facts(done: Mapping[str, Artifact]) -> dict[str, float]:
         is_used = (one >= 0) & (other >= 0)
         pairs.add(one[is_used], other[is_used])
     return {**facts, "nmi_nn": label_free.pair_nmi(pairs.table)}
-
-
-def probe(recipe: Recipe, embed: Artifact, class_of: Ints, num_classes: int) -> dict[str, Any]:
-    """Accuracies on eval rows; nothing where a split has no labelled image, or none are asked for.
-
-    Args:
-        recipe: All settings; `evaluate` says how many images and neighbors.
-        embed: The stored features.
-        class_of: Class by gid, -1 where unlabelled.
-        num_classes: L.
-    """
-    settings = recipe.evaluate
-    rows = EmbeddingRows(embed)
-    known = np.flatnonzero(class_of[rows.gids] >= 0)
-    train, test = known[known < rows.train_rows], known[known >= rows.train_rows]
-    if not (len(train) and len(test) and settings.probe_images):
-        return {}
-    train = _sample(train, settings.probe_images, recipe.seed)
-    test = _sample(test, max(1, settings.probe_images // EVAL_SHARE), recipe.seed)
-    features, queries = (torch.from_numpy(rows.take(some)) for some in (train, test))
-    labels, truth = (torch.from_numpy(class_of[rows.gids[some]]) for some in (train, test))
-    voted = weighted_knn(features, labels, queries, settings.knn_neighbors, num_classes=num_classes)
-    linear = linear_probe(features, labels, queries, num_classes=num_classes, seed=recipe.seed)
-    return {
-        "train_images": len(train),
-        "eval_images": len(test),
-        "knn": {str(k): _share(found == truth) for k, found in voted.items()},
-        "linear": _share(linear == truth),
-    }
-
-
-def _sample(rows: Ints, most: int, seed: int) -> Ints:
-    """At most so many of the rows, drawn by the seed, rising."""
-    return np.sort(rows[permutation(seed, "probed images", 0, len(rows))[:most]])
-
-
-def _share(right: torch.Tensor) -> float:
-    return float(right.double().mean())

@@ -1,4 +1,4 @@
-"""Stage labels: what the images are, for evaluate and report alone. Runs when all is learnt, if at all.
+"""Stage labels: what the images are, for the scores and the report alone. Runs when all is learnt, if at all.
 
 Labels come from `--labels FILE`, else from `.cls` members of the shards, else from "label" in their `.json`.
 Nothing before this stage depends on them: a file that is named is opened at the start to see whether it can
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,10 +35,21 @@ from rayscan.data.sources import named_format
 from rayscan.data.table import IMAGES, SHARDS
 from rayscan.errors import DataError
 from rayscan.stages.index import KEYS_BY_SHARD
+from rayscan.types import Ints
 
 NAME = "labels"
 SCHEMA = 1
 _COLUMNS = ["gid", "split", "shard", "key", "source", "id", "status"]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The labels."""
+
+    of: Ints
+    """Class by gid, -1 where unlabelled, int64 [N]."""
+    names: list[str]
+    """Name of each class [L]."""
 
 
 def available(index: Artifact, sources: Sources) -> bool:
@@ -141,3 +154,17 @@ def _find(index: Artifact, images: pa.Table, context: Context) -> Labels:
 def _read(shard: tuple[int, str]) -> pa.Table:
     number, uri = shard
     return read_members(uri, number)
+
+
+def read_classes(labels: Artifact, num_images: int) -> Classes:
+    """The labels by gid.
+
+    Args:
+        labels: Result of the labels stage.
+        num_images: The least length of the answer.
+    """
+    table = labels.read_table("labels.parquet", columns=["gid", "label"])
+    gids, values = table.column("gid").to_numpy(), table.column("label").to_numpy()
+    of = np.full(max(num_images, int(gids.max(initial=-1)) + 1), -1, np.int64)
+    of[gids] = values
+    return Classes(of, [str(name) for name in labels.read_json("classes.json")])

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rayscan.artifacts import Artifact
 from rayscan.consensus.ensemble import Ensemble
@@ -15,8 +14,8 @@ from rayscan.nets.heads import ClusterHeads
 from rayscan.stages.consensus import READS, read_ensemble
 from rayscan.stages.kmeans import Centroids
 from rayscan.training.models import load_heads
+from rayscan.types import Floats
 
-Floats = NDArray[np.float32]
 Rule: TypeAlias = Centroids | Ensemble | ClusterHeads
 
 

@@ -19,6 +19,9 @@ from tests.ray.tiny import STAGES, command, run
 
 pytestmark = pytest.mark.usefixtures("joined")
 
+WITH_LABELS = ("labels", "baseline", "evaluate", "report")
+"""Stages that a run does again, or for the first time, when labels come."""
+
 
 def test_every_image_has_a_row(finished: Path) -> None:
     table = rayscan.open(str(finished)).assignments
@@ -137,14 +140,14 @@ def test_curves_are_where_tensorboard_looks(finished: Path) -> None:
 
 
 def test_labels_that_come_later(finished: Path, tmp_path: Path) -> None:
-    """A run without labels, then `rayscan evaluate`: only labels, evaluate and report run."""
+    """A run without labels, then `rayscan evaluate`: only what reads them runs, and the report."""
     out = tmp_path / "run"
     shutil.copytree(finished, out)
-    for directory in [*out.glob("labels-*"), *out.glob("evaluate-*"), *out.glob("report*")]:
+    for directory in [found for stage in WITH_LABELS for found in out.glob(f"{stage}*")]:
         shutil.rmtree(directory)
     record = json.loads((out / "run.json").read_text())
     record["sources"]["labels"] = None
-    for stage in ("labels", "evaluate", "report"):
+    for stage in WITH_LABELS:
         del record["stages"][stage]
     (out / "run.json").write_text(json.dumps(record))
     with pytest.raises(ArtifactError, match="no result of stage evaluate"):

@@ -17,6 +17,7 @@ STAGES = [
     "selflabel",
     "assign",
     "labels",
+    "baseline",
     "evaluate",
     "report",
 ]

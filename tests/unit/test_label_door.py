@@ -14,6 +14,7 @@ READER = "rayscan.data.labels"
 MAY_READ = {"stages/labels.py"}
 """The one stage that turns a labels file or labels inside shards into an artifact."""
 MAY_USE = MAY_READ | {
+    "stages/baseline.py",
     "stages/evaluate.py",
     "stages/report.py",
     "experiments/running.py",
@@ -62,6 +63,7 @@ def test_labels_are_opened_after_everything_was_assigned(method: Method) -> None
         "assign",
         "names",
         "labels",
+        "baseline",
         "evaluate",
         "report",
     )
@@ -73,7 +75,7 @@ def test_no_part_of_a_search_knows_a_stage_that_opens_labels() -> None:
     searching = [m for m in MODULES if m.startswith("search/")]
     assert "search/driver.py" in searching
     for module in [*searching, "consensus/probe.py", "fleet/tune.py"]:
-        known = {f"rayscan.stages.{stage}" for stage in ("labels", "evaluate", "report")}
+        known = {f"rayscan.stages.{stage}" for stage in ("labels", "baseline", "evaluate", "report")}
         assert not imports(module) & known, module
         words = {n.attr for n in nodes(module) if isinstance(n, ast.Attribute)}
         words |= {n.value for n in nodes(module) if isinstance(n, ast.Constant) and isinstance(n.value, str)}

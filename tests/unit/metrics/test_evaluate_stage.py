@@ -106,10 +106,12 @@ def test_the_plan_follows_settings_seed_and_inputs(tmp_path: Path) -> None:
     run = DigitsRun(tmp_path)
     run.add_labels()
     plan = evaluate.plan(run.recipe, run.done, run.context.sources)
-    assert plan.inputs == {name: run.done[name].identity for name in ("assign", "labels", "mine", "embed")}
+    assert plan.inputs == {
+        name: run.done[name].identity for name in ("assign", "labels", "baseline", "mine", "embed")
+    }
     for other in (
-        replace(run.recipe, seed=5),
-        replace(run.recipe, evaluate=EvaluateConfig(kmeans_n_init=3)),
+        replace(run.recipe, num_clusters=11),
+        replace(run.recipe, evaluate=EvaluateConfig(purity_neighbors=(3,))),
     ):
         assert evaluate.plan(other, run.done, run.context.sources).fingerprint != plan.fingerprint
     same = evaluate.plan(

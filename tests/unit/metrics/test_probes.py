@@ -13,7 +13,9 @@ from sklearn.linear_model import LogisticRegression
 
 from rayscan.metrics.probes import linear_probe, weighted_knn
 from rayscan.metrics.stability import nearest_rows, neighbor_overlap
-from rayscan.stages.evaluate import probe
+from rayscan.stages.baseline import probe
+from rayscan.stages.labels import Classes
+from rayscan.vectors.parts import EmbeddingRows
 from tests.unit.report.digits_run import DigitsRun
 
 
@@ -62,8 +64,9 @@ def test_linear_probe_is_as_good_as_logistic_regression(digits: tuple[torch.Tens
 
 def test_stage_scores_eval_rows_by_train_labels(tmp_path: Path) -> None:
     run = DigitsRun(tmp_path)
-    class_of = run.labels.astype(np.int64)
-    scores = probe(run.recipe, run.done["embed"], class_of, 10)
+    class_of, names = run.labels.astype(np.int64), [str(d) for d in range(10)]
+    rows = EmbeddingRows(run.done["embed"])
+    scores = probe(run.recipe, rows, Classes(class_of, names))
     train = int(run.done["embed"].facts["train_rows"])
     x = torch.from_numpy(run.rows.astype(np.float32))
     gids = run.done["embed"].read_array("gids.npy")
@@ -73,7 +76,7 @@ def test_stage_scores_eval_rows_by_train_labels(tmp_path: Path) -> None:
     assert scores["eval_images"] == len(x) - train
     assert scores["knn"]["10"] == pytest.approx(float((voted == y[train:]).double().mean()))
     assert scores["linear"] > 0.5
-    assert probe(run.recipe, run.done["embed"], np.full_like(class_of, -1), 10) == {}
+    assert probe(run.recipe, rows, Classes(np.full_like(class_of, -1), names)) == {}
 
 
 def test_overlap_counts_shared_neighbors_in_any_order() -> None:

@@ -31,6 +31,7 @@ from rayscan.config import (
 from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.data.table import IMAGE_SCHEMA
+from rayscan.stages import baseline
 from rayscan.storage import Place
 from rayscan.vectors.kmeans import kmeans
 from rayscan.vectors.prototypes import ClusterSummary, find_prototypes
@@ -91,13 +92,15 @@ class DigitsRun:
         self.done[stage] = draft.commit(entries, facts=facts)
 
     def add_labels(self, share: float = 1.0) -> None:
-        """Label the first images of a share."""
+        """Label the first images of a share; baseline is held against them."""
         gids = np.arange(round(self.num_images * share))
         table = pa.table({"gid": gids, "label": self.labels[gids]})
         self.commit(
             "labels",
             {"labels.parquet": table, "classes.json": [self.class_name.format(d) for d in range(10)]},
         )
+        step = baseline.plan(self.recipe, self.done, self.context.sources)
+        self.done["baseline"] = baseline.run(self.recipe, self.done, step, self.context)
 
     def _index(self, is_bad: np.ndarray[Any, Any]) -> Artifact:
         rows, uris = [], []
