@@ -20,6 +20,7 @@ METHODS = Experiment(
             {
                 "selflabel.epochs": 0,
                 "scan.loss": "pmi",
+                "embed.num_views": 1,
                 "scan.head_optimizer.learning_rate": at_most("scan.head_optimizer.learning_rate", 1e-2),
             },
         ),
@@ -36,6 +37,7 @@ METHODS = Experiment(
     ),
     notes=(
         "SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads. Heads "
-        "of PMI learn at 0.01 at most: faster they may fall into few clusters."
+        "of PMI learn at 0.01 at most, faster they may fall into few clusters; and from plain views alone: "
+        "augmented ones agree less often, and then equal probabilities for all are the better answer to its loss."
     ),
 )
