@@ -38,6 +38,6 @@ METHODS = Experiment(
     notes=(
         "SeLa starts from the pretext's weights for half as many epochs as it had, or trains heads. Heads "
         "of PMI learn at 0.01 at most, faster they may fall into few clusters; and from plain views alone: "
-        "augmented ones agree less often, and then equal probabilities for all are the better answer to its loss."
+        "augmented ones agree less often, and then its loss prefers equal probabilities."
     ),
 )

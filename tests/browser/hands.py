@@ -60,7 +60,7 @@ async def downloads_to(tab: Tab, folder: Path) -> None:
 
 async def downloaded(path: Path) -> bytes:
     """What was downloaded, once it is whole."""
-    for _ in range(200):
+    for _ in range(600):  # a busy machine takes its time
         if path.exists() and not list(path.parent.glob("*.crdownload")):
             return path.read_bytes()
         await asyncio.sleep(0.05)
