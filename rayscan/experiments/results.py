@@ -26,8 +26,8 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
-PERCENT = ("acc", "many_to_one", "top5", "nmi", "ami", "ari", "purity", "ece")
-"""Shown times 100; counts are shown as they are."""
+COUNTS = ("confident",)
+"""Metrics shown as they are; the others are shares, shown in percent."""
 
 
 @dataclass
@@ -118,21 +118,21 @@ def _cell(metric: str, values: Sequence[float]) -> str:
     if not values:
         return "-"
     mean, std = mean_std(values)
-    scale, digits = (100, 2) if metric in PERCENT else (1, 1)
+    scale, digits = (1, 1) if metric in COUNTS else (100, 2)
     return f"{scale * mean:.{digits}f}" + ("" if std is None else f" +- {scale * std:.{digits}f}")
 
 
 def figure(experiment: Experiment, found: Results) -> str:
     """The first metric as an SVG: lines over x, or bars."""
     metric = experiment.metrics[0]
-    scale = 100 if metric in PERCENT else 1
+    scale = 1 if metric in COUNTS else 100
     points = []
     for row in experiment.rows:
         values = [scale * v for v in found.values_of(row.name, metric)]
         if values:
             mean, std = mean_std(values)
             points.append(Point(row.name, row.series, row.x, mean, std or 0.0))
-    unit = " (%)" if metric in PERCENT else ""
+    unit = "" if metric in COUNTS else " (%)"
     return draw(f"{experiment.title} ({found.split})", points, experiment.x_label, f"{metric}{unit}")
 
 

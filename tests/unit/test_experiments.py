@@ -128,6 +128,14 @@ def test_markdown_has_mean_and_sample_deviation() -> None:
     assert "Labels were used" not in text
 
 
+@pytest.mark.parametrize("metric", sorted({m for one in EXPERIMENTS.values() for m in one.metrics}))
+def test_shares_are_shown_in_percent_and_counts_as_they_are(metric: str) -> None:
+    values = Results()
+    values.add("a", 0, {metric: 0.3})
+    shown = "0.3" if metric == "confident" else "30.00"
+    assert f"| a | {shown} |" in markdown(dataclasses.replace(TWO, metrics=(metric,)), values, {}, "")
+
+
 def test_table_and_page(tmp_path: Path) -> None:
     place = Place(str(tmp_path))
     facts = {"recipe": "r", "seeds": 3, "time": "2026-01-01"}
