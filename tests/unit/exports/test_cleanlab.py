@@ -58,8 +58,12 @@ def test_arrays_are_those_of_the_model_in_one_order(made: PicturedRun, tmp_path:
         assert np.allclose(told, 1 - made.rows[found] @ made.rows[row], atol=1e-5)
 
 
-def test_datalab_finds_issues_in_them(made: PicturedRun, tmp_path: Path) -> None:
+def test_datalab_finds_issues_in_them(
+    made: PicturedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cleanlab = pytest.importorskip("cleanlab")
+    # one process: a pool that is forked from a process with threads may never end
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 1)
     export(made.opened, "cleanlab", str(tmp_path / "out"))
     probs, labels = (np.load(tmp_path / f"out/{name}.npy") for name in ("pred_probs", "labels"))
     graph = load_npz(tmp_path / "out/knn_graph.npz")
