@@ -30,7 +30,7 @@ from rayscan.metrics.contingency import Contingency
 from rayscan.metrics.scores import partition_scores
 from rayscan.recipes import by_name
 from rayscan.sections import with_values
-from rayscan.stages import evaluate
+from rayscan.stages.labels import read_classes
 from rayscan.storage import Place
 from rayscan.vectors.parts import EmbeddingRows
 
@@ -82,7 +82,7 @@ def of_run(path: Path, heads: int | None, epochs: int | None) -> Case:
     recipe = replace(recipe, scan=settings)
     rows = EmbeddingRows(made["embed"])
     gids = rows.gids[: rows.train_rows]
-    known = evaluate.read_classes(made["labels"], int(rows.gids.max()) + 1).of[gids]
+    known = read_classes(made["labels"], int(rows.gids.max()) + 1).of[gids]
     return Case("digits", recipe, rows.read(0, rows.train_rows), known)
 
 

@@ -51,7 +51,7 @@ from rayscan.search.finalists import Finalist
 from rayscan.search.plan import Plan
 from rayscan.search.space import Space, make_space
 from rayscan.search.trial import CLUSTERS, SearchSetup, prepared
-from rayscan.stages import evaluate, labels
+from rayscan.stages import labels
 from rayscan.storage import Place
 
 HEADS = 10
@@ -135,7 +135,7 @@ def truth(pictures: Set, space: Space, out: Place) -> tuple[SearchSetup, NDArray
         known, _ = pipeline.do(labels, space.base, done, opened)
     setup = SearchSetup(space, {name: done[name] for name in done if name != labels.NAME}, out)
     anchors = prepared(setup)[1].anchors
-    return setup, evaluate.read_classes(known, int(anchors.max()) + 1).of[anchors]
+    return setup, labels.read_classes(known, int(anchors.max()) + 1).of[anchors]
 
 
 def pick_regret(

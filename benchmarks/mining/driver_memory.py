@@ -35,7 +35,7 @@ from rayscan.console.progress import Progress
 from rayscan.context import Context, Sources
 from rayscan.fleet.connect import Fleet
 from rayscan.fleet.search_settings import SearchSettings
-from rayscan.stages import evaluate, mine
+from rayscan.stages import baseline, evaluate, mine
 from rayscan.storage import Place
 from rayscan.tables import as_lists, write_tables
 from rayscan.vectors.merge import Block, IndexedRows
@@ -133,7 +133,7 @@ def drive(root: Place, directories: dict[str, str], *, searches: bool) -> dict[s
     sources, facts = Sources(data=None), {"bytes_at_start": peak_bytes()}
     with Fleet(FleetConfig(num_workers=2), root) as fleet:
         context = Context(root, sources, fleet, Progress())
-        for stage in (mine, evaluate):
+        for stage in (mine, baseline, evaluate):
             began = time.perf_counter()
             done[stage.NAME] = stage.run(recipe, done, stage.plan(recipe, done, sources), context)
             facts[f"seconds_{stage.NAME}"] = round(time.perf_counter() - began, 1)

@@ -1,6 +1,6 @@
 """How much of the classes is in the features: weighted kNN and a linear classifier, trained with labels.
 
-Comes from embeddings and labels, goes to `stages.evaluate`. For comparison with other features only: no
+Comes from embeddings and labels, goes to `stages.baseline`. For comparison with other features only: no
 stage that clusters sees a label.
 """
 
