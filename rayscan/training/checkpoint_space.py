@@ -29,18 +29,33 @@ from rayscan.training.models import WEIGHTS
 
 SHAPE = ("backbone", "stem", "projection_dim", "projection_hidden_dim", "checkpoint_license")
 """Settings that decide what is read, and what is recorded."""
+TRAINED = ("own", "checkpoint")
+"""Spaces of a run whose pretext holds the network that its settings name."""
 
 
 def require(recipe: Recipe, space: Space) -> None:
-    """Refuse a checkpoint that is not there, before anything is run.
+    """Refuse a checkpoint that is not there, or that its run says is of another network.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file; or the settings that the run had, as flags.
     """
-    del recipe
     place, name = _place(space)
     if place.size(name) is None:
         raise _missing(space)
+    source = space.target.rstrip("/")
+    if Place(source).size(RECORD) is None or (run := Run(source).recipe).spaces[0].kind not in TRAINED:
+        return
+    has, trained = (f"{one.pretext.backbone} with the stem {one.pretext.stem}" for one in (recipe, run))
+    if has != trained:
+        side = f" --images.size-px {run.images.size_px}" * (recipe.images.size_px != run.images.size_px)
+        net = f"--pretext.backbone {run.pretext.backbone} --pretext.stem {run.pretext.stem}"
+        raise ConfigError(
+            "the checkpoint is of another network",
+            expected=f"{trained}, as the run has",
+            got=has,
+            where=source,
+            fix=f"pass {net}{side}",
+        )
 
 
 def told(recipe: Recipe, space: Space) -> dict[str, Any]:

@@ -155,6 +155,18 @@ def test_a_run_is_named_by_its_directory(tmp_path: Path) -> None:
     assert all(torch.equal(ours[k], v) for k, v in theirs.items())
 
 
+def test_a_run_says_of_which_network_its_weights_are(tmp_path: Path) -> None:
+    """Before anything is done, with the flags that it takes."""
+    first = take_over(write(tmp_path / "theirs.pth", weights()), tmp_path / "run")
+    trained = Recipe(name="r", pretext=SETTINGS, images=replace(Recipe(name="r").images, size_px=48))
+    stages = {"pretext": {"directory": first.place.uri.rpartition("/")[2], "seconds": 1.0, "reused": False}}
+    record(Place(str(tmp_path / "run")), trained, {}, stages)
+    with pytest.raises(ConfigError, match="another network") as caught:
+        require_spaces(recipe_of(tmp_path / "run", SimCLRConfig(backbone="resnet50")))
+    assert "--pretext.backbone resnet10_w16 --pretext.stem cifar --images.size-px 48" in str(caught.value)
+    require_spaces(recipe_of(tmp_path / "run"))
+
+
 def test_a_file_of_timm_gives_its_features_and_timms_pictures(tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model("test_vit").eval()
