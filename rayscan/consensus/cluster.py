@@ -65,7 +65,7 @@ def consensus(
     found = search(Problem(read, spaces, score, num_clusters, seed, memory))
     labels, voters = by_size(found.best.labels, num_clusters), found.voters
     (scored,) = score.of([labels])
-    if is_plain := num_clusters <= MANY and are_weak(scored, labels, num_clusters):
+    if is_plain := num_clusters <= MANY and are_weak(score.in_its_source(labels), labels, num_clusters):
         labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
         ensemble, voters, (scored,) = Ensemble((member,)), [labels], score.of([labels])
     else:

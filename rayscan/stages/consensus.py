@@ -31,7 +31,7 @@ from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 
 NAME = "consensus"
-SCHEMA = 3
+SCHEMA = 4
 INPUTS = ("embed", "mine")
 MODEL_PART = "model"
 READS = "consensus"

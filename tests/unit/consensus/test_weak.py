@@ -47,3 +47,14 @@ def test_noise_is_clustered_by_k_means_and_groups_are_not(is_weak: bool) -> None
         square = np.square(units[:, None] - means[None]).sum(axis=2)
         assert (square.argmin(axis=1) == found.labels).mean() > 0.97  # Lloyd has ended, or all but
         assert len(found.groupings) == 1 and found.agreement.min() == 1
+
+
+def test_two_sources_that_show_different_things_are_not_weak() -> None:
+    """Groups of one say nothing of those of the other: together each scores half of what it does alone."""
+    rows, group = blobs((90, 80, 70), 12)
+    order = np.random.default_rng(1).permutation(len(rows))
+    other, other_group = rows[order], group[order]
+    found = consensus((rows, other), 3, 0)
+    assert found.score < 0.66
+    assert not found.is_plain
+    assert same_partition(found.labels, group) or same_partition(found.labels, other_group)
