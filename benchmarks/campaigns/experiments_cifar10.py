@@ -51,8 +51,8 @@ ON_IMAGES = ("scan-table1", "scan-table3", "scan-table4", "scan-fig4", "scan-fig
 FROM_SCRATCH = ("scan-table2",)
 """Pretexts of their own."""
 NOTE = (
-    "**Direction only, not the paper's numbers**: 10,000 train and 5,000 eval images of CIFAR-10, three "
-    "seeds, two CPU cores. {how}"
+    "**Direction only, not the paper's numbers**: 10,000 train and 5,000 eval images of CIFAR-10, two CPU "
+    "cores. {how}"
 )
 HOW = {
     ON_EMBEDDINGS: "Heads on embeddings of three views by the network of [the long run](../cpu_cifar10.md).",
