@@ -29,6 +29,7 @@ from benchmarks.mining.growth import SPECTRUM
 from benchmarks.mining.sets import clustered
 from benchmarks.mining.through_ray import K, embedded
 from rayscan.artifacts import Artifact, Draft, FileEntry, Step, load
+from rayscan.assignments import CLUSTERS as NUMBERS
 from rayscan.assignments import FILE, SCHEMA
 from rayscan.config import EvaluateConfig, FleetConfig, MineConfig, Recipe, ScanLossConfig
 from rayscan.console.progress import Progress
@@ -58,7 +59,10 @@ def make_run(root: Place, num_rows: int) -> dict[str, str]:
     embed = embedded(root, rows, num_eval=num_rows // 10)
     draft = Draft(root, Step("assign", 1, {"rows": num_rows}))
     assign = draft.commit(
-        {FILE: write_tables(draft, FILE, SCHEMA, lambda: _assignments(num_rows))},
+        {
+            FILE: write_tables(draft, FILE, SCHEMA, lambda: _assignments(num_rows)),
+            NUMBERS: draft.write_json(NUMBERS, [{"cluster": c} for c in range(CLUSTERS)]),
+        },
         facts={"num_clusters": CLUSTERS},
     )
     draft = Draft(root, Step("labels", 1, {"rows": num_rows}))
@@ -88,6 +92,10 @@ def _assignments(num_rows: int) -> Iterator[pa.Table]:
             "top5": as_lists(best.astype(np.int32)),
             "top5_probs": as_lists(probs),
             "is_prototype": np.zeros(len(gids), bool),
+            "second": best[:, 1].astype(np.int32),
+            "second_confidence": probs[:, 1].copy(),
+            "duplicate_of": pa.nulls(len(gids), SCHEMA.field("duplicate_of").type),
+            "outlier": pa.nulls(len(gids), SCHEMA.field("outlier").type),
         }
         yield pa.table(columns, schema=SCHEMA)
 
