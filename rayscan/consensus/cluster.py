@@ -64,8 +64,8 @@ def consensus(
     search = search_many if num_clusters > MANY else search_few
     found = search(Problem(read, spaces, score, num_clusters, seed, memory))
     labels, voters = by_size(found.best.labels, num_clusters), found.voters
-    (scored,) = score.of([labels])
-    if is_plain := num_clusters <= MANY and are_weak(score.in_its_source(labels), labels, num_clusters):
+    scored, clearest = score.of_one(labels)
+    if is_plain := num_clusters <= MANY and are_weak(clearest, labels, num_clusters):
         labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
         ensemble, voters, (scored,) = Ensemble((member,)), [labels], score.of([labels])
     else:

@@ -83,13 +83,14 @@ class JointScore:
         """Mean S of each grouping [N], 0..1."""
         return self._mean([score.of(groupings) for score in self._scores])
 
-    def in_its_source(self, grouping: Ints) -> float:
-        """Mean S of a grouping [N] in the readings of the source where that is greatest, 0..1.
+    def of_one(self, grouping: Ints) -> tuple[float, float]:
+        """Mean S of a grouping [N], and its mean in the readings of the source where that is greatest, 0..1.
 
         Of sources that show different things each scores little in the other, however clear it is in itself.
         """
         found = np.array([score.of([grouping])[0] for score in self._scores])
-        return float(max(found[self._sources == source].mean() for source in self._sources))
+        clearest = max(found[self._sources == source].mean() for source in np.unique(self._sources))
+        return float(self.weights @ found), float(clearest)
 
     def merit(self, groupings: Sequence[Ints]) -> list[float]:
         """Mean merit of each grouping [N]."""

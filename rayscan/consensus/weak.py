@@ -29,7 +29,7 @@ def are_weak(score: float, labels: Ints, num_clusters: int) -> bool:
     """Whether the best grouping found scores too little for its score to mean anything.
 
     Args:
-        score: S of the grouping.
+        score: S of the grouping, in the source where it is greatest.
         labels: The grouping, [N].
         num_clusters: C.
     """

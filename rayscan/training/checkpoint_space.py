@@ -42,8 +42,8 @@ def require(recipe: Recipe, space: Space) -> None:
     place, name = _place(space)
     if place.size(name) is None:
         raise _missing(space)
-    source = space.target.rstrip("/")
-    if Place(source).size(RECORD) is None or (run := Run(source).recipe).spaces[0].kind not in TRAINED:
+    former = _run_of(space)
+    if former is None or (run := former.recipe).spaces[0].kind not in TRAINED:
         return
     has, trained = (f"{one.pretext.backbone} with the stem {one.pretext.stem}" for one in (recipe, run))
     if has != trained:
@@ -53,7 +53,7 @@ def require(recipe: Recipe, space: Space) -> None:
             "the checkpoint is of another network",
             expected=f"{trained}, as the run has",
             got=has,
-            where=source,
+            where=former.place.uri,
             fix=f"pass {net}{side}",
         )
 
@@ -147,13 +147,17 @@ def _read(space: Space) -> bytes:
 
 def _place(space: Space) -> tuple[Place, str]:
     """Directory and name of the file; for the directory of a run, of its pretext's weights."""
-    source = space.target.rstrip("/")
-    whole = Place(source)
-    if whole.size(RECORD) is not None:
-        artifact = Run(source).artifact("pretext")
+    if (run := _run_of(space)) is not None:
+        artifact = run.artifact("pretext")
         return artifact.place, artifact.files[WEIGHTS].path
-    folder, slash, name = source.rpartition("/")
+    folder, slash, name = space.target.rstrip("/").rpartition("/")
     return Place(folder or slash or "."), name
+
+
+def _run_of(space: Space) -> Run | None:
+    """The run whose directory the target is, if it is one."""
+    source = space.target.rstrip("/")
+    return None if Place(source).size(RECORD) is None else Run(source)
 
 
 def _missing(space: Space) -> ConfigError:
