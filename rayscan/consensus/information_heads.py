@@ -113,8 +113,8 @@ def _trained(x: torch.Tensor, means: Product[np.float32], starts: Sequence[Linea
     for _ in range(steps):
         outputs = torch.addmm(bias.view(-1, 1), weights.flatten(0, 1), columns)
         probabilities = outputs.view(len(bias), -1).softmax(dim=0).view(*bias.shape, -1)
-        near = torch.from_numpy(means(probabilities.flatten(0, 1).T.numpy()))
-        gradient = information_gradient(probabilities, near.T.view(probabilities.shape))
+        near = torch.from_numpy(means(probabilities.flatten(0, 1).T.numpy())).T.contiguous()
+        gradient = information_gradient(probabilities, near.view(probabilities.shape))
         weights.grad = (gradient.flatten(0, 1) @ x).view_as(weights)
         bias.grad = gradient.sum(dim=2)
         optimizer.step()

@@ -8,6 +8,7 @@ result does not depend on threads, and sums of several workers can be added.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -20,12 +21,16 @@ from rayscan.consensus.diffusion import graph_eigenvectors
 from rayscan.consensus.graphs import lists
 from rayscan.types import Ints
 
+Block = tuple[Ints, Ints, Ints]
+"""Heads and tails of edges, [m] each, and the rows that repel each head, [m, n]."""
 NEIGHBORS = 15
 DIMENSIONS = 10
 EPOCHS = 200
 BLOCKS = 16
-PIECE = 16_384
-"""Edges that are worth a thread."""
+PIECE, MOST_PIECES = 8192, 4
+"""Edges that are worth a thread, and pieces of a block that are worth adding up."""
+IN_CACHE = 8192
+"""Edges whose forces are worked out at a time."""
 NEGATIVES = 5
 CURVE_A, CURVE_B = 1.929, 0.7915
 """1 / (1 + a r^2b), which fits exp(-r)."""
@@ -81,26 +86,39 @@ def layout(graph: csr_array, seed: int, epochs: int = EPOCHS) -> NDArray[np.floa
     """
     rng = np.random.default_rng([seed, 11])
     places = _start(graph, seed, rng)
-    edges = graph.tocoo()
-    heads, tails = edges.coords
-    chance = (edges.data / edges.data.max()).astype(np.float32)
-    with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="layout") as pool:
+    blocks = _epochs(graph, rng)
+    with ThreadPoolExecutor(torch.get_num_threads() + 1, thread_name_prefix="layout") as pool:
+        following = pool.submit(next, blocks)
         for epoch in range(epochs):
             rate = np.float32(1 - epoch / epochs)
-            taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
-            for block in np.array_split(rng.permutation(taken), BLOCKS):
-                negatives = rng.integers(len(places), size=(len(block), NEGATIVES))
-                places += rate * _summed(pool, places, heads[block], tails[block], negatives)
+            drawn = following.result()
+            if epoch + 1 < epochs:
+                following = pool.submit(next, blocks)  # random numbers take a third of the time
+            for block in drawn:
+                places += rate * _summed(pool, places, block)
     return places
 
 
-def _summed(
-    pool: ThreadPoolExecutor, places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: Ints
-) -> NDArray[np.float32]:
+def _epochs(graph: csr_array, rng: np.random.Generator) -> Iterator[list[Block]]:
+    """What each epoch draws: edges by their weight, in blocks, and rows that repel."""
+    edges = graph.tocoo()
+    heads, tails = edges.coords
+    chance = (edges.data / edges.data.max()).astype(np.float32)
+    while True:
+        taken = np.flatnonzero(rng.random(len(chance), np.float32) < chance)
+        blocks = []
+        for block in np.array_split(rng.permutation(taken), BLOCKS):
+            negatives = rng.integers(graph.shape[0], size=(len(block), NEGATIVES))
+            blocks.append((heads[block], tails[block], negatives))
+        yield blocks
+
+
+def _summed(pool: ThreadPoolExecutor, places: NDArray[np.float32], block: Block) -> NDArray[np.float32]:
     """Changes by a block; a large one is cut into pieces, the same ones for any number of threads."""
-    pieces = max(1, len(heads) // PIECE)
-    cuts = (np.array_split(of, pieces) for of in (heads, tails, negatives))
-    first, *others = pool.map(partial(changes, places), *cuts)
+    pieces = 1
+    while 2 * pieces <= min(MOST_PIECES, len(block[0]) // PIECE):
+        pieces *= 2
+    first, *others = pool.map(partial(changes, places), *(np.array_split(of, pieces) for of in block))
     for more in others:
         first += more
     return first
@@ -123,6 +141,21 @@ def changes(places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: In
         tails: The other, [m].
         negatives: Rows that repel each head, [m, n].
     """
+    spans = [slice(at, at + IN_CACHE) for at in range(0, len(heads), IN_CACHE)]
+    pulls = [_pulls(places, heads[span], tails[span], negatives[span]) for span in spans]
+    values = np.concatenate([own for own, _ in pulls] + [other for _, other in pulls])
+    ends = np.concatenate([heads, tails])
+    members = csc_array(
+        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(places), len(ends))
+    )
+    added: NDArray[np.float32] = members @ values
+    return added
+
+
+def _pulls(
+    places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: Ints
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What moves the heads and the tails of edges: [m, dimensions] each."""
     own = places.take(heads, axis=0)
     apart = own - places.take(np.concatenate([tails[None], negatives.T]), axis=0)
     square = np.einsum("kmp,kmp->km", apart, apart)
@@ -130,12 +163,6 @@ def changes(places: NDArray[np.float32], heads: Ints, tails: Ints, negatives: In
     force = np.empty_like(square)
     force[0] = -2 * CURVE_A * CURVE_B * power[0] / (square[0] * (1 + CURVE_A * power[0]) + 1e-30)
     force[1:] = 2 * CURVE_B / ((0.001 + square[1:]) * (1 + CURVE_A * power[1:]))
-    apart *= force[..., None]
+    apart *= np.repeat(force.ravel(), apart.shape[-1]).reshape(apart.shape)  # sooner than broadcast
     np.clip(apart, -CLIP, CLIP, out=apart)
-    values = np.concatenate([apart[0] + apart[1:].sum(axis=0), -apart[0]])
-    ends = np.concatenate([heads, tails])
-    members = csc_array(
-        (np.ones(len(ends), np.float32), ends, np.arange(len(ends) + 1)), (len(places), len(ends))
-    )
-    added: NDArray[np.float32] = members @ values
-    return added
+    return apart[0] + apart[1:].sum(axis=0), -apart[0]

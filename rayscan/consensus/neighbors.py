@@ -1,4 +1,4 @@
-"""Nearest rows by cosine or distance, itself excluded."""
+"""Nearest rows by inner product, itself excluded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
+from rayscan.vectors.half_search import MAX_WIDTH, MIN_ROWS, HalfSearch
 
-QUERIES = 4096
+QUERIES = 16_384
+MOST_THREADS = 16
+"""Of the search in bfloat16, each of which holds 100 MB of scores."""
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -18,23 +22,37 @@ def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return units
 
 
-def nearest_rows(units: NDArray[np.float32], k: int, metric: int = faiss.METRIC_INNER_PRODUCT) -> Ints:
-    """The k nearest rows of each row, best first, itself excluded: exact, in float32.
+def nearest_rows(units: NDArray[np.float32], k: int) -> Ints:
+    """The k nearest rows of each row by inner product, best first, itself excluded: exact, in float32.
+
+    Many rows are looked through in bfloat16 first where the processor has units for it (`half_search`).
 
     Args:
-        units: Rows [N, d], N > k; of unit length where inner products are compared.
+        units: Rows [N, d], N > k; of unit length where cosines are compared.
         k: K.
-        metric: Of faiss; `METRIC_L2` compares distances.
 
     Returns:
         int64 [N, k].
     """
     units = np.ascontiguousarray(units, np.float32)
+    half = None
+    if len(units) >= MIN_ROWS and k < MAX_WIDTH and has_bf16_units():
+        half = HalfSearch(units, min(faiss.omp_get_max_threads(), MOST_THREADS))
     found = np.empty((len(units), k), np.int64)
     for first in range(0, len(units), QUERIES):
         queries = units[first : first + QUERIES]
-        _, ids = faiss.knn(queries, units, k + 1, metric=metric)
+        ids = _best(units, half, queries, k + 1)
         itself = ids == np.arange(first, first + len(queries))[:, None]
         itself[~itself.any(axis=1), -1] = True  # more equal rows than k: the last one goes
         found[first : first + len(queries)] = ids[~itself].reshape(len(queries), k)
     return found
+
+
+def _best(rows: NDArray[np.float32], half: HalfSearch | None, queries: NDArray[np.float32], k: int) -> Ints:
+    """Numbers of the k best rows [q, k], by faiss where bfloat16 is not used or did not find them."""
+    if half is None:
+        return np.asarray(faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)[1], np.int64)
+    _, ids, is_found = half.search(queries, k)
+    if not is_found.all():
+        ids[~is_found] = _best(rows, None, queries[~is_found], k)
+    return ids

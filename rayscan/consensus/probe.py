@@ -30,6 +30,8 @@ MANY = 100
 """Above so many clusters they are looked for and judged otherwise."""
 AT_ONCE = 1024
 """Columns of outputs computed together."""
+IN_CACHE = 512
+"""Rows of them."""
 Floats = NDArray[np.float64]
 
 
@@ -87,8 +89,11 @@ class Probe(ABC):
             apart = sums.sum(axis=0) - sums[fold] - held[:, None] * mean
             shape = len(groupings), num_clusters
             slopes, offsets = self._rule(fold, apart.reshape(*shape, -1), held.reshape(shape))
-            outputs = (self._rows[fold] - mean) @ slopes + offsets
-            predicted[self._fold == fold] = outputs.reshape(len(outputs), *shape).argmax(axis=2)
+            rows, left_out = self._rows[fold], np.flatnonzero(self._fold == fold)
+            for first in range(0, len(rows), IN_CACHE):
+                some = slice(first, first + IN_CACHE)
+                outputs = (rows[some] - mean) @ slopes + offsets
+                predicted[left_out[some]] = outputs.reshape(len(outputs), *shape).argmax(axis=2)
         return list(np.ascontiguousarray(predicted.T))
 
     def _by_cluster(self, groupings: Sequence[Ints], num_clusters: int) -> tuple[Floats, Ints]:

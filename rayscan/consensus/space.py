@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,13 +59,28 @@ def principal(units: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     return pca.mean.astype(np.float32), np.ascontiguousarray(components, np.float32)
 
 
+def rebuilt_units(
+    rows: NDArray[np.float32], mean: NDArray[np.float32], components: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Mean + components z to unit length, in coordinates of its own: [N, d + 1].
+
+    Args:
+        rows: Z, [N, d].
+        mean: [D].
+        components: [D, d].
+    """
+    inside = mean @ components
+    outside = np.linalg.norm(mean - components @ inside)
+    return unit_rows(np.pad(rows + inside, ((0, 0), (0, 1)), constant_values=outside))
+
+
 def make_space(units: NDArray[np.float32], raw_ids: Ints | None = None) -> Space:
     """Whiten features.
 
     Args:
         units: Unit rows, float32 [N, D].
         raw_ids: Their neighbours by cosine, nearest first, [N, K >= 15]; searched for if there are none,
-            beyond 20,000 rows by distance in Z, which is that of unit rows but for what 256 components drop.
+            beyond 20,000 rows by cosine of what the mean and 256 components say of them.
     """
     most = len(units) - 1
     raw_neighbors, neighbors = min(RAW_NEIGHBORS, most), min(NEIGHBORS, most)
@@ -77,7 +91,7 @@ def make_space(units: NDArray[np.float32], raw_ids: Ints | None = None) -> Space
     elif len(units) <= WHOLE_ROWS:
         ids0 = nearest_rows(units, raw_neighbors)
     else:
-        ids0 = nearest_rows(rows, raw_neighbors, faiss.METRIC_L2)
+        ids0 = nearest_rows(rebuilt_units(rows, mean, components), raw_neighbors)
     total = total_scatter(rows) / len(rows)
     once = neighbor_whitening(rows, ids0, total).astype(np.float32)
     whitened = rows @ once

@@ -31,7 +31,7 @@ from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 
 NAME = "consensus"
-SCHEMA = 4
+SCHEMA = 5
 INPUTS = ("embed", "mine")
 MODEL_PART = "model"
 READS = "consensus"

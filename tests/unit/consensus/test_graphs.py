@@ -92,7 +92,9 @@ def test_fuzzy_weights_equal_a_loop(graph: tuple[np.ndarray, np.ndarray, np.ndar
     np.testing.assert_allclose(fuzzy_graph(ids, distances).toarray(), union, atol=2e-3)
 
 
-def test_a_block_of_changes_equals_a_loop_over_edges() -> None:
+@pytest.mark.parametrize("in_cache", [5, 12, 100])
+def test_a_block_of_changes_equals_a_loop_over_edges(in_cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rayscan.consensus.layout.IN_CACHE", in_cache)
     rng = np.random.default_rng(2)
     places = rng.normal(scale=2, size=(30, 3)).astype(np.float32)
     heads, tails, negatives = (

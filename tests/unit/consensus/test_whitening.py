@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rayscan.consensus import neighbors as neighbors_module
 from rayscan.consensus import space as space_module
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
-from rayscan.consensus.space import make_space, principal
+from rayscan.consensus.space import make_space, principal, rebuilt_units
 from rayscan.consensus.whitening import (
     contrast,
     neighbor_scatter,
@@ -29,6 +30,31 @@ def test_a_row_is_never_its_own_neighbour_even_among_copies() -> None:
     found = nearest_rows(rows, 4)
     assert found.shape == (12, 4)
     assert all(i not in row and len(set(row)) == 4 for i, row in enumerate(found.tolist()))
+
+
+def test_many_rows_are_looked_through_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where bfloat16 leaves some to float32: copies, more of them than it takes for candidates."""
+    rows = unit_rows(np.random.default_rng(3).normal(size=(neighbors_module.MIN_ROWS, 8)).astype(np.float32))
+    rows[:1200] = rows[0]
+    monkeypatch.setattr(neighbors_module, "has_bf16_units", lambda: False)
+    expected = nearest_rows(rows, 6)
+    monkeypatch.setattr(neighbors_module, "has_bf16_units", lambda: True)
+    left_over = list[int]()
+    by_faiss = neighbors_module.faiss.knn
+    monkeypatch.setattr(
+        neighbors_module.faiss,
+        "knn",
+        lambda queries, *a, **b: left_over.append(len(queries)) or by_faiss(queries, *a, **b),
+    )
+    found = nearest_rows(rows, 6)
+    assert 1200 <= sum(left_over) < len(rows) // 2
+    assert not (found == np.arange(len(rows))[:, None]).any()
+
+    def cosines(ids: np.ndarray) -> np.ndarray:
+        return np.einsum("nd,nkd->nk", rows, rows[ids], dtype=np.float64)
+
+    np.testing.assert_allclose(cosines(found), cosines(expected), atol=1e-6)
+    assert (found[1200:] == expected[1200:]).mean() > 0.999
 
 
 def test_zero_rows_stay_zero() -> None:
@@ -117,8 +143,21 @@ def test_given_neighbours_are_used() -> None:
     np.testing.assert_allclose(make_space(units, mined).whitened, make_space(units).whitened, atol=1e-6)
 
 
+def test_rebuilt_rows_have_the_cosines_of_mean_and_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against rows of full width; the mean lies in no span of the components."""
+    monkeypatch.setattr(space_module, "COMPONENTS", 3)
+    units = unit_rows(blobs((40, 30), 12)[0] + 2)
+    mean, components = principal(units)
+    z = (units - mean) @ components
+    wide = unit_rows(mean + z @ components.T).astype(np.float64)
+    assert np.linalg.norm(units - wide, axis=1).max() > 0.05
+    found = rebuilt_units(z, mean, components)
+    assert found.shape == (70, 4)
+    np.testing.assert_allclose(found @ found.T, wide @ wide.T, atol=1e-6)
+
+
 def test_many_rows_are_searched_in_their_components(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All components are kept here, so the distances are those of the unit rows."""
+    """All components are kept here, so the cosines are those of the unit rows."""
     rows, _ = blobs((40, 30), 12)
     units = unit_rows(rows)
     whole = make_space(units)
