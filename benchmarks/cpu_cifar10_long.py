@@ -3,11 +3,13 @@
     python -m benchmarks.cpu_cifar10_long --data ../shared/data/cifar10 [--out runs/cpu_cifar10_long]
                                           [--epochs 110] [--finetune-epochs 5]
                                           [--selflabel-epochs 12] [--seeds 0 1 2]
-                                          [--window SECONDS] [--write FILE.md] [--tiny]
+                                          [--steps heads scan ...] [--window SECONDS]
+                                          [--write FILE.md] [--tiny]
 
 50,000 train images, the 10,000 of the test split for scores. The pretext is that which `benchmarks.
 pretext_trials` found to learn fastest; a seed is the paper's SCAN on its network: heads on cached features
-(the best of ten by held-out loss), the whole network on images, self-labelling. Beside it k-means and the
+(the best of ten by held-out loss), the whole network on images, self-labelling with one threshold and
+with one per class; and the same from heads that start at the consensus. Beside it k-means and the
 consensus of frozen features. Labels are read by evaluate
 alone. The command resumes: run it again until it prints the tables. Its budget is counted in images seen.
 
@@ -21,10 +23,10 @@ import argparse
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.campaign import Window, cifar10_options, scores_of
 from benchmarks.cpu_cifar10 import by_number
@@ -40,8 +42,34 @@ PROBED = 50_000
 """Train images of the probes, which ask all 10,000 of the test split then."""
 RIVALS = {"kmeans": "k-means", "consensus": "consensus"}
 """Methods that need no training -> what tables call them."""
-STEPS = {"heads": "heads on cached features", "scan": "fine-tuned on images", "selflabel": "self-labelled"}
-"""Each begins where the one before ended -> what tables call it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of SCAN; it begins where an earlier one of the same start ended."""
+
+    name: str
+    """What tables call it."""
+    trains: Literal["heads", "scan", "selflabel"]
+    start: Literal["random", "consensus"] = "random"
+    """Of the heads; those that start from the consensus vote, of others the best by held-out loss is kept."""
+    threshold_kind: Literal["fixed", "per_class"] = "fixed"
+    """Of self-labelling."""
+
+
+STEPS = {
+    "heads": Step("SCAN, heads on cached features", "heads"),
+    "scan": Step("SCAN, fine-tuned on images", "scan"),
+    "selflabel": Step("SCAN, self-labelled", "selflabel"),
+    "selflabel_per_class": Step(
+        "SCAN, self-labelled, a threshold per class", "selflabel", "random", "per_class"
+    ),
+    "start_heads": Step("from the consensus, heads", "heads", "consensus"),
+    "start_scan": Step("from the consensus, fine-tuned", "scan", "consensus"),
+    "start_selflabel": Step(
+        "from the consensus, self-labelled, a threshold per class", "selflabel", "consensus", "per_class"
+    ),
+}
 
 
 def pretext_recipe(epochs: int, *, is_tiny: bool) -> Recipe:
@@ -64,11 +92,11 @@ def seed_recipe(base: Recipe, seed: int, step: str, asked: argparse.Namespace) -
     Args:
         base: Of the pretext.
         seed: Of heads, pairs and views.
-        step: heads, scan or selflabel.
+        step: One of `STEPS`.
         asked: The command line.
     """
-    is_tiny = asked.tiny
-    epochs = 0 if step != "selflabel" else 1 if is_tiny else asked.selflabel_epochs
+    is_tiny, of = asked.tiny, STEPS[step]
+    epochs = 0 if of.trains != "selflabel" else 1 if is_tiny else asked.selflabel_epochs
     return replace(
         base,
         name="cpu_cifar10_scan",
@@ -77,14 +105,20 @@ def seed_recipe(base: Recipe, seed: int, step: str, asked: argparse.Namespace) -
         features=(f"checkpoint:{(asked.out / 'pretext').resolve()}",),
         scan=replace(
             base.scan,
-            inputs="embeddings" if step == "heads" else "both",
+            inputs="embeddings" if of.trains == "heads" else "both",
+            start=of.start,
+            keep="best" if of.start == "random" else "consensus",
             views="randaugment",
             epochs=1 if is_tiny else asked.finetune_epochs,
             batch_size=256,
             optimizer=ADAM,
         ),
         selflabel=SelfLabelConfig(
-            threshold=0.3 if is_tiny else 0.99, epochs=epochs, batch_size=500, optimizer=ADAM
+            threshold=0.3 if is_tiny else 0.99,
+            threshold_kind=of.threshold_kind,
+            epochs=epochs,
+            batch_size=500,
+            optimizer=ADAM,
         ),
     )
 
@@ -116,7 +150,7 @@ def all_done(asked: argparse.Namespace, window: Window) -> bool:
             if not window.run(replace(base, method=method), place, **data):
                 return False
             kept.write_text(json.dumps(scores_of(place)))
-    for seed, step in in_order(asked.seeds):
+    for seed, step in in_order(asked.seeds, asked.steps):
         kept, place = scores_path(asked.out, seed, step), asked.out / f"seed{seed}"
         if not kept.exists():
             if not window.run(seed_recipe(base, seed, step, asked), place, **data):
@@ -125,10 +159,11 @@ def all_done(asked: argparse.Namespace, window: Window) -> bool:
     return True
 
 
-def in_order(seeds: Sequence[int]) -> list[tuple[int, str]]:
+def in_order(seeds: Sequence[int], steps: Sequence[str]) -> list[tuple[int, str]]:
     """Seeds and steps: heads of all seeds, which are cheap, then one seed after the other."""
-    cheap, *dear = STEPS
-    return [(seed, cheap) for seed in seeds] + list(product(seeds, dear))
+    cheap = [step for step in steps if STEPS[step].trains == "heads"]
+    dear = [step for step in steps if step not in cheap]
+    return list(product(seeds, cheap)) + list(product(seeds, dear))
 
 
 def scores_path(out: Path, seed: int, step: str) -> Path:
@@ -143,6 +178,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--finetune-epochs", type=int, default=5, help="of the network with SCAN's loss")
     parser.add_argument("--selflabel-epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="run these alone")
     parser.add_argument("--window", type=float, metavar="SECONDS", help="stop in time and resume later")
     parser.add_argument("--tiny", action="store_true", help="rehearse in minutes")
     return parser.parse_args()
@@ -177,11 +213,11 @@ def tables(asked: argparse.Namespace) -> str:
             for method, name in RIVALS.items()
         ),
     ]
-    for step, name in STEPS.items():
+    for step, of in STEPS.items():
         paths = [scores_path(out, seed, step) for seed in asked.seeds]
         there = [json.loads(path.read_text()) for path in paths if path.exists()]
         if there:
-            lines.append(row(name, [scored["splits"]["eval"]["methods"]["scan"] for scored in there]))
+            lines.append(row(of.name, [scored["splits"]["eval"]["methods"]["scan"] for scored in there]))
     return "\n".join(lines) + "\n"
 
 
