@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& command -v "$$p" && break; done)
 
-.PHONY: help demo test check unit gloo ray nodes browser bench soak lock clean install
+.PHONY: help demo test check unit gloo fleet ray nodes browser bench soak lock clean install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: $(STAMP) ## 1,797 handwritten digits, from pixels to a report page, under 
 
 test: check ## every check and every test
 	@# two folders at a time: those with a Ray wait for its processes to start half of the time
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going ray nodes gloo browser unit
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going ray fleet nodes gloo browser unit
 
 check: $(STAMP) ## format, lint, types, import rules, spelling
 	$(BIN)/ruff format --check .
@@ -35,7 +35,7 @@ check: $(STAMP) ## format, lint, types, import rules, spelling
 	$(BIN)/codespell
 
 unit: PYTEST += --numprocesses=auto --maxprocesses=8 --dist=loadfile --max-worker-restart=2 -o faulthandler_timeout=600
-unit gloo ray nodes browser: $(STAMP) ## one folder of tests
+unit gloo fleet ray nodes browser: $(STAMP) ## one folder of tests
 	@# a folder without tests yet is not a failure; one whose tests are all skipped says why (-ra)
 	if compgen -G 'tests/$@/**/test_*.py' >/dev/null || compgen -G 'tests/$@/test_*.py' >/dev/null; \
 		then $(PYTEST) tests/$@; else echo 'tests/$@: none'; fi

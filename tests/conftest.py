@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-MARKED_FOLDERS = ("gloo", "ray", "nodes", "browser")
+MARKED_FOLDERS = ("gloo", "fleet", "ray", "nodes", "browser")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -47,7 +47,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     before = "ray" in sys.modules
     result = yield
     if folder_of(item.path) == "unit" and not before and "ray" in sys.modules:
-        pytest.fail("this unit test imported ray: it belongs to tests/ray, or the code to rayscan/fleet")
+        pytest.fail("this unit test imported ray: it belongs to tests/fleet, or the code to rayscan/fleet")
     return result
 
 

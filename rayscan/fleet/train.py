@@ -16,6 +16,8 @@ from typing import Any
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.execution.callback import RayTrainCallback
 from ray.train.v2._internal.execution.context import get_train_context
 
 from rayscan.engine import preemption, watchdog
@@ -41,11 +43,18 @@ stacks, before those that wait for it give it up."""
 STACKS = "stacks"
 
 
-class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
-    """A trainer that leaves Ctrl-C as it is: Ray's handler ends the process without a word, also after it."""
+class PlainTrainer(TorchTrainer):  # type: ignore[misc]
+    """A trainer without two things of Ray's.
+
+    It leaves Ctrl-C as it is: Ray's handler ends the process without a word, also after it. And it starts no
+    process to deal out datasets of Ray Data, which our workers do not read: a second of a CPU a training.
+    """
 
     def _register_sigint_handler(self, controller: object) -> None:
         pass
+
+    def _create_default_callbacks(self) -> list[RayTrainCallback]:
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
 
 def train(
@@ -81,7 +90,7 @@ def train(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
     progress = TrainingProgress(on_facts)
     backend, timeout_s = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
-    trainer = InterruptibleTrainer(
+    trainer = PlainTrainer(
         _worker,
         train_loop_config={"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)},
         torch_config=BoundTorchConfig(backend=backend, timeout_s=timeout_s),

@@ -83,7 +83,7 @@ VAGUE_BEGINNINGS = ("Of ", "The same")
 TESTS_OF_BENCHMARKS = {
     "tests/ray/test_good_features.py",
     "tests/ray/test_search_files.py",
-    "tests/ray/test_trained_heads.py",
+    "tests/fleet/test_trained_heads.py",
     "tests/unit/test_benchmark_harness.py",
     "tests/unit/test_clustering_benchmark.py",
     "tests/unit/test_gpu_half_benchmark.py",

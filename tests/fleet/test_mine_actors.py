@@ -37,8 +37,6 @@ from tests.unit.vectors.test_duplicates import few_copies
 from tests.unit.vectors.test_ivf import bundles
 from tests.unit.vectors.test_mutual import naive
 
-pytestmark = pytest.mark.ray
-
 K = 20
 STEP = Step("mine", 1, {"of": "test"})
 
@@ -225,7 +223,7 @@ from rayscan.fleet.search_settings import SearchSettings
 from rayscan.storage import Place
 from rayscan.vectors.merge import blocks
 from rayscan.vectors.parts import EmbeddingRows
-from tests.ray.test_mine_actors import K, STEP
+from tests.fleet.test_mine_actors import K, STEP
 from testing.matrices import collapsed, embedded, planted
 
 ended = []

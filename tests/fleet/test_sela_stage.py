@@ -13,7 +13,7 @@ from rayscan.engine import watchdog
 from rayscan.stages import sela
 from rayscan.storage import Place
 from rayscan.training.job import TrainJob
-from tests.ray.test_search_trials import RECIPE, make_setup
+from tests.fleet.test_search_trials import RECIPE, make_setup
 
 
 def test_every_pass_of_a_transport_is_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from rayscan.search import vote
 from rayscan.search.stored_trials import Trial, find_trial
 from rayscan.search.trial import CLUSTERS, SearchSetup, prepared
 from rayscan.search.vote import VOTE, VoteTask, agreed, vote_trials, voters
-from tests.ray.test_search_trials import GOOD, make_setup
+from tests.fleet.test_search_trials import GOOD, make_setup
 
 TRUTH = np.arange(200) % 4
 

@@ -14,8 +14,6 @@ from rayscan.fleet.cluster import alive_nodes
 from rayscan.fleet.storage_check import StorageCheck
 from rayscan.storage import Place
 
-pytestmark = pytest.mark.ray
-
 GONE = "5" * 56
 
 

@@ -22,7 +22,6 @@ from rayscan.storage import Place
 from rayscan.training.fitted_rows import FitTask
 from tests.unit.report.digits_run import DigitsRun
 
-pytestmark = pytest.mark.ray
 CPUS = min(2, len(os.sched_getaffinity(0)))
 
 

@@ -19,8 +19,8 @@ from rayscan.stages import scan, sela
 from rayscan.storage import Place
 from rayscan.training.fit import fit
 from rayscan.training.job import TrainJob
+from tests.fleet.test_search_trials import RECIPE, make_setup
 from tests.gloo.world import run_in_world
-from tests.ray.test_search_trials import RECIPE, make_setup
 
 STAGES = {"scan": scan, "sela": sela}
 

@@ -23,8 +23,6 @@ from rayscan.vectors.merge import blocks, split_rows
 from rayscan.vectors.parts import EmbeddingRows
 from testing.matrices import brute_force, collapsed, embedded, planted, unit
 
-pytestmark = pytest.mark.ray
-
 K = 20
 POINTS = ("before loading", "loaded", "asked", "searched, not answered", "scoring")
 
