@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 
-import torch
-
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 """Variables that keep libraries from using all that the processor has."""
 
@@ -16,6 +14,8 @@ def has_bf16_units() -> bool:
 
     Elsewhere bfloat16 on a CPU is slower than float32, by far where oneDNN may not use what is there.
     """
+    import torch
+
     known = torch.cpu.get_capabilities()
     has_units = any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
     return has_units and onednn_has_bf16()
@@ -23,6 +23,8 @@ def has_bf16_units() -> bool:
 
 def onednn_has_bf16() -> bool:
     """Whether oneDNN, which torch multiplies with, has bfloat16 here: its variables are heard."""
+    import torch
+
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -32,5 +34,7 @@ def kind() -> str:
     oneDNN packs the weights of compiled programs for the instructions that it found. Read where it finds
     others, they corrupt memory, and a home directory may be that of many machines.
     """
+    import torch
+
     told = [torch.__version__, sorted(torch.cpu.get_capabilities().items()), *map(os.environ.get, LIMITS)]
     return hashlib.sha256(repr(told).encode()).hexdigest()[:12]

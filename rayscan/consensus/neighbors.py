@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
-from rayscan.vectors.half_search import MAX_WIDTH, MIN_ROWS, HalfSearch
+from rayscan.vectors.half_limits import MAX_WIDTH, MIN_ROWS
+from rayscan.vectors.half_search import HalfSearch
 
 QUERIES = 16_384
 MOST_THREADS = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rayscan.errors import FleetError
 from rayscan.fleet.search_settings import SearchSettings
 from rayscan.fleet.shards import BLOCKS_PER_SHARD
-from rayscan.vectors.half_search import BYTES_OF_A_BLOCK, MIN_ROWS
+from rayscan.vectors.half_limits import BYTES_OF_A_BLOCK, MIN_ROWS
 from rayscan.vectors.merge import PROPOSALS_AT_ONCE, IndexedRows
 from rayscan.vectors.shard_search import QUERY_BLOCK, ROW_BLOCK
 from rayscan.vectors.stored_rows import PIECE_BYTES

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -86,10 +86,10 @@ def linear_probe(
     deviation = features.var(0).mean().sqrt().clamp(min=1e-6)
     train, test = (features - mean) / deviation, (queries - mean) / deviation
     generator = torch.Generator().manual_seed(seed)
-    rows, classes = train.numpy(), labels.numpy()
-    weight = torch.randn(num_classes, train.shape[1], generator=generator).numpy() * np.float32(0.01)
-    bias = np.zeros(num_classes, np.float32)
-    weight_speed, bias_speed = np.zeros_like(weight), np.zeros_like(bias)
+    rows, asked = (np.pad(x.numpy(), ((0, 0), (0, 1)), constant_values=1) for x in (train, test))
+    weight = np.zeros((num_classes, rows.shape[1]), np.float32)  # the last column is the bias
+    weight[:, :-1] = torch.randn(num_classes, train.shape[1], generator=generator).numpy() * 0.01
+    speed, classes = np.zeros_like(weight), labels.numpy()
     batch_size = min(LINEAR_BATCH, max(16, len(train) // 100))
     # Thousands of small steps: threads wait for each other, on a busy machine a hundred times as long.
     with threadpool_limits(1, "blas"):
@@ -98,18 +98,8 @@ def linear_probe(
             order = torch.randperm(len(train), generator=generator).numpy()
             for first in range(0, len(order), batch_size):
                 batch = order[first : first + batch_size]
-                gradient = _softmax(rows[batch] @ weight.T + bias)
+                gradient = softmax(rows[batch] @ weight.T, axis=1)
                 gradient[np.arange(len(batch)), classes[batch]] -= 1
-                gradient /= len(batch)
-                weight_speed = MOMENTUM * weight_speed + gradient.T @ rows[batch]
-                bias_speed = MOMENTUM * bias_speed + gradient.sum(axis=0)
-                weight -= rate * weight_speed
-                bias -= rate * bias_speed
-    return torch.from_numpy((test.numpy() @ weight.T + bias).argmax(axis=1))
-
-
-def _softmax(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of each row: [n, L]."""
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    found: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return found
+                speed = MOMENTUM * speed + gradient.T @ rows[batch] / np.float32(len(batch))
+                weight -= rate * speed
+    return torch.from_numpy((asked @ weight.T).argmax(axis=1))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -21,8 +22,12 @@ from scipy.sparse import csr_array
 from rayscan.errors import DataError
 from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
-from rayscan.vectors.half_nearest import HalfNearest, Nearest, Rounding, exact_distances, pays
+from rayscan.vectors.exact_distances import exact_distances
+from rayscan.vectors.half_limits import pays
 from rayscan.vectors.nearest import nearest_centroid
+
+if TYPE_CHECKING:
+    from rayscan.vectors.half_nearest import Nearest, Rounding
 
 BLOCK_ROWS = 8192
 """Rows assigned at a time; shards are whole numbers of blocks."""
@@ -118,7 +123,8 @@ class ClusterShard:
         self.first = first
         self._rounds: list[NDArray[np.float32]] = []
         self._nearest = np.full(len(rows), np.inf, np.float32)
-        self._threads, self._rounding = threads, list[Rounding]()
+        self._threads = threads
+        self._rounding: list[Rounding] = []
         self.settled = np.zeros(3, np.int64)
         """Rows assigned so far by bfloat16: see `half_nearest.Nearest`."""
         faiss.omp_set_num_threads(threads)
@@ -231,6 +237,8 @@ class ClusterShard:
 
     def _by_half(self, centroids: NDArray[np.float32]) -> Nearest:
         """All rows by bfloat16; what is known of their rounding is kept, 28 bytes a row."""
+        from rayscan.vectors.half_nearest import HalfNearest, Nearest, Rounding  # torch: a second to import
+
         if not self._rounding:
             self._rounding = [Rounding.of(block) for block in self._blocks()]
         half = HalfNearest(centroids, self._threads)

@@ -19,20 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from rayscan.types import Ints
+from rayscan.vectors.exact_distances import squares_of_pairs
 from rayscan.vectors.half_search import rounded
 
-MIN_CENTROIDS = 500
-MIN_VALUES = 100_000
-"""Centroids, and values of them, below which rounding and selection take what the product gains: with
-AVX-512, 0.9 times as fast at 256 x 128, 1.2 times at 1,000 x 128 and 1.5 times at 512 x 512."""
 WORD = 8
 """Centroids are looked at so many at a time, a byte each; their number is a multiple of it."""
 PIECE_VALUES = 1 << 21
 """Distances held at a time by a thread: 4 MB."""
 MOST = 32
 """Candidates of a row beyond which they are chosen again, by a product in float64."""
-VALUES_AT_ONCE = 1 << 18
-"""float64 differences held at a time: 2 MiB."""
 TERMS = 4
 """Columns that hold the squares of rows and centroids, two terms of bfloat16 each."""
 PADDED = 2.0**120
@@ -92,11 +87,6 @@ class Nearest:
             return np.empty(0, np.int64)
         least = np.partition(self.low, -count)[-count] if count < len(self.low) else 0.0
         return np.flatnonzero(self.high >= least)
-
-
-def pays(centroids: NDArray[np.float32]) -> bool:
-    """Whether so many centroids [C, D] are found faster by bfloat16 where there are units for it."""
-    return len(centroids) >= MIN_CENTROIDS and centroids.size >= MIN_VALUES
 
 
 class HalfNearest:
@@ -185,7 +175,7 @@ class HalfNearest:
         is_open = count[row] > 1
         nearest[row[~is_open]] = centroid[~is_open]
         row, centroid = row[is_open], centroid[is_open]
-        squared = _in_pieces(rows, row, self._centroids, centroid)
+        squared = squares_of_pairs(rows, row, self._centroids, centroid)
         order = np.lexsort((centroid, squared, row))
         row, centroid = row[order], centroid[order]
         is_first = np.diff(row, prepend=-1) > 0
@@ -200,37 +190,6 @@ class HalfNearest:
         error = (x.shape[1] + 4) * 2.0**-51 * (own + others.max())
         near: NDArray[np.bool_] = half <= (half.min(axis=1) + 2 * error)[:, None]
         return near
-
-
-def exact_squares(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Squared distances of paired rows in float64, by a fixed tree over the width: [p, D] twice -> [p]."""
-    sums = np.subtract(left, right, dtype=np.float64)
-    sums *= sums
-    width = sums.shape[1]
-    while width > 1:
-        half = (width + 1) // 2
-        sums[:, : width - half] += sums[:, half:width]
-        width = half
-    found: NDArray[np.float64] = sums[:, 0]
-    return found
-
-
-def exact_distances(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Squared distances of paired rows, rounded once: [p, D] twice -> float32 [p]."""
-    each = np.arange(len(left))
-    return _in_pieces(left, each, right, each).astype(np.float32)
-
-
-def _in_pieces(
-    left: NDArray[np.float32], left_at: Ints, right: NDArray[np.float32], right_at: Ints
-) -> NDArray[np.float64]:
-    """`exact_squares` of chosen pairs, some at a time, to stay in cache: [p]."""
-    squared = np.empty(len(left_at))
-    step = max(1, VALUES_AT_ONCE // left.shape[1])
-    for at in range(0, len(squared), step):
-        some = slice(at, at + step)
-        squared[some] = exact_squares(left[left_at[some]], right[right_at[some]])
-    return squared
 
 
 def highest(score: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.int16]:

@@ -18,24 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from rayscan.types import Ints
+from rayscan.vectors.half_limits import QUERY_BLOCK, ROW_TILE, TILES
 
-QUERY_BLOCK = 512
-ROW_TILE = 8192
-"""Rows of a product: 8 MB of scores for a block of queries."""
-TILES = 8
-"""Tiles whose scores are kept until the last place in all of them is known: 67 MB."""
 GROUP = 16
 """Scores of which only the largest is looked at first."""
-MIN_ROWS = 4 * ROW_TILE
-"""Below, too large a share of the rows is among the best of some tile."""
-MAX_WIDTH = 128
-"""Best rows a query may want: fewer than groups in a tile, so that the first tile has a last place."""
 MOST = 1024
 """Candidates of a query beyond which float32 is quicker."""
 CROWD = 128
 """Groups of a tile a query, on average, above which queries with more than so many are left to float32."""
-BYTES_OF_A_BLOCK = 3 * QUERY_BLOCK * ROW_TILE * TILES
-"""Scores of a block of queries, their largest, and what is selected, generously."""
 NOTHING = np.iinfo(np.int16).max
 VALUES_AT_ONCE = 1 << 18
 """Values of rows gathered at a time, to stay in cache."""
@@ -59,7 +49,7 @@ class HalfSearch:
         """Round the rows; half as much memory again.
 
         Args:
-            rows: [n, D], n >= MIN_ROWS, finite.
+            rows: [n, D], finite; n >= `half_limits.MIN_ROWS`, or float32 is quicker.
             threads: Blocks of queries searched at a time.
         """
         self._rows, self._threads = rows, threads
@@ -76,7 +66,7 @@ class HalfSearch:
 
         Args:
             queries: [q, D].
-            width: At most MAX_WIDTH.
+            width: At most `half_limits.MAX_WIDTH`.
 
         Returns:
             Scores float32 and row numbers int64 [q, width], and whether they are found [q]; where they are

@@ -9,7 +9,7 @@ tile in float32, and reads those it must score.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -19,10 +19,13 @@ from rayscan.errors import DataError
 from rayscan.processor import has_bf16_units
 from rayscan.types import Ints
 from rayscan.vectors.gpu_memory import require_gpu_memory
-from rayscan.vectors.half_search import MAX_WIDTH, MIN_ROWS, HalfSearch
+from rayscan.vectors.half_limits import MAX_WIDTH, MIN_ROWS
 from rayscan.vectors.parts import require_unit_rows
 from rayscan.vectors.rescore import score_pairs
 from rayscan.vectors.stored_rows import StoredRows, rows_at_once
+
+if TYPE_CHECKING:
+    from rayscan.vectors.half_search import HalfSearch
 
 QUERY_BLOCK, ROW_BLOCK = 1024, 2048
 """Tile of faiss's matrix product: 8 MB of scores, which the selection still finds in cache. `python -m
@@ -78,7 +81,7 @@ class ShardSearch:
         if use_gpu and faiss.get_num_gpus():  # a build of faiss without GPUs counts none
             self._put_on_gpu(gpu_share)
         self._half: HalfSearch | None = None
-        if self._gpu_index is None and self._stored is None and has_bf16_units():
+        if self._gpu_index is None and self._stored is None:
             self._half = _half_search(self.rows, threads)
         self.by_half = self.by_float = 0
         """Queries of the last search that bfloat16 settled, and those that it left to float32."""
@@ -179,6 +182,8 @@ class ShardSearch:
 
 def _half_search(rows: NDArray[np.float32] | NDArray[np.float16], threads: int) -> HalfSearch | None:
     """A search in bfloat16 of rows that are many and held in float32."""
-    if rows.dtype != np.float32 or len(rows) < MIN_ROWS:
+    if rows.dtype != np.float32 or len(rows) < MIN_ROWS or not has_bf16_units():
         return None
+    from rayscan.vectors.half_search import HalfSearch  # torch, a second of the start of a shard
+
     return HalfSearch(rows.astype(np.float32, copy=False), threads)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from rayscan.vectors import cluster_shard, half_nearest
+from rayscan.vectors import cluster_shard, exact_distances, half_limits, half_nearest
 from rayscan.vectors.cluster_shard import ClusterShard, ClusterSums, Extent
 from rayscan.vectors.half_nearest import HalfNearest, Rounding, highest
 from rayscan.vectors.lloyd import KMeans, State, fit, seeds
@@ -71,7 +71,7 @@ KINDS = {
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of 64 rows, few of their candidates looked at one by one."""
     monkeypatch.setattr(half_nearest, "PIECE_VALUES", 1)
-    monkeypatch.setattr(half_nearest, "VALUES_AT_ONCE", 100)
+    monkeypatch.setattr(exact_distances, "VALUES_AT_ONCE", 100)
 
 
 def squares_of(x: Rows, c: Rows) -> NDArray[np.float64]:
@@ -160,8 +160,8 @@ def fitted(
     """k-means of 24 clusters; with the rows that were assigned by bfloat16."""
     monkeypatch.setattr(cluster_shard, "BLOCK_ROWS", 128)
     monkeypatch.setattr(cluster_shard, "has_bf16_units", lambda: has_units)
-    monkeypatch.setattr(half_nearest, "MIN_CENTROIDS", 2)
-    monkeypatch.setattr(half_nearest, "MIN_VALUES", 2)
+    monkeypatch.setattr(half_limits, "MIN_CENTROIDS", 2)
+    monkeypatch.setattr(half_limits, "MIN_VALUES", 2)
     pool = LocalPool(x, num_shards)
     extent = Extent.joined(pool.ask("extent"))
     start = State(seeds(pool, extent, 24, seed=0))
@@ -192,8 +192,8 @@ def test_the_farthest_rows_are_those_of_exact_distances(far: int, monkeypatch: p
     x[300:420] = x[:120]  # ties, in the order of their numbers
     c = x[rng.choice(700, 30, replace=False)]
     monkeypatch.setattr(cluster_shard, "has_bf16_units", lambda: True)
-    monkeypatch.setattr(half_nearest, "MIN_CENTROIDS", 2)
-    monkeypatch.setattr(half_nearest, "MIN_VALUES", 2)
+    monkeypatch.setattr(half_limits, "MIN_CENTROIDS", 2)
+    monkeypatch.setattr(half_limits, "MIN_VALUES", 2)
     shard = ClusterShard(x, 0, threads=1, where="test")
     found: ClusterSums = shard.cluster_sums(c, shard.extent().grid, far)
     exact = squares_of(x, c).min(axis=1).astype(np.float32)

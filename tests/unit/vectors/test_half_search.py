@@ -25,8 +25,7 @@ def _small(monkeypatch):
     }.items():
         monkeypatch.setattr(half_search, name, value)
     monkeypatch.setattr(shard_search, "MIN_ROWS", 1)
-    monkeypatch.setattr(half_search, "MIN_ROWS", 1)
-    monkeypatch.setattr(half_search, "MAX_WIDTH", 16)
+    monkeypatch.setattr(shard_search, "MAX_WIDTH", 16)
 
 
 def unit(x):
@@ -169,12 +168,12 @@ def test_neighbors_are_those_of_float32_to_the_last_bit(kind, monkeypatch):
 
 def test_rows_of_the_usual_size_are_found(monkeypatch):
     rng = np.random.default_rng(6)
-    rows = unit(rng.normal(size=(half_search.MIN_ROWS + 77, 12)))
+    rows = unit(rng.normal(size=(shard_search.MIN_ROWS + 77, 12)))
     monkeypatch.setattr(shard_search, "has_bf16_units", lambda: True)
     shard = ShardSearch(rows, threads=1, use_gpu=False, where="test")
     scores, _ = shard.search(rows[-40:], 20)
     assert shard.by_half == 40
     exact = -np.sort(-(rows[-40:].astype(np.float64) @ rows.astype(np.float64).T), axis=1)[:, :20]
     np.testing.assert_allclose(scores, exact, atol=1e-6)
-    shard.search(rows[:3], half_search.MAX_WIDTH + 1)
+    shard.search(rows[:3], shard_search.MAX_WIDTH + 1)
     assert (shard.by_half, shard.by_float) == (0, 3)
