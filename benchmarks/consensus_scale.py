@@ -5,13 +5,18 @@
 Rows are made, not read: Gaussian groups of uneven sizes along 40 directions, noise along all 1280, negative
 entries cut off as a rectifier does. 4,000 and 50,000 of them, C 10; `--quick`: 1,000 and 2,000. One round:
 a round of the large size takes minutes, and the ratio is between contenders of the same round. Neighbours are
-searched for by both.
+searched for by both. `busy_ratio`: the small size again while a process for every CPU does nothing but count,
+over its time alone; who shares the CPUs fairly takes twice as long.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +54,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         report.value(f"acc_{name}", matched(ours, groups))
         report.value(f"umap_acc_{name}", matched(theirs, groups))
+    rows, _ = made(small, 1)
+    alone = seconds_of(rows)
+    with busy_machine():
+        report.value("busy_ratio", seconds_of(rows) / alone, goal=("<=", 3))
     report.finish()
+
+
+def seconds_of(rows: NDArray[np.float32]) -> float:
+    """What the method takes for rows [n, D]."""
+    begun = time.perf_counter()
+    consensus(rows, CLUSTERS, 0)
+    return time.perf_counter() - begun
+
+
+@contextmanager
+def busy_machine() -> Iterator[None]:
+    """A process for every CPU that counts until the end."""
+    counting = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(counting) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.terminate()
+            other.wait()
 
 
 def made(count: int, seed: int) -> tuple[NDArray[np.float32], Ints]:

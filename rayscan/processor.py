@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 """Variables that keep libraries from using all that the processor has."""
@@ -38,3 +40,17 @@ def kind() -> str:
 
     told = [torch.__version__, sorted(torch.cpu.get_capabilities().items()), *map(os.environ.get, LIMITS)]
     return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """Let BLAS compute with so many threads, also as a decorator; one is quicker for many small products.
+
+    The threads of OpenBLAS wait for each other by spinning. Where others want the CPUs as well, or a
+    container may use fewer than the machine has, small products then take up to a hundred times as long.
+    That of faiss is meant too, its own threads and those of torch are not.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(count, "blas"):
+        yield

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from rayscan.consensus.discriminant import refined
 from rayscan.consensus.gaussian import tied_mixture
@@ -16,6 +15,7 @@ from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space
 from rayscan.consensus.views import View
+from rayscan.processor import blas_threads
 from rayscan.types import Ints
 
 STARTS = 12
@@ -64,7 +64,7 @@ def candidates(
 
     # Products of few columns: a start a thread takes half the time of all threads on one start.
     threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="candidates")
-    with threadpool_limits(1, "blas"), threads as pool:
+    with blas_threads(1), threads as pool:
         return [one for of_one in pool.map(of_start, range(STARTS)) for one in of_one]
 
 

@@ -23,6 +23,7 @@ from rayscan.consensus.score import JointScore
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.weak import are_weak, plain_kmeans
 from rayscan.errors import ConfigError, DataError
+from rayscan.processor import blas_threads
 from rayscan.types import Ints
 
 MIN_ROWS = 20
@@ -30,6 +31,7 @@ MIN_NEIGHBORS = 15
 """Of fewer mined ones none are used: neighbours are searched for here."""
 
 
+@blas_threads(1)
 def consensus(
     features: Features | Sequence[Features],
     num_clusters: int,

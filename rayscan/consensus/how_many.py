@@ -16,6 +16,7 @@ from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space
 from rayscan.consensus.views import REGULARISATION
 from rayscan.metrics.merging import Merging, merge_clusters
+from rayscan.processor import blas_threads
 from rayscan.types import Ints
 
 COARSE, USUAL, FINE = 0.3, 0.6, 1.0
@@ -57,6 +58,7 @@ class Estimate:
         )
 
 
+@blas_threads(1)
 def how_many(space: Space, seed: int) -> Estimate:
     """Estimate the number of clusters; deterministic for a seed.
 

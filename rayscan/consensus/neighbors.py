@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from rayscan.processor import has_bf16_units
+from rayscan.processor import blas_threads, has_bf16_units
 from rayscan.types import Ints
 from rayscan.vectors.half_limits import MAX_WIDTH, MIN_ROWS
 from rayscan.vectors.half_search import HalfSearch
@@ -52,7 +52,8 @@ def nearest_rows(units: NDArray[np.float32], k: int) -> Ints:
 def _best(rows: NDArray[np.float32], half: HalfSearch | None, queries: NDArray[np.float32], k: int) -> Ints:
     """Numbers of the k best rows [q, k], by faiss where bfloat16 is not used or did not find them."""
     if half is None:
-        return np.asarray(faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)[1], np.int64)
+        with blas_threads(faiss.omp_get_max_threads()):
+            return np.asarray(faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)[1], np.int64)
     _, ids, is_found = half.search(queries, k)
     if not is_found.all():
         ids[~is_found] = _best(rows, None, queries[~is_found], k)

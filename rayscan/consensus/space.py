@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
 from rayscan.consensus.whitening import neighbor_whitening, total_scatter
+from rayscan.processor import blas_threads
 from rayscan.types import Ints
 from rayscan.vectors.pca import moments, solve
 
@@ -74,6 +75,7 @@ def rebuilt_units(
     return unit_rows(np.pad(rows + inside, ((0, 0), (0, 1)), constant_values=outside))
 
 
+@blas_threads(1)
 def make_space(units: NDArray[np.float32], raw_ids: Ints | None = None) -> Space:
     """Whiten features.
 

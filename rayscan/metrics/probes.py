@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.special import softmax
-from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from rayscan.processor import blas_threads
 
 QUERIES_AT_ONCE = 1_024
 LINEAR_EPOCHS, LINEAR_BATCH = 36, 128
@@ -54,6 +55,7 @@ def weighted_knn(
     return {k: torch.cat(predicted[min(k, len(features))]) for k in neighbors}
 
 
+@blas_threads(1)
 def linear_probe(
     features: Tensor,
     labels: Tensor,
@@ -91,15 +93,13 @@ def linear_probe(
     weight[:, :-1] = torch.randn(num_classes, train.shape[1], generator=generator).numpy() * 0.01
     speed, classes = np.zeros_like(weight), labels.numpy()
     batch_size = min(LINEAR_BATCH, max(16, len(train) // 100))
-    # Thousands of small steps: threads wait for each other, on a busy machine a hundred times as long.
-    with threadpool_limits(1, "blas"):
-        for epoch in range(LINEAR_EPOCHS):
-            rate = np.float32(learning_rate / 5 ** sum(epoch >= drop for drop in LINEAR_DROPS))
-            order = torch.randperm(len(train), generator=generator).numpy()
-            for first in range(0, len(order), batch_size):
-                batch = order[first : first + batch_size]
-                gradient = softmax(rows[batch] @ weight.T, axis=1)
-                gradient[np.arange(len(batch)), classes[batch]] -= 1
-                speed = MOMENTUM * speed + gradient.T @ rows[batch] / np.float32(len(batch))
-                weight -= rate * speed
+    for epoch in range(LINEAR_EPOCHS):
+        rate = np.float32(learning_rate / 5 ** sum(epoch >= drop for drop in LINEAR_DROPS))
+        order = torch.randperm(len(train), generator=generator).numpy()
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            gradient = softmax(rows[batch] @ weight.T, axis=1)
+            gradient[np.arange(len(batch)), classes[batch]] -= 1
+            speed = MOMENTUM * speed + gradient.T @ rows[batch] / np.float32(len(batch))
+            weight -= rate * speed
     return torch.from_numpy((asked @ weight.T).argmax(axis=1))
