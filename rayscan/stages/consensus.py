@@ -139,11 +139,11 @@ def in_words(facts: Mapping[str, Any]) -> str:
 
 
 def score_in_words(score: float) -> str:
-    """How far a result can be trusted: S, and what was measured of it over 29 sets of features."""
+    """How far a result can be trusted: S, and the accuracy that 29 sets of features had at such an S."""
     if score < 0.6:
-        told = "these features hardly carry such clusters: below 0.6 no set measured had an accuracy of 0.5"
+        told = "these features hardly carry such clusters: below 0.6 no set had half of the images right"
     elif score < 0.85:
-        told = "these features carry them in part: accuracy was 0.3 to 0.7 at most sets up to 0.75"
+        told = "these features carry them in part: up to 0.75 most sets had 0.3 to 0.7 of the images right"
     else:
-        told = "these features carry them well: accuracy was 0.57 to 0.98 above 0.85"
+        told = "these features carry them well: sets above 0.85 had 0.57 to 0.98 of the images right"
     return f"S {score:.2f}, {told}"

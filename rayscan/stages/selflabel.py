@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rayscan.artifacts import Artifact, Step
-from rayscan.config import Recipe
+from rayscan.config import Recipe, SelfLabelConfig
 from rayscan.context import Context, Sources
 from rayscan.data.order import Order
 from rayscan.engine.loop import History
@@ -32,6 +32,8 @@ from rayscan.training.sources import TrainSource
 NAME = "selflabel"
 SCHEMA = 4
 METRICS = "metrics.parquet"
+FEW = 0.2
+"""Share of the images below which those that teach are said to be few."""
 
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
@@ -71,7 +73,20 @@ def run(recipe: Recipe, done: Mapping[str, Artifact], step: Step, context: Conte
             f"  {NAME}: the label-free score fell from {guard['before']:.4f} to {guard['after']:.4f}; the "
             "weights of scan are kept (--selflabel.no-keep-better takes the new ones)"
         )
+    num_train = done["index"].facts["train"]
+    if advice := about_few(recipe.selflabel, confident[-1], num_train):
+        context.progress.say(f"  {NAME}: {advice}")
     return artifact
+
+
+def about_few(settings: SelfLabelConfig, confident: int, images: int) -> str:
+    """What to do where one threshold for all clusters leaves few images to teach; empty where it does not."""
+    if settings.threshold_kind == "per_class" or confident >= FEW * images:
+        return ""
+    return (
+        f"{confident:,} of {images:,} images are confident at {settings.threshold:g}; "
+        "--selflabel.threshold-kind per_class lets clusters that are less sure teach as well"
+    )
 
 
 def train_worker(job: TrainJob, worker: Worker) -> Trained:
