@@ -48,7 +48,8 @@ def blas_threads(count: int) -> Iterator[None]:
 
     The threads of OpenBLAS wait for each other by spinning. Where others want the CPUs as well, or a
     container may use fewer than the machine has, small products then take up to a hundred times as long.
-    That of faiss is meant too, its own threads and those of torch are not.
+    That of faiss is meant too, and with it all of its threads, since its OpenBLAS sets those of OpenMP; torch
+    keeps its own.
     """
     from threadpoolctl import threadpool_limits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rayscan.processor import blas_threads, has_bf16_units
@@ -38,7 +39,7 @@ def nearest_rows(units: NDArray[np.float32], k: int) -> Ints:
     units = np.ascontiguousarray(units, np.float32)
     half = None
     if len(units) >= MIN_ROWS and k < MAX_WIDTH and has_bf16_units():
-        half = HalfSearch(units, min(faiss.omp_get_max_threads(), MOST_THREADS))
+        half = HalfSearch(units, min(torch.get_num_threads(), MOST_THREADS))
     found = np.empty((len(units), k), np.int64)
     for first in range(0, len(units), QUERIES):
         queries = units[first : first + QUERIES]
@@ -52,7 +53,7 @@ def nearest_rows(units: NDArray[np.float32], k: int) -> Ints:
 def _best(rows: NDArray[np.float32], half: HalfSearch | None, queries: NDArray[np.float32], k: int) -> Ints:
     """Numbers of the k best rows [q, k], by faiss where bfloat16 is not used or did not find them."""
     if half is None:
-        with blas_threads(faiss.omp_get_max_threads()):
+        with blas_threads(torch.get_num_threads()):
             return np.asarray(faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)[1], np.int64)
     _, ids, is_found = half.search(queries, k)
     if not is_found.all():

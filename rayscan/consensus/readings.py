@@ -39,7 +39,7 @@ class Reading:
         A new row may have an entry below zero where no row of the fit had: its root has that sign.
         """
         rows = np.asarray(features[self.source], np.float32)
-        return unit_rows(np.sign(rows) * np.sqrt(np.abs(rows)) if self.is_root else rows)
+        return unit_rows(np.copysign(np.sqrt(np.abs(rows)), rows) if self.is_root else rows)
 
 
 def readings(features: Sequence[Features]) -> tuple[Reading, ...]:

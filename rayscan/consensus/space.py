@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rayscan.consensus.neighbors import nearest_rows, unit_rows
@@ -53,7 +54,9 @@ class Space:
 def principal(units: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean [D] and leading components [D, d], d = min(256, D, N - 1) less those of negligible variance."""
     shift = units[:1024].mean(axis=0)
-    pca = solve([moments(units, shift)], shift)
+    with blas_threads(torch.get_num_threads()):
+        sums = moments(units, shift)
+    pca = solve([sums], shift)
     width = min(COMPONENTS, units.shape[1], len(units) - 1)
     held = pca.variances[:width] > NEGLIGIBLE * pca.variances[0]
     components = pca.components[:width][held].T
@@ -87,7 +90,8 @@ def make_space(units: NDArray[np.float32], raw_ids: Ints | None = None) -> Space
     most = len(units) - 1
     raw_neighbors, neighbors = min(RAW_NEIGHBORS, most), min(NEIGHBORS, most)
     mean, components = principal(units)
-    rows = np.asarray((units - mean) @ components, np.float32)
+    with blas_threads(torch.get_num_threads()):
+        rows = np.asarray((units - mean) @ components, np.float32)
     if raw_ids is not None:
         ids0 = np.asarray(raw_ids, np.int64)
     elif len(units) <= WHOLE_ROWS:
