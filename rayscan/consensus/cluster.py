@@ -21,9 +21,9 @@ from rayscan.consensus.refinement import Round
 from rayscan.consensus.result import Result, by_size
 from rayscan.consensus.score import JointScore
 from rayscan.consensus.space import Space, make_space
+from rayscan.consensus.threads import threads_for
 from rayscan.consensus.weak import are_weak, plain_kmeans
 from rayscan.errors import ConfigError, DataError
-from rayscan.processor import blas_threads
 from rayscan.types import Ints
 
 MIN_ROWS = 20
@@ -31,7 +31,6 @@ MIN_NEIGHBORS = 15
 """Of fewer mined ones none are used: neighbours are searched for here."""
 
 
-@blas_threads(1)
 def consensus(
     features: Features | Sequence[Features],
     num_clusters: int,
@@ -44,7 +43,8 @@ def consensus(
     Of the votes of all rounds and the best candidate the result is the one of greatest merit, in all readings
     of all matrices; where even that scores little, it is k-means of the features (`weak`). Above a hundred
     clusters there are fewer candidates, of another kind, no heads and no such bound (`many_clusters`).
-    Deterministic for a seed, a number of threads and a machine; threads change float32 sums only.
+    Deterministic for a seed, a number of threads and a machine; threads change float32 sums only, and nothing
+    below 8,192 rows.
 
     Args:
         features: [N, D], or several such of the same rows; rows are scaled to unit length.
@@ -60,6 +60,13 @@ def consensus(
     """
     sources = (features,) if isinstance(features, np.ndarray) else tuple(features)
     _check(sources, num_clusters, neighbors)
+    with threads_for(len(sources[0])):
+        return _fitted(sources, num_clusters, seed, neighbors, memory)
+
+
+def _fitted(
+    sources: Sequence[Features], num_clusters: int, seed: int, neighbors: Ints | None, memory: Memory
+) -> Result:
     read = readings(sources)
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
     score = JointScore(spaces, [one.source for one in read], num_clusters, seed)

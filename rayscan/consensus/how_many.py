@@ -14,9 +14,9 @@ from rayscan.consensus.graphs import NEIGHBORS, adjacency
 from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space
+from rayscan.consensus.threads import threads_for
 from rayscan.consensus.views import REGULARISATION
 from rayscan.metrics.merging import Merging, merge_clusters
-from rayscan.processor import blas_threads
 from rayscan.types import Ints
 
 COARSE, USUAL, FINE = 0.3, 0.6, 1.0
@@ -58,7 +58,6 @@ class Estimate:
         )
 
 
-@blas_threads(1)
 def how_many(space: Space, seed: int) -> Estimate:
     """Estimate the number of clusters; deterministic for a seed.
 
@@ -70,6 +69,11 @@ def how_many(space: Space, seed: int) -> Estimate:
         space: Features, whitened, at least 20 rows.
         seed: Of every random number.
     """
+    with threads_for(len(space.ids)):
+        return _estimate(space, seed)
+
+
+def _estimate(space: Space, seed: int) -> Estimate:
     graph = adjacency(space.ids)
     coarse, usual, fine = (counted(communities(graph, r, seed)) for r in (COARSE, USUAL, FINE))
     spectral = spectral_count(graph, seed)

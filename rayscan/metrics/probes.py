@@ -19,6 +19,8 @@ QUERIES_AT_ONCE = 1_024
 LINEAR_EPOCHS, LINEAR_BATCH = 36, 128
 LINEAR_DROPS = (5, 15, 25)
 MOMENTUM = np.float32(0.9)
+LARGE_PRODUCT = 1 << 25
+"""Multiplications of a step from which several threads take them."""
 
 
 def weighted_knn(
@@ -55,7 +57,6 @@ def weighted_knn(
     return {k: torch.cat(predicted[min(k, len(features))]) for k in neighbors}
 
 
-@blas_threads(1)
 def linear_probe(
     features: Tensor,
     labels: Tensor,
@@ -93,13 +94,15 @@ def linear_probe(
     weight[:, :-1] = torch.randn(num_classes, train.shape[1], generator=generator).numpy() * 0.01
     speed, classes = np.zeros_like(weight), labels.numpy()
     batch_size = min(LINEAR_BATCH, max(16, len(train) // 100))
-    for epoch in range(LINEAR_EPOCHS):
-        rate = np.float32(learning_rate / 5 ** sum(epoch >= drop for drop in LINEAR_DROPS))
-        order = torch.randperm(len(train), generator=generator).numpy()
-        for first in range(0, len(order), batch_size):
-            batch = order[first : first + batch_size]
-            gradient = softmax(rows[batch] @ weight.T, axis=1)
-            gradient[np.arange(len(batch)), classes[batch]] -= 1
-            speed = MOMENTUM * speed + gradient.T @ rows[batch] / np.float32(len(batch))
-            weight -= rate * speed
+    threads = 1 if batch_size * weight.size < LARGE_PRODUCT else torch.get_num_threads()
+    with blas_threads(threads):
+        for epoch in range(LINEAR_EPOCHS):
+            rate = np.float32(learning_rate / 5 ** sum(epoch >= drop for drop in LINEAR_DROPS))
+            order = torch.randperm(len(train), generator=generator).numpy()
+            for first in range(0, len(order), batch_size):
+                batch = order[first : first + batch_size]
+                gradient = softmax(rows[batch] @ weight.T, axis=1)
+                gradient[np.arange(len(batch)), classes[batch]] -= 1
+                speed = MOMENTUM * speed + gradient.T @ rows[batch] / np.float32(len(batch))
+                weight -= rate * speed
     return torch.from_numpy((asked @ weight.T).argmax(axis=1))
