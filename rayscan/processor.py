@@ -47,7 +47,7 @@ def blas_threads(count: int) -> Iterator[None]:
     """Let BLAS compute with so many threads, also as a decorator; one is quicker for many small products.
 
     The threads of OpenBLAS wait for each other by spinning. Where others want the CPUs as well, or a
-    container may use fewer than the machine has, small products then take up to a hundred times as long.
+    container may use fewer than the machine has, small products were seen to take twenty times as long.
     That of faiss is meant too, and with it all of its threads, since its OpenBLAS sets those of OpenMP; torch
     keeps its own.
     """

@@ -15,7 +15,6 @@ from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space
 from rayscan.consensus.views import View
-from rayscan.processor import blas_threads
 from rayscan.types import Ints
 
 STARTS = 12
@@ -63,8 +62,7 @@ def candidates(
         ]
 
     # Products of few columns: a start a thread takes half the time of all threads on one start.
-    threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="candidates")
-    with blas_threads(1), threads as pool:
+    with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="candidates") as pool:
         return [one for of_one in pool.map(of_start, range(STARTS)) for one in of_one]
 
 

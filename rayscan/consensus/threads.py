@@ -16,7 +16,7 @@ ROWS_A_THREAD = 8192
 def threads_for(num_rows: int) -> Iterator[None]:
     """Let torch compute with a thread for each 8,192 rows, no more than it has now, and BLAS with one.
 
-    With 4,000 rows a second thread takes a fifth off the time of an idle machine; where other processes want
+    With 4,000 rows a second thread takes a sixth off the time of an idle machine; where other processes want
     its CPU, each of the many thousand steps waits for it, and all take seven times as long.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ def threads() -> set[int]:
 
 
 @pytest.fixture(autouse=True)
-def two() -> object:
+def two() -> Iterator[None]:
     with blas_threads(2):
         yield
 
@@ -69,7 +71,7 @@ def test_few_rows_have_the_same_result_with_any_number_of_threads() -> None:
 
 
 def test_small_products_are_done_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several wait for each other, on a busy machine a hundred times as long as they compute."""
+    """Several wait for each other, on a busy machine many times as long as they compute."""
     seen = list[set[int]]()
     search, drops = cluster.search_few, probes.LINEAR_DROPS
 
