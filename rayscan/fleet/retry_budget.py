@@ -3,6 +3,9 @@
 Ray Train counts every failure alike, tries again what can only fail again, and waits for a machine for ever.
 Here a worker's death is tried again as long as there is progress, and an exception that its code raises once:
 when it comes again at the same step, it would come for ever.
+
+The controller is a process of its own and every training waits for it, so nothing here imports torch before a
+worker has failed: two seconds of a CPU.
 """
 
 from __future__ import annotations
@@ -26,7 +29,6 @@ from ray.train.v2._internal.execution.controller.state import (
 )
 from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
 
-from rayscan import comms
 from rayscan.engine.preemption import PreemptedError
 from rayscan.errors import FleetError, RayscanError
 from rayscan.fleet import worker_error
@@ -128,6 +130,8 @@ def raised_by(failures: Mapping[int, Exception]) -> dict[int, WorkerError]:
     """
     if any(isinstance(failure, RayError | RayTrainError) for failure in failures.values()):
         return {}
+    from rayscan import comms
+
     return {
         rank: failure if isinstance(failure, WorkerError) else worker_error.of(failure, None)
         for rank, failure in failures.items()

@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -90,9 +91,10 @@ def train(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
     progress = TrainingProgress(on_facts)
     backend, timeout_s = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
+    config = {"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)}
     trainer = PlainTrainer(
-        _worker,
-        train_loop_config={"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)},
+        # not a `train_loop_config`, which the controller would unpickle, with all that the function imports
+        partial(_worker, config),
         torch_config=BoundTorchConfig(backend=backend, timeout_s=timeout_s),
         scaling_config=scaling,
         run_config=_run_config(fleet, name, _retry_budget(fleet, name, scaling, progress)),

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rayscan import comms
 from rayscan.engine import watchdog
 from rayscan.engine.preemption import PreemptedError
 from rayscan.errors import FleetError, RayscanError
@@ -82,6 +81,8 @@ def call(fn: Callable[[S, W], dict[str, Any]], settings: S, worker: W) -> dict[s
     except (RayscanError, PreemptedError):
         raise
     except Exception as error:
+        from rayscan import comms  # not above: Ray Train's controller needs this module, and no torch
+
         if comms.is_peer_failure(error):
             raise
         raise of(error, watchdog.current_step()) from error

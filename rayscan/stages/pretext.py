@@ -20,11 +20,12 @@ from rayscan.objectives.pretext import PretextObjective
 from rayscan.objectives.pretexts import build_objective, build_projected_net
 from rayscan.sections import semantic
 from rayscan.training.fit import Schedule, fit
-from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
+from rayscan.training.job import TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import WEIGHTS, with_seed
 from rayscan.training.monitor import FeatureMonitor
 from rayscan.training.sources import ImageSource
 from rayscan.training.spaces import IMPORTS
+from rayscan.training.trained import Trained
 
 NAME = "pretext"
 SCHEMA = 4

@@ -30,11 +30,12 @@ from rayscan.sections import semantic
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.grouping_heads import START, voted_head
 from rayscan.training.heldout import HeldoutJudge, split_train
-from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
+from rayscan.training.job import TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
 from rayscan.training.pictures import images_of
 from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
+from rayscan.training.trained import Trained
 from rayscan.training.whitened import SampledSpace, sampled_space
 from rayscan.vectors.neighbor_table import NeighborTable
 

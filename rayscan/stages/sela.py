@@ -25,11 +25,12 @@ from rayscan.sections import semantic
 from rayscan.training.first_labels import read_labels
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph
-from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
+from rayscan.training.job import TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, build_cluster_net, fresh_heads, with_backbone
 from rayscan.training.pictures import images_of
 from rayscan.training.prior import prior_tensor, read_prior
 from rayscan.training.sources import FeatureSource, TrainSource
+from rayscan.training.trained import Trained
 
 NAME = "sela"
 INPUTS = ("index", "pretext", "embed", "mine")

@@ -24,10 +24,11 @@ from rayscan.objectives.selflabel import SelfLabel
 from rayscan.sections import semantic
 from rayscan.training.fit import Schedule, fit
 from rayscan.training.heldout import HeldoutJudge, heldout_graph
-from rayscan.training.job import Trained, TrainJob, metrics_table, train_on_fleet
+from rayscan.training.job import TrainJob, metrics_table, train_on_fleet
 from rayscan.training.models import MODEL, load_cluster_net, load_heads
 from rayscan.training.pictures import images_of
 from rayscan.training.sources import TrainSource
+from rayscan.training.trained import Trained
 
 NAME = "selflabel"
 SCHEMA = 4

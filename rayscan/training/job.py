@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from rayscan.artifacts import Artifact, Draft, FileEntry
+from rayscan.artifacts import Artifact, Draft
 from rayscan.config import Recipe
 from rayscan.context import Context
 from rayscan.data.loader import ViewLoader
@@ -20,6 +20,7 @@ from rayscan.fleet.worker import Worker
 from rayscan.storage import Place
 from rayscan.training.pictures import images_of
 from rayscan.training.sources import FeatureSource, ImageSource
+from rayscan.training.trained import Trained
 from rayscan.types import Ints
 
 Inputs = Literal["images", "embeddings"]
@@ -62,14 +63,6 @@ class TrainJob:
             return Order(gids, batch_size, self.recipe.seed)
         shards = ImageTable.from_artifact(self.inputs["index"]).shard[gids].astype(np.int64)
         return Order(gids, batch_size, self.recipe.seed, shards, window)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What worker 0 returns: files of the draft, and facts for the manifest."""
-
-    files: Mapping[str, FileEntry] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 TrainFunction = Callable[[TrainJob, Worker], Trained]

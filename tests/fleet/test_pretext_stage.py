@@ -16,10 +16,12 @@ from rayscan.context import Sources
 from rayscan.data.digits import write_digits
 from rayscan.engine.tensors import under, unpack
 from rayscan.errors import ConfigError
+from rayscan.fleet import train
 from rayscan.recipes import by_name
 from rayscan.sections import with_values
 from rayscan.stages import embed, index, pretext
 from rayscan.storage import Place
+from tests.fleet.controller_spy import NOTES, SpyBudget
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,17 @@ def run(place: Place, asked: Recipe) -> dict[str, Artifact]:
     return pipeline.run(asked, Sources(digits.train), place, stages=(index, pretext, embed))
 
 
-def test_instance_discrimination_then_its_backbone_as_a_checkpoint(place: Place, tmp_path: Path) -> None:
+def test_instance_discrimination_then_its_backbone_as_a_checkpoint(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "controller"
+    monkeypatch.setenv(NOTES, str(notes))
+    monkeypatch.setattr(train, "RetryBudget", SpyBudget)
     asked = recipe(method="instdisc", temperature=0.2, noise_samples=64)
     done = run(place, asked)
+    states = [line.split() for line in notes.read_text().splitlines()]
+    assert {"RunningState", "FinishedState"} <= {state for state, _ in states}
+    assert not any(has_torch == "True" for _, has_torch in states), "every training waits for this process"
     table = done["pretext"].read_table("metrics.parquet").to_pydict()
     last = dict(zip(table["name"], table["value"], strict=True))
     assert np.isfinite(last["loss"])
