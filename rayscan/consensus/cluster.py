@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,13 @@ from rayscan.consensus.result import Result, by_size
 from rayscan.consensus.score import JointScore
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.threads import threads_for
+from rayscan.consensus.uneven_clusters import search_any, search_uneven
 from rayscan.consensus.weak import are_weak, plain_kmeans
 from rayscan.errors import ConfigError, DataError
 from rayscan.types import Ints
 
+Sizes = Literal["auto", "even", "uneven"]
+Search = Callable[[Problem], Found]
 MIN_ROWS = 20
 MIN_NEIGHBORS = 15
 """Of fewer mined ones none are used: neighbours are searched for here."""
@@ -37,6 +41,7 @@ def consensus(
     seed: int,
     neighbors: Ints | None = None,
     memory: Memory = FORGETFUL,
+    sizes: Sizes = "auto",
 ) -> Result:
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
@@ -53,33 +58,54 @@ def consensus(
         neighbors: Neighbours by cosine, nearest first, itself excluded, if mined already: [N, K], of one
             matrix; fewer than 15 are not used.
         memory: Keeps candidates, and knows those of an earlier attempt with the same arguments.
+        sizes: even: of two groupings as clear as each other that of equal clusters is taken. uneven: some may
+            be a twentieth of others (`uneven_clusters`). auto: even, unless uneven ones are clear by far.
 
     Raises:
-        ConfigError: C is not within 2..N / 2.
+        ConfigError: C is not within 2..N / 2, or above a hundred with uneven sizes.
         DataError: too few rows, values that are not finite, or rows that do not fit each other.
     """
     sources = (features,) if isinstance(features, np.ndarray) else tuple(features)
     _check(sources, num_clusters, neighbors)
+    search = _search(num_clusters, sizes)
     with threads_for(len(sources[0])):
-        return _fitted(sources, num_clusters, seed, neighbors, memory)
+        return _fitted(sources, num_clusters, seed, neighbors, memory, search)
 
 
 def _fitted(
-    sources: Sequence[Features], num_clusters: int, seed: int, neighbors: Ints | None, memory: Memory
+    sources: Sequence[Features],
+    num_clusters: int,
+    seed: int,
+    neighbors: Ints | None,
+    memory: Memory,
+    search: Search,
 ) -> Result:
     read = readings(sources)
     spaces = [make_space(one.units(sources), _mined(one, neighbors, len(sources))) for one in read]
     score = JointScore(spaces, [one.source for one in read], num_clusters, seed)
-    search = search_many if num_clusters > MANY else search_few
     found = search(Problem(read, spaces, score, num_clusters, seed, memory))
     labels, voters = by_size(found.best.labels, num_clusters), found.voters
     scored, clearest = score.of_one(labels)
-    if is_plain := num_clusters <= MANY and are_weak(clearest, labels, num_clusters):
+    if is_plain := search in (search_any, search_few) and are_weak(clearest, labels, num_clusters):
         labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
         ensemble, voters, (scored,) = Ensemble((member,)), [labels], score.of([labels])
     else:
         ensemble = _ensemble(read, spaces, found.best, labels, num_clusters)
     return _result(found, labels, voters, ensemble, sources, scored, is_plain)
+
+
+def _search(num_clusters: int, sizes: Sizes) -> Search:
+    if sizes == "uneven" and num_clusters > MANY:
+        raise ConfigError(
+            "clusters of uneven sizes are looked for up to a hundred",
+            expected=f"at most {MANY} clusters",
+            got=num_clusters,
+            where="consensus.sizes",
+            fix="leave --consensus.sizes out: above a hundred the search was made for a long tail of sizes",
+        )
+    if num_clusters > MANY:
+        return search_many
+    return {"auto": search_any, "even": search_few, "uneven": search_uneven}[sizes]
 
 
 def _result(

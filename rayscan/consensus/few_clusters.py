@@ -11,11 +11,9 @@ from rayscan.consensus.candidates import Candidate, candidates, refinements
 from rayscan.consensus.found import Found, ranked, varied
 from rayscan.consensus.memory import found_once
 from rayscan.consensus.problem import Problem
-from rayscan.consensus.readings import Reading
 from rayscan.consensus.refinement import Field, Round, refine, without_heads
 from rayscan.consensus.second_round import cluster_whitening
 from rayscan.consensus.space import Space
-from rayscan.consensus.views import all_views
 from rayscan.types import Ints
 
 SOME = 20
@@ -39,7 +37,7 @@ def search_few(problem: Problem) -> Found:
     merits = score.merit([one.labels for one in rounds])
     is_beaten = max(merits) < order[0][1]
     best = (
-        without_heads(_twice(problem.spaces), kept[0].labels, num_clusters)
+        without_heads(in_twice(problem.spaces), kept[0].labels, num_clusters)
         if is_beaten
         else rounds[int(np.argmax(merits))]
     )
@@ -55,8 +53,8 @@ def search_few(problem: Problem) -> Found:
 def best_candidates(problem: Problem) -> list[tuple[Candidate, float]]:
     """All candidates and their merits, best first; the best 24 are refined and rank beside what they were."""
     score, memory, found = problem.score, problem.memory, list[Candidate]()
-    for number, reading, space in problem.numbered():
-        find = partial(_candidates, reading, number, space, problem.num_clusters, problem.seed)
+    for number, reading, _ in problem.numbered():
+        find = partial(_candidates, problem, number)
         found += found_once(memory, reading.name, find)
     merits = score.weigh([one.labels for one in found])
     best = varied([one for one, _ in ranked(found, merits)], REFINED, OF_A_KIND)
@@ -64,16 +62,16 @@ def best_candidates(problem: Problem) -> list[tuple[Candidate, float]]:
     return ranked([*found, *better], [*merits, *score.merit([one.labels for one in better])])
 
 
-def _candidates(reading: Reading, number: int, space: Space, num_clusters: int, seed: int) -> list[Candidate]:
-    views = all_views(space, num_clusters, seed)
-    return candidates(reading.name, number, space, views, num_clusters, seed)
+def _candidates(problem: Problem, number: int) -> list[Candidate]:
+    space, name = problem.spaces[number], problem.read[number].name
+    return candidates(name, number, space, problem.views(number), problem.num_clusters, problem.seed)
 
 
 def refined_rounds(problem: Problem, starts: list[Ints]) -> list[Round]:
     """Rounds of heads and votes: the first in X2, others in the spaces whitened by the vote before."""
     spaces, score, num_clusters = problem.spaces, problem.score, problem.num_clusters
     key = [problem.seed, 14]
-    rounds = [refine(_twice(spaces), starts, score, num_clusters, [*key, 0])]
+    rounds = [refine(in_twice(spaces), starts, score, num_clusters, [*key, 0])]
     for number in range(1, ROUNDS):
         before = rounds[-1]
         order = np.argsort(-np.array(before.merits), kind="stable")[:HEADS_LATER]
@@ -83,5 +81,6 @@ def refined_rounds(problem: Problem, starts: list[Ints]) -> list[Round]:
     return rounds
 
 
-def _twice(spaces: Sequence[Space]) -> tuple[Field, ...]:
+def in_twice(spaces: Sequence[Space]) -> tuple[Field, ...]:
+    """The twice whitened coordinates of every space."""
     return tuple(Field(space.projection, space.twice, space.ids) for space in spaces)

@@ -91,10 +91,9 @@ def train(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{PLACEMENT_SECONDS:g}")
     progress = TrainingProgress(on_facts)
     backend, timeout_s = "nccl" if fleet.gpus_per_worker else "gloo", fleet.config.collective_seconds
-    config = {"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)}
     trainer = PlainTrainer(
-        # not a `train_loop_config`, which the controller would unpickle, with all that the function imports
-        partial(_worker, config),
+        # no `train_loop_config`: the controller would unpickle it, with all that the function imports
+        partial(_worker, {"fn": fn, "settings": settings, "name": name, **_loop_config(fleet, progress)}),
         torch_config=BoundTorchConfig(backend=backend, timeout_s=timeout_s),
         scaling_config=scaling,
         run_config=_run_config(fleet, name, _retry_budget(fleet, name, scaling, progress)),

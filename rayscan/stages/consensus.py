@@ -31,7 +31,7 @@ from rayscan.training.space_rows import embeddings_by_space, take
 from rayscan.types import Ints
 
 NAME = "consensus"
-SCHEMA = 5
+SCHEMA = 6
 INPUTS = ("embed", "mine")
 MODEL_PART = "model"
 READS = "consensus"
@@ -74,7 +74,8 @@ def fit(task: FitTask) -> None:
     gids, features, neighbors = fitted_rows(recipe, task.embed, task.mine)
     sources = take(task.spaces, gids) if task.spaces else features
     memory = PartMemory(task.draft)
-    _store(task.draft, consensus(sources, recipe.clusters, recipe.seed, neighbors, memory), gids)
+    sizes = recipe.consensus.sizes
+    _store(task.draft, consensus(sources, recipe.clusters, recipe.seed, neighbors, memory, sizes), gids)
 
 
 class PartMemory:

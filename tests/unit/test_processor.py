@@ -73,7 +73,7 @@ def test_few_rows_have_the_same_result_with_any_number_of_threads() -> None:
 def test_small_products_are_done_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several wait for each other, on a busy machine many times as long as they compute."""
     seen = list[set[int]]()
-    search, drops = cluster.search_few, probes.LINEAR_DROPS
+    search, drops = cluster.search_any, probes.LINEAR_DROPS
 
     def searched(*given: object) -> object:
         seen.append(threads())
@@ -84,7 +84,7 @@ def test_small_products_are_done_in_one_thread(monkeypatch: pytest.MonkeyPatch) 
             seen.append(threads())
             return super().__iter__()
 
-    monkeypatch.setattr(cluster, "search_few", searched)
+    monkeypatch.setattr(cluster, "search_any", searched)
     monkeypatch.setattr(probes, "LINEAR_DROPS", Watched(drops))
     rows, group = blobs((30, 30), 4)
     consensus(rows, 2, 0)
