@@ -23,6 +23,8 @@ Groupings = dict[str, NDArray[Any]]
 NEIGHBORS = 15
 PCA_WIDTH = 64
 LAYOUT_WIDTH = 10
+LEAST_SIZES = (5, 8, 10, 12, 15, 20, 25, 30, 40, 60, 80, 120)
+"""Of HDBSCAN's clusters, of which one is taken."""
 
 
 def kmeans(features: Rows, num_clusters: int, seed: int) -> Groupings:
@@ -77,6 +79,21 @@ def umap(features: Rows, num_clusters: int, seed: int) -> Groupings:
     }
 
 
+def hdbscan(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """HDBSCAN of a UMAP, the least size whose number of clusters is nearest C; noise to the nearest mean.
+
+    Their number is not C, as a rule.
+    """
+    from sklearn.cluster import HDBSCAN
+
+    rows = umap_layout(features, seed)
+    found = [HDBSCAN(min_cluster_size=least, copy=True).fit_predict(rows) for least in LEAST_SIZES]
+    labels = min(found, key=lambda one: abs(np.log(max(one.max() + 1, 0.1) / num_clusters)))
+    means = np.stack([rows[labels == number].mean(axis=0) for number in range(max(labels.max() + 1, 1))])
+    away = np.square(rows[:, None] - means).sum(axis=2)
+    return {"UMAP HDBSCAN": np.where(labels < 0, away.argmin(axis=1), labels).astype(np.int64)}
+
+
 def scan(features: Rows, num_clusters: int, seed: int) -> Groupings:
     """SCAN's heads as the paper has them."""
     from benchmarks import trained_heads
@@ -112,6 +129,11 @@ def ours(features: Rows, num_clusters: int, seed: int) -> Groupings:
     }
 
 
+def ours_uneven(features: Rows, num_clusters: int, seed: int) -> Groupings:
+    """Consensus that is told of uneven classes."""
+    return {"consensus, sizes uneven": consensus(features, num_clusters, seed, sizes="uneven").labels}
+
+
 def _kmeans(rows: Rows, num_clusters: int, seed: int) -> NDArray[Any]:
     from sklearn.cluster import KMeans
 
@@ -124,10 +146,12 @@ METHODS: Mapping[str, Callable[[Rows, int, int], Groupings]] = {
     "pca": pca_kmeans,
     "spectral": spectral,
     "umap": umap,
+    "hdbscan": hdbscan,
     "scan": scan,
     "pmi": pmi,
     "sela": sela,
     "consensus": ours,
+    "uneven": ours_uneven,
 }
 
 

@@ -20,7 +20,7 @@ from rayscan.consensus.problem import Problem
 from rayscan.consensus.readings import Features, Reading, readings
 from rayscan.consensus.refinement import Round
 from rayscan.consensus.result import Result, by_size
-from rayscan.consensus.score import JointScore
+from rayscan.consensus.score import JointScore, most_score
 from rayscan.consensus.space import Space, make_space
 from rayscan.consensus.threads import threads_for
 from rayscan.consensus.uneven_clusters import search_any, search_uneven
@@ -86,7 +86,7 @@ def _fitted(
     found = search(Problem(read, spaces, score, num_clusters, seed, memory))
     labels, voters = by_size(found.best.labels, num_clusters), found.voters
     scored, clearest = score.of_one(labels)
-    if is_plain := search in (search_any, search_few) and are_weak(clearest, labels, num_clusters):
+    if is_plain := num_clusters <= MANY and not found.is_uneven and are_weak(clearest, labels, num_clusters):
         labels, member = plain_kmeans(_strongest(read, score), sources, num_clusters, seed)
         ensemble, voters, (scored,) = Ensemble((member,)), [labels], score.of([labels])
     else:
@@ -119,7 +119,9 @@ def _result(
 ) -> Result:
     """The result, with probabilities whose mean is set to what other groupings bear out."""
     num_clusters = ensemble.members[0].biases.shape[1]
-    trust, raw = min(scored, reproduced(found.half, labels, num_clusters)), ensemble.mean(sources)
+    bound = most_score(labels, num_clusters)
+    clear = scored / bound if found.is_uneven else scored
+    trust, raw = min(clear, reproduced(found.half, labels, num_clusters)), ensemble.mean(sources)
     ensemble = replace(ensemble, temperature=temperature(tempered(raw, 1.0), trust))
     return Result(
         labels=labels,
@@ -128,10 +130,12 @@ def _result(
         groupings=tuple(voters),
         ensemble=ensemble,
         score=scored,
+        bound=bound,
         trust=trust,
         table=found.table,
         kept=found.kept,
         first_round=found.first_round,
+        is_uneven=found.is_uneven,
         is_plain=is_plain,
     )
 

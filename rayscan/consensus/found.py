@@ -26,6 +26,8 @@ class Found:
     """The grouping before the second round, [N]."""
     voters: list[Ints]
     """Groupings that bear the best one out, [N] each."""
+    is_uneven: bool = False
+    """Whether sizes were left free, so that S says little without its bound."""
 
     @property
     def table(self) -> tuple[tuple[str, float], ...]:

@@ -28,15 +28,20 @@ class Result:
     """These heads as one model, which gives `probabilities` for any rows."""
     score: float
     """S of the labels, 0..1, mean over the readings: how far the features carry them."""
+    bound: float
+    """The most S that clusters of these sizes could have, 0..1; 1 of equal ones."""
     trust: float
-    """What the mean confidence is set to: S, or the share of rows that the better half of the candidates put
-    into the matching cluster, whichever is less. Both tend to be above the accuracy."""
+    """What the mean confidence is set to: S, over its bound if sizes are uneven, or the share of rows that
+    the better half of the candidates put into the matching cluster, whichever is less. Both tend to be above
+    the accuracy."""
     table: tuple[tuple[str, float], ...]
     """Name and merit of every candidate (`score.Score.merit`), best first."""
     kept: tuple[Candidate, ...]
     """Those that heads started from, best first."""
     first_round: Ints
     """The vote before the second round, numbered otherwise: [N]."""
+    is_uneven: bool = False
+    """Whether they were found without regard to their sizes."""
     is_plain: bool = False
     """Whether the features are so weak that the clusters are those of k-means, whatever else was found."""
 

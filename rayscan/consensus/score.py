@@ -19,6 +19,7 @@ SIZES = 0.1
 """Share of the balance of the cluster sizes that the merit takes off S."""
 TRUST = 0.05
 """Merit by which a source may fall behind the best one before it weighs a third."""
+TINY = 1e-30
 PROBE_ROWS = 50_000
 """Beyond, the linear rule is judged on a seeded sample of so many rows."""
 
@@ -56,6 +57,16 @@ class Score:
         scores = self.of(groupings)
         balance = [collapse(labels, self._clusters)["balance"] for labels in groupings]
         return [score - SIZES * even for score, even in zip(scores, balance, strict=True)]
+
+
+def most_score(labels: Ints, num_clusters: int) -> float:
+    """The most S that clusters of these sizes could have, H(sizes) / log C; above 0 if all is in one.
+
+    Args:
+        labels: [N].
+        num_clusters: C.
+    """
+    return max(float(collapse(labels, num_clusters)["balance"]), TINY)
 
 
 class JointScore:

@@ -23,9 +23,8 @@ from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.memory import found_once
 from rayscan.consensus.problem import Problem
 from rayscan.consensus.refinement import without_heads
-from rayscan.consensus.score import JointScore
+from rayscan.consensus.score import JointScore, most_score
 from rayscan.consensus.vote import vote
-from rayscan.metrics.label_free import collapse
 from rayscan.types import Ints
 
 GROUPS = 6
@@ -59,6 +58,7 @@ def search_uneven(problem: Problem) -> Found:
         best=without_heads(in_twice(problem.spaces), labels, problem.num_clusters),
         first_round=voted,
         voters=voters,
+        is_uneven=True,
     )
 
 
@@ -71,20 +71,18 @@ def search_any(problem: Problem) -> Found:
     """
     uneven = search_uneven(problem)
     even = search_few(problem)  # last, as the weights of sources shall be of its candidates
-    clear, other = (_clearness(problem, found.best.labels) for found in (uneven, even))
+    num_clusters = problem.num_clusters
+    clear, other = (
+        problem.score.of([found.best.labels])[0] / most_score(found.best.labels, num_clusters)
+        for found in (uneven, even)
+    )
     return uneven if clear >= max(CLEAR, other + CLEARER) else even
 
 
-def _clearness(problem: Problem, labels: Ints) -> float:
-    """S over the most that clusters of these sizes could have, at most 1 but for rounding."""
-    balance = collapse(labels, problem.num_clusters)["balance"]
-    return problem.score.of([labels])[0] / balance if balance else 0.0
-
-
 def merits(score: JointScore, groupings: Sequence[Ints], num_clusters: int) -> list[float]:
-    """S over the power .8 of the most that clusters of these sizes could have; 0 of a single cluster."""
-    balance = [collapse(labels, num_clusters)["balance"] for labels in groupings]
-    return [s / even**POWER if even else 0.0 for s, even in zip(score.of(groupings), balance, strict=True)]
+    """S over the power .8 of the most that clusters of these sizes could have."""
+    most = [most_score(labels, num_clusters) for labels in groupings]
+    return [s / bound**POWER for s, bound in zip(score.of(groupings), most, strict=True)]
 
 
 def _joinings(problem: Problem, number: int) -> list[Candidate]:

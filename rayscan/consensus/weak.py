@@ -16,7 +16,7 @@ from rayscan.consensus.ensemble import Member
 from rayscan.consensus.kmeans import cluster_sums, kmeans
 from rayscan.consensus.readings import Features, Reading
 from rayscan.consensus.result import by_size
-from rayscan.metrics.label_free import collapse
+from rayscan.consensus.score import most_score
 from rayscan.types import Ints
 
 LEAST = 0.66
@@ -33,7 +33,7 @@ def are_weak(score: float, labels: Ints, num_clusters: int) -> bool:
         labels: The grouping, [N].
         num_clusters: C.
     """
-    return score < LEAST * collapse(labels, num_clusters)["balance"]
+    return score < LEAST * most_score(labels, num_clusters)
 
 
 def plain_kmeans(

@@ -24,6 +24,7 @@ from rayscan.consensus.cluster import consensus
 from rayscan.consensus.ensemble import Ensemble, Member
 from rayscan.consensus.readings import Reading
 from rayscan.consensus.result import Result
+from rayscan.consensus.uneven_clusters import CLEAR
 from rayscan.context import Context, Sources
 from rayscan.sections import semantic
 from rayscan.training.fitted_rows import FitTask, fit_once, fitted_rows
@@ -119,6 +120,7 @@ def _store(draft: Draft, result: Result, gids: Ints) -> None:
         "candidates": len(result.table),
         "best": PLAIN if result.is_plain else result.table[0][0],
         "rows": len(gids),
+        **({"bound": result.bound} if result.is_uneven else {}),
     }
     draft.finish_part(MODEL_PART, files, facts)
 
@@ -135,6 +137,11 @@ def read_ensemble(model: Artifact) -> Ensemble:
 
 def in_words(facts: Mapping[str, Any]) -> str:
     """What a result is, where it is none of the method's own, and how far it can be trusted."""
+    if (bound := facts.get("bound")) is not None:
+        clear = ", hardly an image is between them" if facts["score"] >= CLEAR * bound else ""
+        return (
+            f"clusters of uneven sizes, S {facts['score']:.2f} of at most {bound:.2f} at these sizes{clear}"
+        )
     plain = f"{PLAIN} is taken, as none scores well, " if facts["best"] == PLAIN else ""
     return plain + score_in_words(facts["score"])
 

@@ -32,7 +32,17 @@ def test_clear_groups_of_uneven_sizes_are_found_unasked(
     assert acc(consensus(rows, 5, seed=0, sizes="even").labels, group) < 0.7, "the large one is cut"
     assert acc(found.labels, group) > 0.995
     assert np.abs(np.bincount(found.labels) - SIZES).max() <= 5
+    assert found.is_uneven
     assert not found.is_plain
+
+
+def test_how_sure_it_is_does_not_suffer_from_the_sizes(found: Result) -> None:
+    """S of the true groups is at most H(sizes) / log C, .36 here, and the mean confidence far above it."""
+    shares = np.array(SIZES) / sum(SIZES)
+    assert found.bound == pytest.approx(-(shares * np.log(shares)).sum() / np.log(5), abs=0.02)
+    assert 0.9 * found.bound < found.score < found.bound
+    assert found.trust > 0.9
+    assert found.probabilities.max(axis=1).mean() == pytest.approx(found.trust, abs=0.01)
 
 
 def test_the_model_tells_new_rows_as_well(found: Result) -> None:
@@ -54,6 +64,7 @@ def test_equal_groups_are_those_of_the_search_for_equal_ones(spread: float) -> N
     unasked, even = (consensus(rows, 4, seed=0, sizes=sizes) for sizes in ("auto", "even"))
     np.testing.assert_array_equal(unasked.labels, even.labels)
     np.testing.assert_array_equal(unasked.probabilities, even.probabilities)
+    assert not unasked.is_uneven
 
 
 def test_above_a_hundred_clusters_it_cannot_be_asked_for() -> None:

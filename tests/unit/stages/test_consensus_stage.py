@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rayscan.artifacts import Artifact, Draft
+from rayscan.config import ConsensusConfig
 from rayscan.consensus.candidates import Candidate
 from rayscan.consensus.cluster import consensus as clustered
 from rayscan.stages import assign, consensus
@@ -107,3 +108,25 @@ def killed_after(
         kept.append(name)
 
     return kept_once
+
+
+def test_uneven_sizes_are_asked_for_and_told(digits: DigitsRun) -> None:
+    unasked = replace(digits.recipe, method="consensus")
+    recipe = replace(unasked, consensus=ConsensusConfig(sizes="uneven"))
+    step, other = (consensus.plan(one, digits.done, digits.context.sources) for one in (recipe, unasked))
+    assert step != other
+    facts = consensus.run(recipe, digits.done, step, digits.context).facts
+    rows = digits.rows[: int(digits.done["embed"].facts["train_rows"])]
+    expected = clustered(rows, recipe.clusters, recipe.seed, sizes="uneven")
+    assert (facts["score"], facts["bound"]) == pytest.approx((expected.score, expected.bound))
+    told = f"uneven sizes, S {expected.score:.2f} of at most {expected.bound:.2f}"
+    assert told in consensus.in_words(facts)
+
+
+@pytest.mark.parametrize(("score", "told"), [(0.33, "hardly an image"), (0.32, "at these sizes")])
+def test_a_low_score_of_uneven_clusters_is_no_low_score(score: float, told: str) -> None:
+    """S cannot be above the bound of the sizes, so it is measured against that, and no less is said of it."""
+    said = consensus.in_words({"score": score, "bound": 0.36, "best": "0/layout+cosine-0"})
+    assert told in said
+    assert said.endswith(told) or told == "hardly an image"
+    assert "hardly carry" not in said
