@@ -18,7 +18,6 @@ from rayscan.consensus.neighbors import unit_rows
 from rayscan.consensus.space import Space, make_space
 from rayscan.context import Context, Sources
 from rayscan.errors import DataError
-from rayscan.sections import semantic
 from rayscan.training.fitted_rows import FitTask, fit_once, fitted_rows
 from rayscan.types import Ints
 
@@ -31,7 +30,7 @@ PART = "estimate"
 
 def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Step:
     """Return the step: the seed and how many rows are looked at, on embeddings and neighbors."""
-    config = {"consensus": semantic(recipe.consensus), "seed": recipe.seed}
+    config = {"consensus": {"max_rows": recipe.consensus.max_rows}, "seed": recipe.seed}
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS})
 
 

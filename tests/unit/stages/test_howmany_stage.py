@@ -61,3 +61,15 @@ def test_of_many_rows_a_seeded_sample_is_looked_at(tmp_path: Path) -> None:
     np.testing.assert_allclose(space.units, rows, atol=1e-6)
     again, _ = howmany.whitened(sampled, digits.done["embed"], digits.done["mine"])
     np.testing.assert_array_equal(gids, again)
+
+
+def test_it_is_made_again_for_another_sample_alone(tmp_path: Path) -> None:
+    """How large clusters may be is no question to it."""
+    digits = DigitsRun(tmp_path)
+    settings = digits.recipe.consensus
+    plans = [
+        howmany.plan(replace(digits.recipe, consensus=one), digits.done, digits.context.sources)
+        for one in (settings, replace(settings, sizes="uneven"), replace(settings, max_rows=1000))
+    ]
+    assert plans[0] == plans[1]
+    assert plans[0] != plans[2]
