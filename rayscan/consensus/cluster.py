@@ -59,7 +59,7 @@ def consensus(
             matrix; fewer than 15 are not used.
         memory: Keeps candidates, and knows those of an earlier attempt with the same arguments.
         sizes: even: of two groupings as clear as each other that of equal clusters is taken. uneven: some may
-            be a twentieth of others (`uneven_clusters`). auto: even, unless uneven ones are clear by far.
+            be a tenth of the mean (`uneven_clusters`). auto: even, unless uneven ones are clear by far.
 
     Raises:
         ConfigError: C is not within 2..N / 2, or above a hundred with uneven sizes.

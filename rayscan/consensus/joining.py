@@ -18,7 +18,7 @@ from rayscan.types import Ints
 Values = NDArray[np.float64]
 Rule = Callable[[Values, Values], Values]
 """Of links between pairs of groups and the products of their ends: which pair belongs together most."""
-LEAST = 0.05
+LEAST = 0.1
 """Share of the mean size of the clusters below which a group is never one: copies of one picture link to
 themselves alone."""
 
