@@ -55,6 +55,8 @@ def plan(recipe: Recipe, done: Mapping[str, Artifact], _sources: Sources) -> Ste
         "seed": recipe.seed,
         "images": semantic(images_of(recipe, done.get("pretext"))),
     }
+    if recipe.scan.start == "consensus":
+        config["sizes"] = recipe.consensus.sizes
     if (prior := read_prior(recipe, recipe.scan.prior)) is not None:
         config["prior"] = prior
     return Step(NAME, SCHEMA, config, {name: done[name].identity for name in INPUTS if name in done})
@@ -140,7 +142,7 @@ def _net(job: TrainJob, source: TrainSource) -> nn.Module:
     if isinstance(source, FeatureSource):
         heads = fresh_heads(recipe, settings.num_heads, source.dim)
         if settings.start in START:
-            START[settings.start](heads, _space(job), recipe.seed)
+            START[settings.start](heads, _space(job), recipe.seed, recipe.consensus.sizes)
         return heads
     starts_from_heads = settings.inputs == "both"
     net = build_cluster_net(recipe, job.inputs["pretext"], 1 if starts_from_heads else settings.num_heads)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rayscan.consensus.cluster import consensus
+from rayscan.consensus.cluster import Sizes, consensus
 from rayscan.consensus.discriminant import LinearRule, discriminant_rule
 from rayscan.consensus.information_heads import SOFTNESS
 from rayscan.consensus.kmeans import kmeans
@@ -32,7 +32,9 @@ TABLE = 4096
 """Clusters of all voters together at most: the table of all pairs of them is decomposed."""
 
 
-def start_from_groupings(heads: ClusterHeads, sampled: SampledSpace, seed: int) -> None:
+def start_from_groupings(
+    heads: ClusterHeads, sampled: SampledSpace, seed: int, _sizes: Sizes = "auto"
+) -> None:
     """Give each head the rule of a k-means grouping of the whitened rows, one random start a head.
 
     Args:
@@ -44,7 +46,9 @@ def start_from_groupings(heads: ClusterHeads, sampled: SampledSpace, seed: int) 
     _start(heads, sampled, [kmeans(units, num_clusters, [seed, 16, h], 1) for h in range(len(heads.bias))])
 
 
-def start_from_consensus(heads: ClusterHeads, sampled: SampledSpace, seed: int) -> None:
+def start_from_consensus(
+    heads: ClusterHeads, sampled: SampledSpace, seed: int, sizes: Sizes = "auto"
+) -> None:
     """Give the first head the rule of what the method consensus finds, and others those of its voters.
 
     More heads than the voters and their vote begin alike in pairs.
@@ -53,15 +57,16 @@ def start_from_consensus(heads: ClusterHeads, sampled: SampledSpace, seed: int) 
         heads: Any number of heads on the features; their weights are replaced.
         sampled: The whitened space.
         seed: Of the run.
+        sizes: Of the clusters, as the method takes it.
 
     Raises:
         ConfigError: there are too few rows for the clusters.
     """
-    found = consensus(sampled.space.units, heads.bias.shape[1], seed)
+    found = consensus(sampled.space.units, heads.bias.shape[1], seed, sizes=sizes)
     _start(heads, sampled, list(islice(cycle((found.labels, *found.groupings)), len(heads.bias))))
 
 
-START: Mapping[str, Callable[[ClusterHeads, SampledSpace, int], None]] = {
+START: Mapping[str, Callable[[ClusterHeads, SampledSpace, int, Sizes], None]] = {
     "grouping": start_from_groupings,
     "consensus": start_from_consensus,
 }

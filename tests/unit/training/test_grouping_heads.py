@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
+from rayscan.artifacts import Step
+from rayscan.config import ConsensusConfig
 from rayscan.consensus.cluster import consensus
 from rayscan.consensus.discriminant import discriminant_rule
 from rayscan.consensus.whitening import total_scatter
+from rayscan.context import Sources
 from rayscan.nets.heads import ClusterHeads
-from rayscan.stages import whitened_rows
+from rayscan.recipes import by_name
+from rayscan.stages import scan, whitened_rows
 from rayscan.storage import Place
 from rayscan.training import whitened
 from rayscan.training.grouping_heads import (
@@ -111,11 +117,25 @@ def test_neighbors_mined_in_a_whitened_space_are_not_taken_for_those_of_the_feat
     assert (space.ids == plain).all()
 
 
-def test_heads_start_from_what_the_consensus_is_and_who_voted_for_it(sampled: SampledSpace) -> None:
+@pytest.mark.parametrize("sizes", ["auto", "uneven"])
+def test_heads_start_from_what_the_consensus_is_and_who_voted_for_it(
+    sampled: SampledSpace, sizes: Literal["auto", "uneven"]
+) -> None:
     heads = ClusterHeads(4, 16, 4)
-    start_from_consensus(heads, sampled, seed=3)
+    start_from_consensus(heads, sampled, seed=3, sizes=sizes)
     clusters = heads(torch.from_numpy(rows())).argmax(-1).numpy()
-    found = consensus(rows(), 4, 3)
+    found = consensus(rows(), 4, 3, sizes=sizes)
+    assert found.is_uneven == (sizes == "uneven")
     for head, grouping in zip(clusters, (found.labels, *found.groupings), strict=False):
         assert np.mean(head == grouping) > 0.99, "the rule of a grouping gives it again, in its own numbers"
     assert agreeing(clusters[0]) > 0.99
+
+
+def test_heads_are_made_again_for_other_sizes_where_they_start_from_the_consensus() -> None:
+    def plan(start: Literal["random", "consensus"], sizes: Literal["auto", "uneven"]) -> Step:
+        recipe = by_name("custom")
+        settings = {"scan": replace(recipe.scan, start=start), "consensus": ConsensusConfig(sizes=sizes)}
+        return scan.plan(replace(recipe, num_clusters=4, **settings), {}, Sources("x"))
+
+    assert plan("consensus", "auto") != plan("consensus", "uneven")
+    assert plan("random", "auto") == plan("random", "uneven")
