@@ -46,7 +46,8 @@ def consensus(
     """Cluster features: candidates in many views, the best by a score, heads from these, their vote.
 
     Of the votes of all rounds and the best candidate the result is the one of greatest merit, in all readings
-    of all matrices; where even that scores little, it is k-means of the features (`weak`). Above a hundred
+    of all matrices; where even that scores little, it is k-means of the features (`weak`), and where joined
+    groups of any size are clear by far, it is those (`uneven_clusters`). Above a hundred
     clusters there are fewer candidates, of another kind, no heads and no such bound (`many_clusters`).
     Deterministic for a seed, a number of threads and a machine; threads change float32 sums only, and nothing
     below 8,192 rows.
