@@ -53,7 +53,7 @@ def joined(graph: csr_array, rows: NDArray[np.float32], labels: Ints, num_cluste
     groups = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     count = int(groups.max()) + 1
     member = csr_array((np.ones(len(groups)), (np.arange(len(groups)), groups)), shape=(len(groups), count))
-    links = np.asarray((member.T @ graph.astype(np.float64) @ member).toarray())
+    links = np.asarray((member.T @ graph.astype(np.float64, copy=False) @ member).toarray())
     links /= links.sum()
     ends, sizes = links.sum(axis=1), np.bincount(groups).astype(np.float64)
     means, _ = cluster_means(rows, groups, count)

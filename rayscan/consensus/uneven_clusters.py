@@ -23,7 +23,7 @@ from rayscan.consensus.kmeans import kmeans
 from rayscan.consensus.memory import found_once
 from rayscan.consensus.problem import Problem
 from rayscan.consensus.refinement import without_heads
-from rayscan.consensus.score import JointScore, most_score
+from rayscan.consensus.score import SIZES, most_score
 from rayscan.consensus.vote import vote
 from rayscan.types import Ints
 
@@ -45,13 +45,13 @@ def search_uneven(problem: Problem) -> Found:
     for number, reading, _ in problem.numbered():
         found += found_once(problem.memory, f"{reading.name}-joined", partial(_joinings, problem, number))
     groupings = [one.labels for one in found]
-    problem.score.weigh(groupings)
-    order = ranked(found, merits(problem.score, groupings, problem.num_clusters))
+    merits = problem.score.weigh(groupings)
+    order = ranked(found, size_free(merits, groupings, problem.num_clusters))
     kept = tuple(one for one, _ in order[:KEPT])
     voters = [one.labels for one in kept]
     voted = vote(voters, np.full(len(voters), 1 / len(voters)), problem.num_clusters, [problem.seed, 27])
-    is_beaten = merits(problem.score, [voted], problem.num_clusters)[0] < order[0][1]
-    labels = voters[0] if is_beaten else voted
+    (of_vote,) = size_free(problem.score.merit([voted]), [voted], problem.num_clusters)
+    labels = voters[0] if of_vote < order[0][1] else voted
     return Found(
         order=order,
         kept=kept,
@@ -79,15 +79,21 @@ def search_any(problem: Problem) -> Found:
     return uneven if clear >= max(CLEAR, other + CLEARER) else even
 
 
-def merits(score: JointScore, groupings: Sequence[Ints], num_clusters: int) -> list[float]:
-    """S over the power .8 of the most that clusters of these sizes could have."""
+def size_free(merits: Sequence[float], groupings: Sequence[Ints], num_clusters: int) -> list[float]:
+    """S over the power .8 of the most that clusters of these sizes could have.
+
+    Args:
+        merits: S less `SIZES` of that most, which is the same in all spaces.
+        groupings: [N] each.
+        num_clusters: C.
+    """
     most = [most_score(labels, num_clusters) for labels in groupings]
-    return [s / bound**POWER for s, bound in zip(score.of(groupings), most, strict=True)]
+    return [(merit + SIZES * bound) / bound**POWER for merit, bound in zip(merits, most, strict=True)]
 
 
 def _joinings(problem: Problem, number: int) -> list[Candidate]:
     space, name, num_clusters = problem.spaces[number], problem.read[number].name, problem.num_clusters
-    graph = adjacency(space.ids)
+    graph = adjacency(space.ids).astype(np.float64)
     groups = max(num_clusters, min(GROUPS * num_clusters, len(space.ids) // ROWS_EACH))
 
     def of_view(at: int) -> list[Candidate]:
